@@ -1,0 +1,2 @@
+//! Stage and op timings; results as data files.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Med-2E3 itself, written once over the Device trait.
+#![forbid(unsafe_code)]

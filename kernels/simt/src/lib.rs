@@ -1,0 +1,2 @@
+//! Runs CUDA C++ kernels on the CPU, one fiber per CUDA thread.
+

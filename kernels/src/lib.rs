@@ -1,0 +1,2 @@
+//! Device memory, the Device trait and one folder per fused op.
+

@@ -1,0 +1,2 @@
+//! Bytes on disk to checked host data: checkpoints, configs, tokenizers, CT volumes, preprocessing.
+#![deny(unsafe_code)]

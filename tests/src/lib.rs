@@ -1,0 +1,2 @@
+//! Shared helpers of the whole-engine tests.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `engine-cli` command.
+#![forbid(unsafe_code)]
+
+fn main() {}
