@@ -1,2 +1,6 @@
 //! Bytes on disk to checked host data: checkpoints, configs, tokenizers, CT volumes, preprocessing.
 #![deny(unsafe_code)]
+
+pub mod error;
+
+pub use error::{Error, Result};
