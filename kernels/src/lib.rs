@@ -1,2 +1,24 @@
-//! Device memory, the Device trait and one folder per fused op.
+//! Device memory, the `Device` trait and one folder per fused op.
+//!
+//! An op is a struct of borrowed inputs and one or more outputs; its folder `ops/<op>/` holds the contract
+//! (`mod.rs`), the plain f64 definition (`reference.rs`), what the CPU runs (`cpu.rs`) and the tests. A
+//! [`Device`] runs ops in order. [`Cpu`] is the device that every machine has.
+pub mod check;
+pub mod cpu;
+pub mod device;
+pub mod dtype;
+pub mod error;
+pub mod ops;
+pub mod tensor;
+#[cfg(test)]
+mod testing;
 
+pub use check::DimCheck;
+pub use cpu::{Cpu, Precision};
+pub use device::{Device, HostTensor};
+pub use dtype::{DType, Elem};
+pub use error::{Error, Result};
+pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
+
+/// Tokens in one page of the KV cache.
+pub const PAGE_TOKENS: usize = 64;

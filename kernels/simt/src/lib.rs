@@ -1,2 +1,1 @@
 //! Runs CUDA C++ kernels on the CPU, one fiber per CUDA thread.
-

@@ -1,0 +1,155 @@
+//! The one boundary between model code and hardware.
+use crate::ops::{
+    AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
+    PatchEmbed3d, QkvRopeAppend, RmsNorm, Sample, SliceCombine, SliceKeys, SliceMax, TgisScores,
+};
+use crate::{DType, Dims, Elem, Mem, Result, Tensor, View};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Checked bytes of one tensor in host memory, as a checkpoint holds them.
+#[derive(Clone)]
+pub struct HostTensor {
+    /// What keeps the bytes alive: a mapped file or a vector.
+    pub owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// Where in the owner's bytes the tensor lies.
+    pub range: Range<usize>,
+    /// Its dims, slowest first.
+    pub dims: Dims,
+    /// Its element type.
+    pub dtype: DType,
+}
+
+impl HostTensor {
+    /// A tensor made of computed values.
+    pub fn from_f32(dims: &[usize], values: &[f32]) -> Self {
+        let bytes: Vec<u8> = bytemuck::cast_slice(values).to_vec();
+        let range = 0..bytes.len();
+        Self { owner: Arc::new(bytes), range, dims: Dims::new(dims), dtype: DType::F32 }
+    }
+
+    /// The tensor's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+/// A place where tensors live and fused ops run, in order.
+///
+/// Ops enqueue on the device's single stream and may return before the work is done; `copy_out` waits. Outputs are
+/// always the caller's. Every op checks its contract before it starts, so an error leaves the outputs untouched.
+pub trait Device: Send + Sync {
+    /// For people: which device, and how it computes.
+    fn describe(&self) -> String;
+
+    /// The element type of activations and of the KV cache on this device.
+    fn activation(&self) -> DType;
+
+    /// Allocates zeroed memory; load time only.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if there is not enough.
+    fn alloc(&self, bytes: usize) -> Result<Mem>;
+
+    /// Makes a checkpoint tensor usable by ops. May borrow the host bytes for as long as the weight lives.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if there is not enough.
+    fn weight(&self, tensor: HostTensor) -> Result<Tensor>;
+
+    /// Copies host values into a tensor.
+    ///
+    /// # Errors
+    /// If the size differs.
+    fn copy_in(&self, dst: &mut Tensor, src: &[u8]) -> Result<()>;
+
+    /// Waits for the stream, then copies a view to the host.
+    ///
+    /// # Errors
+    /// If the size differs, or an op that was enqueued before has failed.
+    fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()>;
+
+    /// See [`Copy`].
+    fn copy(&self, op: Copy<'_>) -> Result<()>;
+
+    /// See [`PatchEmbed3d`].
+    fn patch_embed_3d(&self, op: PatchEmbed3d<'_>) -> Result<()>;
+    /// See [`PatchEmbed2d`].
+    fn patch_embed_2d(&self, op: PatchEmbed2d<'_>) -> Result<()>;
+    /// See [`EmbedTokens`].
+    fn embed_tokens(&self, op: EmbedTokens<'_>) -> Result<()>;
+    /// See [`EmbedBert`].
+    fn embed_bert(&self, op: EmbedBert<'_>) -> Result<()>;
+    /// See [`LayerNorm`].
+    fn layer_norm(&self, op: LayerNorm<'_>) -> Result<()>;
+    /// See [`RmsNorm`].
+    fn rms_norm(&self, op: RmsNorm<'_>) -> Result<()>;
+    /// See [`Linear`].
+    fn linear(&self, op: Linear<'_>) -> Result<()>;
+    /// See [`AttentionFull`].
+    fn attention_full(&self, op: AttentionFull<'_>) -> Result<()>;
+    /// See [`AvgPool`].
+    fn avg_pool(&self, op: AvgPool<'_>) -> Result<()>;
+    /// See [`SliceKeys`].
+    fn slice_keys(&self, op: SliceKeys<'_>) -> Result<()>;
+    /// See [`TgisScores`].
+    fn tgis_scores(&self, op: TgisScores<'_>) -> Result<()>;
+    /// See [`SliceCombine`].
+    fn slice_combine(&self, op: SliceCombine<'_>) -> Result<()>;
+    /// See [`SliceMax`].
+    fn slice_max(&self, op: SliceMax<'_>) -> Result<()>;
+    /// See [`QkvRopeAppend`].
+    fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()>;
+    /// See [`AttentionPaged`].
+    fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()>;
+    /// See [`Sample`].
+    fn sample(&self, op: Sample<'_>) -> Result<()>;
+}
+
+impl dyn Device + '_ {
+    /// Allocates a tensor of the device's activation type.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    pub fn activations(&self, dims: &[usize]) -> Result<Tensor> {
+        self.tensor(dims, self.activation())
+    }
+
+    /// Allocates a tensor.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    pub fn tensor(&self, dims: &[usize], dtype: DType) -> Result<Tensor> {
+        let dims = Dims::new(dims);
+        Ok(Tensor::new(self.alloc(dims.count() * dtype.bytes())?, dims, dtype))
+    }
+
+    /// Copies values of the tensor's own element type into it.
+    ///
+    /// # Errors
+    /// If type or count differ.
+    pub fn write<T: Elem>(&self, dst: &mut Tensor, src: &[T]) -> Result<()> {
+        self.copy_in(dst, bytemuck::cast_slice(src))
+    }
+
+    /// Waits, then reads a view of any float type as `f32`.
+    ///
+    /// # Errors
+    /// As [`Device::copy_out`].
+    pub fn read(&self, src: View<'_>) -> Result<Vec<f32>> {
+        let count = src.dims().count();
+        let mut bytes = vec![0u8; count * src.dtype().bytes()];
+        self.copy_out(src, &mut bytes)?;
+        Ok(crate::cpu::widen::to_f32(&bytes, src.dtype()))
+    }
+
+    /// Waits, then reads a view of `u32`.
+    ///
+    /// # Errors
+    /// As [`Device::copy_out`].
+    pub fn read_u32(&self, src: View<'_>) -> Result<Vec<u32>> {
+        let mut values = vec![0u32; src.dims().count()];
+        self.copy_out(src, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+}

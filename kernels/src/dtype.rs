@@ -1,0 +1,48 @@
+//! Element types that may live in device memory.
+
+/// The element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an `f32`.
+    Bf16,
+    /// Token ids, positions and page numbers.
+    U32,
+}
+
+impl DType {
+    /// Size of one element in bytes.
+    pub const fn bytes(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::F16 | DType::Bf16 => 2,
+        }
+    }
+
+    /// Whether elements are real numbers.
+    pub const fn is_float(self) -> bool {
+        !matches!(self, DType::U32)
+    }
+}
+
+/// A Rust type that stands for one [`DType`].
+pub trait Elem: bytemuck::Pod + Send + Sync {
+    /// The element type it stands for.
+    const DTYPE: DType;
+}
+
+impl Elem for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Elem for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Elem for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+impl Elem for half::bf16 {
+    const DTYPE: DType = DType::Bf16;
+}

@@ -1,0 +1,39 @@
+//! What can go wrong at the boundary between model and device.
+use std::fmt;
+
+/// The result of every device call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One convention for all devices and ops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A tensor's rank, one dim or its element type contradicts the op's contract.
+    Contract {
+        /// The op that refused.
+        op: &'static str,
+        /// Which tensor, what was found and what was wanted.
+        detail: String,
+    },
+    /// Device memory ran out.
+    Memory {
+        /// Bytes asked for.
+        wanted: usize,
+    },
+    /// The device does not run here.
+    Unavailable {
+        /// Why, and what to do.
+        detail: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Contract { op, detail } => write!(f, "{op}: {detail}"),
+            Error::Memory { wanted } => write!(f, "the device could not allocate {wanted} bytes"),
+            Error::Unavailable { detail } => f.write_str(detail),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

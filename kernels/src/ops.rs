@@ -1,0 +1,36 @@
+//! The ops, one folder each; this list is the index.
+pub mod attention_full;
+pub mod attention_paged;
+pub mod avg_pool;
+pub mod copy;
+pub mod embed_bert;
+pub mod embed_tokens;
+pub mod layer_norm;
+pub mod linear;
+pub mod patch_embed_2d;
+pub mod patch_embed_3d;
+pub mod qkv_rope_append;
+pub mod rms_norm;
+pub mod sample;
+pub mod slice_combine;
+pub mod slice_keys;
+pub mod slice_max;
+pub mod tgis_scores;
+
+pub use attention_full::AttentionFull;
+pub use attention_paged::AttentionPaged;
+pub use avg_pool::AvgPool;
+pub use copy::Copy;
+pub use embed_bert::EmbedBert;
+pub use embed_tokens::EmbedTokens;
+pub use layer_norm::LayerNorm;
+pub use linear::{Epilogue, Linear};
+pub use patch_embed_2d::PatchEmbed2d;
+pub use patch_embed_3d::PatchEmbed3d;
+pub use qkv_rope_append::QkvRopeAppend;
+pub use rms_norm::RmsNorm;
+pub use sample::{Sample, Sampling};
+pub use slice_combine::SliceCombine;
+pub use slice_keys::SliceKeys;
+pub use slice_max::SliceMax;
+pub use tgis_scores::TgisScores;

@@ -1,0 +1,33 @@
+//! `embed_tokens`: rows of the token table.
+use crate::{DType, DimCheck, Result, View, ViewMut};
+
+pub(crate) mod cpu;
+#[cfg(test)]
+mod tests;
+
+/// `out[r] = table[ids[r]]`; exact up to the rounding of `out`'s element type.
+///
+/// # Errors
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or, on the CPU, an id is outside the table.
+pub struct EmbedTokens<'a> {
+    /// `[vocab, hidden]`; f32, f16 or bf16.
+    pub table: View<'a>,
+    /// `[rows]`, u32, each below `vocab`.
+    pub ids: View<'a>,
+    /// `[rows, hidden]`, activations.
+    pub out: ViewMut<'a>,
+}
+
+impl EmbedTokens<'_> {
+    /// Checks the contract; gives the vocabulary's size.
+    ///
+    /// # Errors
+    /// As the op's.
+    pub fn check(&self) -> Result<usize> {
+        let mut dims = DimCheck::new("embed_tokens");
+        dims.input("table", &self.table, &["vocab", "hidden"])?;
+        dims.typed("ids", &self.ids, DType::U32, &["rows"])?;
+        dims.output("out", &self.out, &["rows", "hidden"])?;
+        Ok(dims.size("vocab"))
+    }
+}

@@ -1,0 +1,80 @@
+//! `linear`: x · Wᵀ + b with a fused epilogue; nearly all arithmetic of the model.
+use crate::{DType, DimCheck, Error, Result, View, ViewMut};
+
+pub(crate) mod cpu;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+
+/// What happens to `x · Wᵀ + b` before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Stored as it is.
+    None,
+    /// `v/2 · (1 + erf(v/√2))`: the 3D ViT, BERT and both connectors.
+    GeluErf,
+    /// `v/2 · (1 + tanh(√(2/π)(v + 0.044715 v³)))`: SigLIP.
+    GeluTanh,
+    /// `tanh v`: BERT's pooler.
+    Tanh,
+    /// `out += v`: the residual stream is updated in place.
+    Residual,
+    /// Weight rows `0..out` are the gate, the next `out` rows the value: `value · gate / (1 + e^-gate)`.
+    SwiGlu,
+}
+
+/// `out = epilogue(x · Wᵀ + b)`.
+///
+/// Accumulates in f32 or better; rounds once, when it stores.
+///
+/// # Errors
+/// [`Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which no
+/// network here has.
+pub struct Linear<'a> {
+    /// `[rows, in]`, activations.
+    pub x: View<'a>,
+    /// `[out, in]`, or `[2·out, in]` for SwiGLU; f32, f16 or bf16.
+    pub weight: View<'a>,
+    /// `[out]`; f32, f16 or bf16.
+    pub bias: Option<View<'a>>,
+    /// What happens before the store.
+    pub epilogue: Epilogue,
+    /// `[rows, out]`, activations, or f32 (logits).
+    pub out: ViewMut<'a>,
+}
+
+/// The sizes of a checked call.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Rows of `x`.
+    pub rows: usize,
+    /// Columns of `x`.
+    pub inner: usize,
+    /// Columns of `out`.
+    pub out: usize,
+}
+
+impl Linear<'_> {
+    /// Checks the contract.
+    ///
+    /// # Errors
+    /// As the op's.
+    pub fn check(&self) -> Result<Shape> {
+        let mut dims = DimCheck::new("linear");
+        dims.input("x", &self.x, &["rows", "in"])?;
+        dims.output("out", &self.out, &["rows", "out"])?;
+        if self.epilogue == Epilogue::SwiGlu {
+            dims.bind("out", "2·out", 2 * dims.size("out"))?;
+            dims.input("weight", &self.weight, &["2·out", "in"])?;
+            dims.require(self.bias.is_none(), || "SwiGLU takes no bias".into())?;
+        } else {
+            dims.input("weight", &self.weight, &["out", "in"])?;
+        }
+        dims.optional("bias", &self.bias, &["out"])?;
+        if self.out.dtype() != DType::F32 && self.out.dtype() != self.x.dtype() {
+            let detail = format!("out holds {:?}, wanted F32 or x's {:?}", self.out.dtype(), self.x.dtype());
+            return Err(Error::Contract { op: "linear", detail });
+        }
+        Ok(Shape { rows: dims.size("rows"), inner: dims.size("in"), out: dims.size("out") })
+    }
+}

@@ -1,0 +1,61 @@
+//! `qkv_rope_append`: splits the fused projection, rotates queries and keys, appends keys and values to the cache.
+use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
+
+pub(crate) mod cpu;
+#[cfg(test)]
+mod tests;
+
+/// Rotary embedding in the half-split form: pair (i, i + head_dim/2) turns by the angle of `cos[p, i]`, `sin[p, i]`
+/// at position p = `positions[r]`. `q` leaves rotated; rotated k and plain v go to the sequence's page
+/// `block_table[p / 64]`, row `p % 64`.
+///
+/// # Errors
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below. Page numbers and positions are the engine's own
+/// and asserted.
+pub struct QkvRopeAppend<'a> {
+    /// `[rows, (heads + 2·kv_heads)·head_dim]`, activations: queries, keys, values.
+    pub qkv: View<'a>,
+    /// `[positions, head_dim/2]`, f32; any attention factor is already in it.
+    pub cos: View<'a>,
+    /// As `cos`.
+    pub sin: View<'a>,
+    /// `[rows]`, u32: each row's position in the sequence.
+    pub positions: View<'a>,
+    /// `[logical pages]`, u32.
+    pub block_table: View<'a>,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// `[rows, heads·head_dim]`, activations.
+    pub q: ViewMut<'a>,
+    /// `[pages·kv_heads, 64, head_dim]`: head `h` of page `p` at `p·kv_heads + h`; activations.
+    pub k_pages: ViewMut<'a>,
+    /// As `k_pages`.
+    pub v_pages: ViewMut<'a>,
+}
+
+impl QkvRopeAppend<'_> {
+    /// Checks the contract; gives `head_dim`.
+    ///
+    /// # Errors
+    /// As the op's.
+    pub fn check(&self) -> Result<usize> {
+        let mut dims = DimCheck::new("qkv_rope_append");
+        dims.bind("page", "page tokens", PAGE_TOKENS)?;
+        dims.output("k_pages", &self.k_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
+        dims.output("v_pages", &self.v_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
+        let head_dim = dims.size("head_dim");
+        dims.require(head_dim.is_multiple_of(2), || format!("head_dim is {head_dim}, wanted an even number"))?;
+        dims.bind("head_dim", "head_dim/2", head_dim / 2)?;
+        dims.typed("cos", &self.cos, DType::F32, &["positions", "head_dim/2"])?;
+        dims.typed("sin", &self.sin, DType::F32, &["positions", "head_dim/2"])?;
+        dims.typed("positions", &self.positions, DType::U32, &["rows"])?;
+        dims.typed("block_table", &self.block_table, DType::U32, &["logical pages"])?;
+        dims.bind("heads", "heads·head_dim", self.heads * head_dim)?;
+        dims.bind("heads", "(heads + 2·kv_heads)·head_dim", (self.heads + 2 * self.kv_heads) * head_dim)?;
+        dims.input("qkv", &self.qkv, &["rows", "(heads + 2·kv_heads)·head_dim"])?;
+        dims.output("q", &self.q, &["rows", "heads·head_dim"])?;
+        Ok(head_dim)
+    }
+}

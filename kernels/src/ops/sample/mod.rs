@@ -1,0 +1,63 @@
+//! `sample`: the next token from the logits.
+use crate::{DType, DimCheck, Result, View, ViewMut};
+
+pub(crate) mod cpu;
+pub mod philox;
+#[cfg(test)]
+mod tests;
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the largest logit, the lowest id among equals; otherwise the logits are divided by it.
+    pub temperature: f32,
+    /// Only the `k` most likely tokens; 0 for all.
+    pub top_k: u32,
+    /// Only the fewest most likely tokens whose probabilities reach this sum; 1 for all.
+    pub top_p: f32,
+    /// Seed of the counter-based generator: the same seed, step and logits give the same token.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// The most likely token, always.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+}
+
+/// Draws `out` from `softmax(logits / temperature)`, cut to top-k, then to top-p.
+///
+/// Ties are ordered by id. The draw is the first 32 bits of Philox-4x32-10 at counter `step`, key `seed`.
+///
+/// # Errors
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, temperature is negative or not finite, or top-p
+/// is outside (0, 1].
+pub struct Sample<'a> {
+    /// `[1, vocab]`, f32.
+    pub logits: View<'a>,
+    /// How to choose.
+    pub sampling: Sampling,
+    /// Which draw of this request: 0 for its first token.
+    pub step: u64,
+    /// `[1]`, u32.
+    pub out: ViewMut<'a>,
+}
+
+impl Sample<'_> {
+    /// Checks the contract.
+    ///
+    /// # Errors
+    /// As the op's.
+    pub fn check(&self) -> Result<()> {
+        let mut dims = DimCheck::new("sample");
+        dims.bind("out", "1", 1)?;
+        dims.typed("logits", &self.logits, DType::F32, &["1", "vocab"])?;
+        dims.output("out", &self.out, &["1"])?;
+        let Sampling { temperature, top_p, .. } = self.sampling;
+        dims.require(self.out.dtype() == DType::U32, || format!("out holds {:?}, wanted U32", self.out.dtype()))?;
+        dims.require(dims.size("vocab") > 0, || "no logits".into())?;
+        dims.require(temperature >= 0.0 && temperature.is_finite(), || {
+            format!("temperature is {temperature}, wanted 0 or more")
+        })?;
+        dims.require(top_p > 0.0 && top_p <= 1.0, || format!("top_p is {top_p}, wanted above 0 and at most 1"))
+    }
+}
