@@ -2,5 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
+pub use tokenizer::{BertTokenizer, DecodeStream, LlmTokenizer};
