@@ -151,6 +151,16 @@ impl LlmTokenizer {
     }
 }
 
+/// Python's `str.strip`, which the official code applies to questions and answers.
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// Python's `str.isspace`, which counts four separators that Rust does not.
+fn is_space(character: char) -> bool {
+    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
+}
+
 /// The whole of a tokenizer file, refused above [`FILE_BYTES_MAX`].
 fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?.len();

@@ -11,7 +11,7 @@ use tokenizers::Model;
 use super::json::ID_MAX;
 use super::sentencepiece::{PieceKind, PieceModel, byte_of};
 use super::settings::{AddedToken, Settings};
-use super::step_failed;
+use super::{is_space, step_failed};
 use crate::error::{Error, Result};
 
 /// SentencePiece's visible space.
@@ -223,9 +223,4 @@ fn push_bytes(text: &mut String, bytes: &mut Vec<u8>) {
         text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
     bytes.clear();
-}
-
-/// Python's `str.isspace`, which counts four separators that Rust does not.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
