@@ -1,0 +1,58 @@
+//! The host's part of sampling: log-probabilities of the most likely tokens.
+
+/// The `k` most likely ids with their natural log-probabilities, best first, of equal ones the lowest id first.
+///
+/// The log-softmax sums in f64, so each value is within one f32 rounding of the exact one. NaN logits never rank.
+pub fn top_logprobs(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let mut ranked: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).filter(|(_, x)| !x.is_nan()).collect();
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let max = ranked.iter().map(|&(_, x)| f64::from(x)).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = ranked.iter().map(|&(_, x)| (f64::from(x) - max).exp()).sum();
+    let log_sum = max + sum.ln();
+    if k < ranked.len() && k > 0 {
+        ranked.select_nth_unstable_by(k - 1, order);
+    }
+    ranked.truncate(k);
+    ranked.sort_unstable_by(order);
+    ranked.into_iter().map(|(id, x)| (id, (f64::from(x) - log_sum) as f32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // Weights 1, 2, 4 and 1 of 8.
+        let logits = [0.0, 2f32.ln(), 4f32.ln(), 0.0].map(|x| x + 100.0);
+        let got = top_logprobs(&logits, 3);
+        // An f32 near 100 is off by up to 2^-18, and the difference of two by twice that.
+        let want = [(2, 0.5f32.ln()), (1, 0.25f32.ln()), (0, 0.125f32.ln())];
+        for ((id, value), (want_id, want_value)) in got.iter().zip(want) {
+            assert_eq!(*id, want_id);
+            assert!((value - want_value).abs() <= 2f32.powi(-16), "{value} {want_value}");
+        }
+        assert_eq!(got.len(), 3);
+    }
+
+    #[test]
+    fn probabilities_sum_to_one_and_ties_go_to_the_lowest_id() {
+        let logits: Vec<f32> =
+            (0..32_064u32).map(|id| ((id.wrapping_mul(2_654_435_761) >> 20) as f32) / 256.0).collect();
+        let all = top_logprobs(&logits, usize::MAX);
+        assert_eq!(all.len(), logits.len());
+        let sum: f64 = all.iter().map(|&(_, x)| f64::from(x).exp()).sum();
+        // Each log-probability is rounded to f32: at magnitudes below 32 by at most 2^-20, relative in the probability.
+        assert!((sum - 1.0).abs() <= 2f64.powi(-20), "{sum}");
+        assert!(all.windows(2).all(|pair| pair[0].1 > pair[1].1 || (pair[0].1 == pair[1].1 && pair[0].0 < pair[1].0)));
+        assert_eq!(top_logprobs(&logits, 20), all[..20]);
+    }
+
+    #[test]
+    fn edges() {
+        assert_eq!(top_logprobs(&[], 3), []);
+        assert_eq!(top_logprobs(&[1.0, 2.0], 0), []);
+        assert_eq!(top_logprobs(&[5.0], 3), [(0, 0.0)]);
+        assert_eq!(top_logprobs(&[f32::NAN, 1.0, f32::NEG_INFINITY], 3), [(1, 0.0), (2, f32::NEG_INFINITY)]);
+    }
+}
