@@ -117,7 +117,8 @@ def run_case(out, name, case, model, networks, networks_wide):
     margin = check_case(name, case, stages, text, logits, wide_text)
     logprobs = torch.log_softmax(logits.double(), -1)[:STEPS_WITH_LOGPROBS].topk(TOP)
     save_file({n: stored(t) for n, t in stages.items()}, out / f"cases/{name}.safetensors")
-    meta = {"name": name, "covers": case["covers"], "model": case["model"], **request, **text, "least_margin": short(margin, 3),
+    meta = {"name": name, "covers": case["covers"], "model": case["model"], **request, **text,
+            "least_margin": short(margin, 3),
             "top_logprobs": [[[i, round(p, 6)] for i, p in zip(*step)]
                              for step in zip(logprobs.indices.tolist(), logprobs.values.tolist())],
             "stages": {n: describe(t, wide[n]) for n, t in stages.items()}}
