@@ -1,8 +1,7 @@
-//! Exponential and activations over vectors.
+//! Exponential, activations and sums over vectors.
 use super::lanes::Lanes;
 
-/// `e^v` to about one ulp; 0 at the least where the result is not normal, and finite everywhere: the argument is cut
-/// to [-87.3, 88.3].
+/// `e^v` to about one ulp, NaN for NaN; the argument is cut to [-87.3, 88.3], so the result is finite and above 1e-38.
 ///
 /// # Safety
 /// As [`Lanes`].
@@ -14,7 +13,7 @@ pub(crate) unsafe fn exp<L: Lanes>(v: L::V) -> L::V {
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // SAFETY: the caller's promise.
     unsafe {
-        let v = L::max(L::min(v, L::splat(88.3)), L::splat(-87.3));
+        let v = L::max(L::splat(-87.3), L::min(L::splat(88.3), v));
         let n = L::round(L::mul(v, L::splat(std::f32::consts::LOG2_E)));
         let r = L::fma(n, L::splat(-LN_2[1]), L::fma(n, L::splat(-LN_2[0]), v));
         L::mul(polynomial::<L, 7>(&COEFFICIENTS, r), L::pow2(n))
@@ -92,4 +91,35 @@ pub(crate) unsafe fn swiglu<L: Lanes>(g: L::V, v: L::V) -> L::V {
         let decay = exp::<L>(L::sub(L::splat(0.0), g));
         L::mul(v, L::div(g, L::add(L::splat(1.0), decay)))
     }
+}
+
+/// The sum of a vector's values, neighbours first.
+///
+/// # Safety
+/// As [`Lanes`].
+#[inline(always)]
+pub(crate) unsafe fn sum<L: Lanes>(v: L::V) -> f32 {
+    let mut values = [0f32; 16];
+    // SAFETY: a vector has at most 16 values.
+    unsafe { L::store(values.as_mut_ptr(), v) };
+    let mut width = L::WIDTH;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            values[i] = values[2 * i] + values[2 * i + 1];
+        }
+    }
+    values[0]
+}
+
+/// The largest of a vector's values.
+///
+/// # Safety
+/// As [`Lanes`].
+#[inline(always)]
+pub(crate) unsafe fn max<L: Lanes>(v: L::V) -> f32 {
+    let mut values = [f32::NEG_INFINITY; 16];
+    // SAFETY: a vector has at most 16 values.
+    unsafe { L::store(values.as_mut_ptr(), v) };
+    values.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }

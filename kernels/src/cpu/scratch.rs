@@ -11,10 +11,14 @@ pub(crate) enum Kind {
     Rows,
     /// Sums that do not live in the output.
     Sums,
+    /// Packed values of attention.
+    Values,
+    /// Scores of attention.
+    Scores,
 }
 
 thread_local! {
-    static KEPT: [Cell<Vec<f32>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] };
+    static KEPT: [Cell<Vec<f32>>; 5] = const { [const { Cell::new(Vec::new()) }; 5] };
 }
 
 /// A buffer in use; dropping it hands it back to its thread.

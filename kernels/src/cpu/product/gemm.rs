@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// Inner values per pass. A panel of this depth (16 KiB with AVX2) stays in the first-level cache while rows run past
 /// it. Part of the numerics: a sum is added up in pieces of this length.
-pub(crate) const DEPTH: usize = 256;
+const DEPTH: usize = 256;
 
 /// Rows of x packed at once: 96 KiB of the second-level cache. A multiple of every `TILE_ROWS`.
 const STRIP_ROWS: usize = 96;
@@ -192,14 +192,7 @@ impl<S: Stored> Block<'_, S> {
 /// # Safety
 /// As [`Lanes::multiply_tile`] for x and w; `to` holds `rows` rows of `columns` values.
 #[inline(always)]
-pub(crate) unsafe fn partial<L: Lanes>(
-    depth: usize,
-    x: Rows,
-    w: *const f32,
-    to: RowsMut,
-    [rows, columns]: [usize; 2],
-    add: bool,
-) {
+unsafe fn partial<L: Lanes>(depth: usize, x: Rows, w: *const f32, to: RowsMut, [rows, columns]: [usize; 2], add: bool) {
     let mut tile = [0f32; 12 * 32];
     // SAFETY: the caller's promise; a tile has at most 12 rows of 32 values.
     unsafe {

@@ -2,6 +2,7 @@
 use super::finish::{Stretch, finish};
 use super::{Product, Shared};
 use crate::cpu::lanes::{Isa, Job, Lanes, Stored};
+use crate::cpu::math::sum;
 use crate::cpu::scratch::{self, Kind};
 use rayon::prelude::*;
 
@@ -87,23 +88,4 @@ unsafe fn dots<L: Lanes, S: Stored>(x: &[f32], rows: [&[S]; PASS]) -> [f32; PASS
         }
         dots
     }
-}
-
-/// The sum of a vector's values, neighbours first.
-///
-/// # Safety
-/// As [`Lanes`].
-#[inline(always)]
-pub(crate) unsafe fn sum<L: Lanes>(v: L::V) -> f32 {
-    let mut values = [0f32; 16];
-    // SAFETY: a vector has at most 16 values.
-    unsafe { L::store(values.as_mut_ptr(), v) };
-    let mut width = L::WIDTH;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            values[i] = values[2 * i] + values[2 * i + 1];
-        }
-    }
-    values[0]
 }
