@@ -158,10 +158,9 @@ fn safetensors_that_promise_what_they_lack_are_refused() {
 #[test]
 fn shards_are_found_through_their_index() {
     let (bytes, _) = small_safetensors();
-    let other = with_header(
-        r#"{"d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"ids":{"dtype":"I64","shape":[0],"data_offsets":[4,4]}}"#,
-        4,
-    );
+    let header = r#"{"d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+        "ids":{"dtype":"I64","shape":[0],"data_offsets":[4,4]}}"#;
+    let other = with_header(header, 4);
     let dir = folder("model-00001-of-00002.safetensors", &bytes);
     fs::write(dir.path().join("model-00002-of-00002.safetensors"), other).unwrap();
     let index = |entries: &str| {

@@ -21,7 +21,7 @@ fn tiny() -> tempfile::TempDir {
 }
 
 fn check(root: &Path, options: CheckOptions) -> Result<(), String> {
-    ModelFolder::open(root).unwrap().check(options).map_err(|error| error.to_string())
+    ModelFolder::open(root).unwrap().check(options).map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -45,17 +45,17 @@ fn the_text_encoders_sizes_come_from_its_weights() {
     model.check(CheckOptions::default()).unwrap();
     let bert = &model.config.bert;
     assert_eq!((bert.hidden_size, bert.num_hidden_layers, bert.intermediate_size), (10, 1, 14));
-    assert_eq!((bert.vocab_size, bert.max_position_embeddings, bert.type_vocab_size), (30, 16, 2));
+    assert_eq!((bert.vocab_size, bert.max_position_embeddings, bert.type_vocab_size), (512, 16, 2));
 
     args["vision3d_model_config"].as_object_mut().unwrap().remove("language_model_config");
     fs::write(&path, args.to_string()).unwrap();
     let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("a text encoder of width 10 without a number of heads"), "{error}");
 
-    args["vision3d_model_config"]["language_model_config"] = json!({ "num_attention_heads": 2, "vocab_size": 31 });
+    args["vision3d_model_config"]["language_model_config"] = json!({ "num_attention_heads": 2, "vocab_size": 513 });
     fs::write(&path, args.to_string()).unwrap();
     let error = check(dir.path(), CheckOptions::default()).unwrap_err();
-    assert!(error.contains("word_embeddings.weight has shape [30, 10] instead of [31, 10]"), "{error}");
+    assert!(error.contains("word_embeddings.weight has shape [512, 10] instead of [513, 10]"), "{error}");
 }
 
 #[test]
@@ -65,21 +65,33 @@ fn everything_that_is_missing_or_misshapen_is_listed_at_once() {
         name == "lm_head.weight" || name == "vision_model.encoder.layers.1.mlp.fc1.bias"
     });
     let mut args = config();
-    args["llm_config"]["vocab_size"] = json!(21);
+    args["llm_config"]["vocab_size"] = json!(513);
     fs::write(dir.path().join("args/config.json"), args.to_string()).unwrap();
     fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
     fs::remove_file(dir.path().join("vision3d_model/vocab.txt")).unwrap();
     let error = check(dir.path(), CheckOptions::default()).unwrap_err();
     for want in [
-        "llm/model.embed_tokens.weight has shape [20, 8] instead of [21, 8]",
+        "llm/model.embed_tokens.weight has shape [512, 8] instead of [513, 8]",
         "llm/lm_head.weight is missing",
         "vision2d_model/vision_model.encoder.layers.1.mlp.fc1.bias is missing",
-        "tokenizer.json or tokenizer.model is missing",
-        "vision3d_model/vocab.txt",
+        "it holds neither tokenizer.json nor tokenizer.model",
+        "vision3d_model holds neither tokenizer.json nor vocab.txt",
     ] {
         assert!(error.contains(want), "{want}: {error}");
     }
     assert_eq!(error.lines().count(), 1);
+}
+
+#[test]
+fn a_tokenizer_with_more_ids_than_the_table_has_rows_is_refused() {
+    let mut args = config();
+    args["llm_config"]["vocab_size"] = json!(20);
+    args["vision3d_model_config"]["language_model_config"]["vocab_size"] = json!(30);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &args, DType::F32, all);
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    assert!(error.contains("language model's tokenizer has 355 ids, but its embedding table 20 rows"), "{error}");
+    assert!(error.contains("ids, but its embedding table 30 rows"), "{error}");
 }
 
 #[test]
@@ -108,7 +120,7 @@ fn a_checkpoint_without_text_mlp_names_the_ways_on() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &config(), DType::F32, |_, name| name.starts_with("text_mlp."));
     let error = check(dir.path(), CheckOptions::default()).unwrap_err();
-    for want in ["has no text_mlp in vision3d_connector", "--tgis uniform", "--tgis-text-mlp random:SEED"] {
+    for want in ["vision3d_connector/text_mlp.weight is missing", "--tgis uniform", "--tgis-text-mlp random:SEED"] {
         assert!(error.contains(want), "{error}");
     }
     check(dir.path(), CheckOptions { need_guide: true, need_text_mlp: false }).unwrap();

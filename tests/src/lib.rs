@@ -1,4 +1,2 @@
 //! Shared helpers of the whole-engine tests.
 #![forbid(unsafe_code)]
-
-pub mod tidy;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use loaders::config::ConfigFiles;
+use loaders::tokenizer::{write_tiny_bert_vocab, write_tiny_llm_tokenizer};
 use loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, expected_tensors};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ pub fn config() -> Value {
         "llm_max_length": 64,
         "llm_config": {
             "model_type": "phi3", "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "vocab_size": 20, "max_position_embeddings": 64, "eos_token_id": [2, 3]
+            "num_attention_heads": 2, "vocab_size": 512, "max_position_embeddings": 64, "eos_token_id": [2, 3]
         },
         "vision2d_connector_type": "mlp2x_gelu",
         "vision2d_model_config": {
@@ -27,7 +28,7 @@ pub fn config() -> Value {
             "mlp_dim": 10, "num_layers": 2, "num_heads": 2,
             "language_model_config": {
                 "hidden_size": 10, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 14,
-                "vocab_size": 30, "max_position_embeddings": 16
+                "vocab_size": 512, "max_position_embeddings": 16
             }
         }
     })
@@ -39,7 +40,7 @@ pub fn write(root: &Path, args: &Value, dtype: DType, skip: fn(Part, &str) -> bo
     let config = ModelConfig::parse(&files).unwrap();
     fs::create_dir_all(root.join("args")).unwrap();
     fs::write(root.join("args/config.json"), &files.args).unwrap();
-    fs::write(root.join("tokenizer.json"), "{}").unwrap();
+    write_tiny_llm_tokenizer(root, &["lung"]).unwrap();
     let specs = expected_tensors(&config);
     for part in Part::ALL {
         let kept = specs.iter().filter(|spec| spec.part == part && !skip(part, &spec.name));
@@ -63,5 +64,5 @@ pub fn write(root: &Path, args: &Value, dtype: DType, skip: fn(Part, &str) -> bo
         }
         writer.finish().unwrap();
     }
-    fs::write(root.join("vision3d_model/vocab.txt"), "[PAD]\n").unwrap();
+    write_tiny_bert_vocab(&root.join("vision3d_model")).unwrap();
 }
