@@ -9,11 +9,13 @@ pub mod expected;
 pub mod mmap;
 pub mod model_folder;
 mod pickle;
+pub mod preprocess;
 pub mod safetensors;
 pub mod safetensors_writer;
 pub mod tensor;
 pub mod tokenizer;
 pub mod torch_zip;
+pub mod volume;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
