@@ -185,8 +185,10 @@ impl<'a> View<'a> {
         let first = self.dims.as_slice()[0];
         assert!(rows.start <= rows.end && rows.end <= first, "rows {rows:?} outside {first}");
         let offset = rows.start * self.dims.row() * self.dtype.bytes();
+        let dims = self.dims.with_first(rows.end - rows.start);
+        let stride = dims.as_slice().last().copied().unwrap_or(1);
         // SAFETY: the assertion above keeps the window inside the tensor.
-        Self { addr: unsafe { self.addr.add(offset) }, dims: self.dims.with_first(rows.end - rows.start), ..self }
+        Self { addr: unsafe { self.addr.add(offset) }, dims, stride, ..self }
     }
 
     /// Columns `cols` of every row of a two-dimensional tensor.

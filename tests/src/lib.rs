@@ -1,4 +1,4 @@
 //! Shared helpers of the whole-engine tests.
 #![forbid(unsafe_code)]
 
-pub mod tidy;
+pub mod golden;

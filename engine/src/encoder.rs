@@ -1,0 +1,157 @@
+//! The pre-norm transformer block that the 3D ViT and SigLIP share, and its buffers.
+use crate::Result;
+use crate::weights::{Affine, Loading};
+use kernels::ops::{AttentionFull, Epilogue, LayerNorm, Linear};
+use kernels::{Device, Tensor, View};
+use loaders::Checkpoint;
+
+/// Queries, keys and values: one fused projection without bias, or three with.
+pub(crate) enum Qkv {
+    Fused(Tensor),
+    Separate([Affine; 3]),
+}
+
+/// `x += out(attention(norm1(x)))`, then `x += linear2(gelu(linear1(norm2(x))))`.
+pub(crate) struct Block {
+    pub norm1: Affine,
+    pub qkv: Qkv,
+    pub out: Affine,
+    pub norm2: Affine,
+    pub linear1: Affine,
+    pub linear2: Affine,
+}
+
+/// What distinguishes the two encoders.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    pub heads: usize,
+    pub eps: f32,
+    pub gelu: Epilogue,
+}
+
+/// Buffers for one pass; `[rows, ...]`, rows = sequences · tokens.
+pub(crate) struct Buffers {
+    /// The residual stream, `[rows, hidden]`.
+    pub x: Tensor,
+    normed: Tensor,
+    /// `[rows, 3·hidden]` for a fused projection, otherwise `[rows, hidden]` each.
+    qkv: Vec<Tensor>,
+    mixed: Tensor,
+    ffn: Tensor,
+}
+
+impl Buffers {
+    pub fn new(device: &dyn Device, [rows, hidden, ffn]: [usize; 3], fused: bool) -> Result<Self> {
+        let qkv = if fused {
+            vec![device.activations(&[rows, 3 * hidden])?]
+        } else {
+            (0..3).map(|_| device.activations(&[rows, hidden])).collect::<kernels::Result<_>>()?
+        };
+        Ok(Self {
+            x: device.activations(&[rows, hidden])?,
+            normed: device.activations(&[rows, hidden])?,
+            qkv,
+            mixed: device.activations(&[rows, hidden])?,
+            ffn: device.activations(&[rows, ffn])?,
+        })
+    }
+}
+
+/// The three column windows of the fused projection, or the three tensors; first `rows` rows.
+fn qkv_views(qkv: &[Tensor], rows: usize) -> [View<'_>; 3] {
+    match qkv {
+        [fused] => {
+            let hidden = fused.dims().as_slice()[1] / 3;
+            [0, 1, 2].map(|part| fused.view().rows(0..rows).cols(part * hidden..(part + 1) * hidden))
+        }
+        parts => [0, 1, 2].map(|part| parts[part].view().rows(0..rows)),
+    }
+}
+
+impl Block {
+    /// Runs over the first `sequences · tokens` rows of `buffers.x`, in place.
+    pub fn forward(
+        &self,
+        device: &dyn Device,
+        buffers: &mut Buffers,
+        style: Style,
+        [sequences, tokens]: [usize; 2],
+    ) -> Result<()> {
+        let rows = sequences * tokens;
+        let Buffers { x, normed, qkv, mixed, ffn } = buffers;
+        device.layer_norm(self.norm1.layer_norm(x, style.eps, normed, rows))?;
+        let input = normed.view().rows(0..rows);
+        match &self.qkv {
+            Qkv::Fused(weight) => device.linear(Linear {
+                x: input,
+                weight: weight.view(),
+                bias: None,
+                epilogue: Epilogue::None,
+                out: qkv[0].view_mut().rows(0..rows),
+            })?,
+            Qkv::Separate(parts) => {
+                for (part, out) in parts.iter().zip(qkv.iter_mut()) {
+                    device.linear(part.linear(input, Epilogue::None, out, rows))?;
+                }
+            }
+        }
+        let [q, k, v] = qkv_views(qkv, rows);
+        let head_dim = q.dims().as_slice()[1] / style.heads;
+        device.attention_full(AttentionFull {
+            q,
+            k,
+            v,
+            sequences,
+            heads: style.heads,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            out: mixed.view_mut().rows(0..rows),
+        })?;
+        device.linear(self.out.linear(mixed.view().rows(0..rows), Epilogue::Residual, x, rows))?;
+        device.layer_norm(self.norm2.layer_norm(x, style.eps, normed, rows))?;
+        device.linear(self.linear1.linear(normed.view().rows(0..rows), style.gelu, ffn, rows))?;
+        device.linear(self.linear2.linear(ffn.view().rows(0..rows), Epilogue::Residual, x, rows))?;
+        Ok(())
+    }
+}
+
+impl Affine {
+    /// The layer norm of the first `rows` rows of `x` into those of `out`.
+    pub fn layer_norm<'a>(&'a self, x: &'a Tensor, eps: f32, out: &'a mut Tensor, rows: usize) -> LayerNorm<'a> {
+        let (x, out) = (x.view().rows(0..rows), out.view_mut().rows(0..rows));
+        LayerNorm { x, weight: self.weight.view(), bias: self.bias.view(), eps, out }
+    }
+
+    /// The linear op `x · Wᵀ + b` into the first `rows` rows of `out`.
+    pub fn linear<'a>(&'a self, x: View<'a>, epilogue: Epilogue, out: &'a mut Tensor, rows: usize) -> Linear<'a> {
+        let out = out.view_mut().rows(0..rows);
+        Linear { x, weight: self.weight.view(), bias: Some(self.bias.view()), epilogue, out }
+    }
+}
+
+/// Where each part of a block is found in the checkpoint, after `<prefix>.`.
+pub(crate) struct Names {
+    pub norm1: &'static str,
+    pub out: &'static str,
+    pub norm2: &'static str,
+    pub linear1: &'static str,
+    pub linear2: &'static str,
+}
+
+/// Loads a block; `qkv` does so for its projections.
+pub(crate) fn load_block(
+    loading: &mut Loading<'_>,
+    part: &Checkpoint,
+    prefix: &str,
+    names: &Names,
+    qkv: impl FnOnce(&mut Loading<'_>) -> Result<Qkv>,
+) -> Result<Block> {
+    let affine = |loading: &mut Loading<'_>, name: &str| loading.affine(part, &format!("{prefix}.{name}"));
+    Ok(Block {
+        norm1: affine(loading, names.norm1)?,
+        qkv: qkv(loading)?,
+        out: affine(loading, names.out)?,
+        norm2: affine(loading, names.norm2)?,
+        linear1: affine(loading, names.linear1)?,
+        linear2: affine(loading, names.linear2)?,
+    })
+}

@@ -1,0 +1,222 @@
+//! One model on one device: encode a volume once, then ask many questions about it.
+use crate::connector::{Connector, Shape};
+use crate::llm::Llm;
+use crate::text_encoder::TextEncoder;
+use crate::tgis::Aggregation;
+use crate::trace::{Recorder, Trace};
+use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
+use crate::vision_3d::Vision3d;
+use crate::weights::Loading;
+use crate::{Error, LoadOptions, Progress, Result};
+use kernels::{DType, Device, Tensor};
+use loaders::config::Connector2d;
+use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
+use loaders::{ModelConfig, ModelFolder};
+use std::sync::Arc;
+
+/// A loaded model with all its buffers; answers one question at a time.
+pub struct Engine {
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) config: ModelConfig,
+    pub(crate) tokenizer: LlmTokenizer,
+    pub(crate) bert_tokenizer: Option<BertTokenizer>,
+    vision_3d: Vision3d,
+    connector_3d: Connector,
+    planes: Option<Planes>,
+    pub(crate) aggregation: Option<Aggregation>,
+    pub(crate) text_encoder: Option<TextEncoder>,
+    pub(crate) llm: Llm,
+    volume: Tensor,
+}
+
+/// The 2D branch.
+struct Planes {
+    vision: Vision2d,
+    connector: Connector,
+}
+
+/// Everything about a volume that no question changes, on the engine's device.
+pub struct EncodedVolume {
+    /// `[slices, height, width]`, f32.
+    pub(crate) volume: Tensor,
+    /// `[3D tokens, LLM width]`, activations.
+    pub(crate) z_3d: Tensor,
+    /// `[slices, tokens of a slice, LLM width]`, activations.
+    pub(crate) z_2d_slices: Option<Tensor>,
+    /// `[slices, LLM width]`, f32: what TG-IS scores.
+    pub(crate) keys: Option<Tensor>,
+}
+
+impl EncodedVolume {
+    /// Device memory behind it.
+    pub fn bytes(&self) -> usize {
+        let parts = [Some(&self.volume), Some(&self.z_3d), self.z_2d_slices.as_ref(), self.keys.as_ref()];
+        parts.into_iter().flatten().map(Tensor::bytes).sum()
+    }
+}
+
+impl Engine {
+    /// Checks the folder, then makes its weights usable on the device and allocates every buffer.
+    ///
+    /// # Errors
+    /// [`Error::Loaders`] with all that is missing or misshapen, [`Error::Device`] if memory does not suffice.
+    pub fn load(
+        device: Arc<dyn Device>,
+        folder: &ModelFolder,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self> {
+        folder.check(check_options(options))?;
+        let config = folder.config.clone();
+        let loading = &mut Loading::new(&*device, folder, progress);
+        let vision_3d = Vision3d::load(loading, &config)?;
+        let connector_3d = load_connector_3d(loading, &config)?;
+        let planes = load_planes(loading, &config, options.post_layernorm_2d)?;
+        let aggregation = Aggregation::load(loading, &config, options.tgis, options.text_mlp)?;
+        let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
+        let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
+        let bert_tokenizer = needs_bert.then(|| BertTokenizer::open(&folder.path.join("vision3d_model")));
+        Ok(Self {
+            llm: Llm::load(loading, &config)?,
+            volume: (&*device).tensor(&config.vision_3d.img_size, DType::F32)?,
+            tokenizer: LlmTokenizer::open(&folder.path)?,
+            bert_tokenizer: bert_tokenizer.transpose()?,
+            vision_3d,
+            connector_3d,
+            planes,
+            aggregation,
+            text_encoder,
+            config,
+            device,
+        })
+    }
+
+    /// Slices, height and width of the volumes it takes.
+    pub fn img_size(&self) -> [usize; 3] {
+        self.config.vision_3d.img_size
+    }
+
+    /// Slices per volume, N.
+    pub fn slices(&self) -> usize {
+        self.img_size()[0]
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &dyn Device {
+        &*self.device
+    }
+
+    /// LLM tokens that stand for the image.
+    pub fn image_tokens(&self) -> usize {
+        self.config.rows_3d() + self.config.rows_2d()
+    }
+
+    /// Runs both vision encoders and their connectors: the question-independent part of every answer.
+    ///
+    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `loaders::prepare` makes them.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the size differs or a voxel is not finite; [`Error::Device`].
+    pub fn encode(&mut self, volume: &[f32], progress: &mut dyn FnMut(Progress<'_>)) -> Result<EncodedVolume> {
+        self.encode_traced(volume, None, progress)
+    }
+
+    /// As [`Engine::encode`], and records the encoders' tokens before the connectors.
+    ///
+    /// # Errors
+    /// As [`Engine::encode`].
+    pub fn encode_traced(
+        &mut self,
+        volume: &[f32],
+        trace: Option<&mut Trace>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<EncodedVolume> {
+        let img_size = self.img_size();
+        check_volume(volume, img_size)?;
+        let device = &*self.device;
+        let recorder = &mut Recorder { device, trace };
+        device.write(&mut self.volume, volume)?;
+        let mut kept = device.tensor(&img_size, DType::F32)?;
+        device.write(&mut kept, volume)?;
+        let width = self.config.llm.hidden_size;
+        self.vision_3d.encode(device, self.volume.view(), progress)?;
+        recorder.record("vit_tokens", self.vision_3d.tokens())?;
+        let mut z_3d = device.activations(&[self.config.rows_3d(), width])?;
+        self.connector_3d.project(device, self.vision_3d.tokens(), z_3d.view_mut())?;
+        let z_2d_slices = match &mut self.planes {
+            Some(planes) => Some(planes.encode(&self.volume, width, recorder, progress)?),
+            None => None,
+        };
+        let layers = img_size[0] / self.config.slices_per_layer();
+        let keys = match (&self.aggregation, &z_2d_slices) {
+            (Some(aggregation), Some(z_2d)) => aggregation.keys(device, z_3d.view(), z_2d.view(), layers)?,
+            _ => None,
+        };
+        Ok(EncodedVolume { volume: kept, z_3d, z_2d_slices, keys })
+    }
+}
+
+impl Planes {
+    /// z_2D^j of all slices, `[slices, tokens, width]`.
+    fn encode(
+        &mut self,
+        volume: &Tensor,
+        width: usize,
+        recorder: &mut Recorder<'_>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Tensor> {
+        let device = recorder.device;
+        let slices = volume.dims().as_slice()[0];
+        let tokens = self.vision.tokens_per_slice() / self.connector.ratio();
+        let mut z_2d = device.activations(&[slices, tokens, width])?;
+        for first in (0..slices).step_by(SLICES_PER_PASS) {
+            let last = slices.min(first + SLICES_PER_PASS);
+            let encoded = self.vision.encode(device, volume.view().rows(first..last))?;
+            recorder.record("siglip_tokens", encoded)?;
+            let out = z_2d.view_mut().rows(first..last).reshape(&[(last - first) * tokens, width]);
+            self.connector.project(device, encoded, out)?;
+            progress(Progress { stage: "vision_2d", done: last as u64, total: slices as u64 });
+        }
+        Ok(z_2d)
+    }
+}
+
+fn check_options(options: &LoadOptions) -> loaders::CheckOptions {
+    use crate::{TextMlp, TgisMode};
+    let scored = options.tgis == TgisMode::Checkpoint;
+    loaders::CheckOptions { need_guide: scored, need_text_mlp: scored && options.text_mlp == TextMlp::Checkpoint }
+}
+
+fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {
+    let wanted = img_size.iter().product::<usize>();
+    if volume.len() != wanted {
+        let found = volume.len();
+        return Err(Error::Request(format!(
+            "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for this size"
+        )));
+    }
+    match volume.iter().find(|voxel| !voxel.is_finite()) {
+        Some(voxel) => Err(Error::Request(format!("the volume holds {voxel}; replace voxels that are not finite"))),
+        None => Ok(()),
+    }
+}
+
+fn load_connector_3d(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Connector> {
+    let (grid, part) = (config.vision_3d.grid(), &loading.folder.connector_3d);
+    let shape = Shape { pool: Some((grid, [2, 2, 2])), mlp: true, rows: grid.iter().product() };
+    Connector::load(loading, part, &shape)
+}
+
+fn load_planes(loading: &mut Loading<'_>, config: &ModelConfig, post_norm: bool) -> Result<Option<Planes>> {
+    let Some(vision) = Vision2d::load(loading, config, post_norm)? else { return Ok(None) };
+    let Some(part) = &loading.folder.connector_2d else { return Ok(None) };
+    let tokens = vision.tokens_per_slice();
+    let side = tokens.isqrt();
+    let pooled = config.connector_2d == Some(Connector2d::PlanePoolingMlp2xGelu);
+    let shape = Shape {
+        pool: pooled.then_some(([1, side, side], [1, 2, 2])),
+        mlp: config.connector_2d != Some(Connector2d::Linear),
+        rows: SLICES_PER_PASS.min(config.vision_3d.img_size[0]) * tokens,
+    };
+    Ok(Some(Planes { vision, connector: Connector::load(loading, part, &shape)? }))
+}

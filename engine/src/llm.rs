@@ -1,0 +1,205 @@
+//! Phi-3: a pre-norm decoder with fused projections over the paged cache.
+use crate::kv_cache::{KvCache, Sequence};
+use crate::rope::RopeTables;
+use crate::trace::Recorder;
+use crate::weights::Loading;
+use crate::{Progress, Result};
+use kernels::ops::{AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsNorm};
+use kernels::{DType, Device, Tensor};
+use loaders::ModelConfig;
+use loaders::config::LlmConfig;
+
+struct Layer {
+    input_norm: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    post_attention_norm: Tensor,
+    gate_up: Tensor,
+    down: Tensor,
+}
+
+/// Weights, cache and buffers for one sequence of at most `llm_max_length` tokens.
+pub(crate) struct Llm {
+    config: LlmConfig,
+    embeddings: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    /// `None` where the output shares the input's table.
+    lm_head: Option<Tensor>,
+    rope: RopeTables,
+    cache: KvCache,
+    pub sequence: Sequence,
+    /// `[llm_max_length, hidden]`: the residual stream; callers put embeddings here before [`Llm::forward`].
+    pub hidden: Tensor,
+    ids: Tensor,
+    normed: Tensor,
+    qkv: Tensor,
+    q: Tensor,
+    mixed: Tensor,
+    ffn: Tensor,
+    /// `[1, vocab]`, f32.
+    pub logits: Tensor,
+}
+
+impl Llm {
+    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Self> {
+        let (part, device, rows) = (&loading.folder.llm, loading.device, config.llm_max_length);
+        let llm = config.llm.clone();
+        let (hidden, queries) = (llm.hidden_size, llm.num_attention_heads * llm.head_dim);
+        let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
+        let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
+        let untied = !llm.tie_word_embeddings;
+        Ok(Self {
+            embeddings: loading.tensor(part, "model.embed_tokens.weight")?,
+            layers,
+            norm: loading.tensor(part, "model.norm.weight")?,
+            lm_head: untied.then(|| loading.tensor(part, "lm_head.weight")).transpose()?,
+            rope: RopeTables::new(device, &llm, rows)?,
+            cache: KvCache::new(device, llm.num_hidden_layers, [rows, llm.num_key_value_heads, llm.head_dim])?,
+            sequence: Sequence::new(device, rows)?,
+            hidden: device.activations(&[rows, hidden])?,
+            ids: device.tensor(&[rows], DType::U32)?,
+            normed: device.activations(&[rows, hidden])?,
+            qkv: device.activations(&[rows, fused])?,
+            q: device.activations(&[rows, queries])?,
+            mixed: device.activations(&[rows, queries])?,
+            ffn: device.activations(&[rows, llm.intermediate_size])?,
+            logits: device.tensor(&[1, llm.vocab_size], DType::F32)?,
+            config: llm,
+        })
+    }
+
+    /// Forgets the last sequence and prepares for one whose prompt has `rows` rows; gives the most tokens that it may
+    /// grow to.
+    pub fn start(&mut self, rows: usize) -> usize {
+        self.cache.release(&mut self.sequence);
+        self.rope.choose(rows)
+    }
+
+    /// Embeds `ids` into rows `at..` of `hidden`.
+    pub fn embed(&mut self, device: &dyn Device, ids: &[u32], at: usize) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut padded = vec![0; self.ids.dims().count()];
+        padded[..ids.len()].copy_from_slice(ids);
+        device.write(&mut self.ids, &padded)?;
+        device.embed_tokens(EmbedTokens {
+            table: self.embeddings.view(),
+            ids: self.ids.view().rows(0..ids.len()),
+            out: self.hidden.view_mut().rows(at..at + ids.len()),
+        })?;
+        Ok(())
+    }
+
+    /// Appends the first `rows` rows of `hidden` to the sequence and leaves the last one's logits in `logits`.
+    pub fn forward(
+        &mut self,
+        rows: usize,
+        recorder: &mut Recorder<'_>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
+        let device = recorder.device;
+        self.sequence.grow(device, &mut self.cache, rows)?;
+        let total = self.layers.len() as u64;
+        for index in 0..self.layers.len() {
+            // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
+            let first = if index + 1 == self.layers.len() { rows - 1 } else { 0 };
+            self.attention(device, index, [first, rows])?;
+            self.mlp(device, index, [first, rows])?;
+            if index == 0 {
+                recorder.record("llm_layer_0", self.hidden.view().rows(first..rows))?;
+            }
+            progress(Progress { stage: "prefill", done: index as u64 + 1, total });
+        }
+        let last = self.hidden.view().rows(rows - 1..rows);
+        let out = self.normed.view_mut().rows(0..1);
+        device.rms_norm(RmsNorm { x: last, weight: self.norm.view(), eps: self.config.rms_norm_eps, out })?;
+        recorder.record("llm_norm", self.normed.view().rows(0..1))?;
+        device.linear(Linear {
+            x: self.normed.view().rows(0..1),
+            weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
+            bias: None,
+            epilogue: Epilogue::None,
+            out: self.logits.view_mut(),
+        })?;
+        Ok(())
+    }
+
+    fn attention(&mut self, device: &dyn Device, index: usize, [first, rows]: [usize; 2]) -> Result<()> {
+        let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
+        let (window, kept) = (0..rows, first..rows);
+        device.rms_norm(RmsNorm {
+            x: self.hidden.view().rows(window.clone()),
+            weight: layer.input_norm.view(),
+            eps: config.rms_norm_eps,
+            out: self.normed.view_mut().rows(window.clone()),
+        })?;
+        device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, window.clone()))?;
+        device.qkv_rope_append(QkvRopeAppend {
+            qkv: self.qkv.view().rows(window.clone()),
+            cos: self.rope.cos(),
+            sin: self.rope.sin(),
+            positions: self.sequence.positions(rows),
+            block_table: self.sequence.block_table(),
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            q: self.q.view_mut().rows(window),
+            k_pages: cache.k_pages.view_mut(),
+            v_pages: cache.v_pages.view_mut(),
+        })?;
+        device.attention_paged(AttentionPaged {
+            q: self.q.view().rows(kept.clone()),
+            k_pages: cache.k_pages.view(),
+            v_pages: cache.v_pages.view(),
+            block_table: self.sequence.block_table(),
+            positions: self.sequence.positions(rows).rows(kept.clone()),
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            scale: 1.0 / (config.head_dim as f32).sqrt(),
+            out: self.mixed.view_mut().rows(kept.clone()),
+        })?;
+        device.linear(plain(&layer.out, &self.mixed, &mut self.hidden, Epilogue::Residual, kept))?;
+        Ok(())
+    }
+
+    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> Result<()> {
+        let (layer, window) = (&self.layers[index], first..end);
+        device.rms_norm(RmsNorm {
+            x: self.hidden.view().rows(window.clone()),
+            weight: layer.post_attention_norm.view(),
+            eps: self.config.rms_norm_eps,
+            out: self.normed.view_mut().rows(window.clone()),
+        })?;
+        device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, window.clone()))?;
+        device.linear(plain(&layer.down, &self.ffn, &mut self.hidden, Epilogue::Residual, window))?;
+        Ok(())
+    }
+}
+
+/// A linear op without bias over the same rows of input and output.
+fn plain<'a>(
+    weight: &'a Tensor,
+    x: &'a Tensor,
+    out: &'a mut Tensor,
+    epilogue: Epilogue,
+    rows: std::ops::Range<usize>,
+) -> Linear<'a> {
+    let (x, out) = (x.view().rows(rows.clone()), out.view_mut().rows(rows));
+    Linear { x, weight: weight.view(), bias: None, epilogue, out }
+}
+
+impl Layer {
+    fn load(loading: &mut Loading<'_>, index: usize) -> Result<Self> {
+        let part = &loading.folder.llm;
+        let mut tensor = |name: &str| loading.tensor(part, &format!("model.layers.{index}.{name}.weight"));
+        Ok(Self {
+            input_norm: tensor("input_layernorm")?,
+            qkv: tensor("self_attn.qkv_proj")?,
+            out: tensor("self_attn.o_proj")?,
+            post_attention_norm: tensor("post_attention_layernorm")?,
+            gate_up: tensor("mlp.gate_up_proj")?,
+            down: tensor("mlp.down_proj")?,
+        })
+    }
+}

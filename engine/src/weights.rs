@@ -1,0 +1,70 @@
+//! Checkpoint tensors by name, on the device.
+use crate::{Error, Progress, Result};
+use kernels::{DType, Device, Dims, HostTensor, Tensor};
+use loaders::{Checkpoint, ModelFolder};
+
+/// Weight and bias of a linear layer or a layer norm.
+pub(crate) struct Affine {
+    pub weight: Tensor,
+    pub bias: Tensor,
+}
+
+/// Counts bytes over all parts of a model while they are made usable.
+pub(crate) struct Loading<'a> {
+    pub device: &'a dyn Device,
+    pub folder: &'a ModelFolder,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Loading<'a> {
+    pub fn new(device: &'a dyn Device, folder: &'a ModelFolder, progress: &'a mut dyn FnMut(Progress<'_>)) -> Self {
+        let parts = [&folder.llm, &folder.vision_3d, &folder.connector_3d];
+        let planes = [&folder.vision_2d, &folder.connector_2d].into_iter().flatten();
+        let total = parts.into_iter().chain(planes).map(Checkpoint::total_bytes).sum();
+        Self { device, folder, progress, done: 0, total }
+    }
+
+    /// The tensor as the checkpoint shapes it.
+    pub fn tensor(&mut self, part: &Checkpoint, name: &str) -> Result<Tensor> {
+        let dims = host(self.folder, part, name)?.shape.clone();
+        self.shaped(part, name, &dims)
+    }
+
+    /// The tensor under other dims of the same count.
+    pub fn shaped(&mut self, part: &Checkpoint, name: &str, dims: &[usize]) -> Result<Tensor> {
+        let tensor = host(self.folder, part, name)?;
+        let (owner, range) = tensor.owner();
+        self.done += range.len() as u64;
+        let dtype = match tensor.dtype {
+            loaders::DType::F32 => DType::F32,
+            loaders::DType::F16 => DType::F16,
+            loaders::DType::Bf16 => DType::Bf16,
+        };
+        let weight = self.device.weight(HostTensor { owner, range, dims: Dims::new(dims), dtype })?;
+        (self.progress)(Progress { stage: "load", done: self.done, total: self.total });
+        Ok(weight)
+    }
+
+    /// `<prefix>.weight` and `<prefix>.bias`.
+    pub fn affine(&mut self, part: &Checkpoint, prefix: &str) -> Result<Affine> {
+        Ok(Affine {
+            weight: self.tensor(part, &format!("{prefix}.weight"))?,
+            bias: self.tensor(part, &format!("{prefix}.bias"))?,
+        })
+    }
+
+    /// A weight made of computed values.
+    pub fn computed(&self, dims: &[usize], values: &[f32]) -> Result<Tensor> {
+        Ok(self.device.weight(HostTensor::from_f32(dims, values))?)
+    }
+}
+
+/// The tensor on the host.
+pub(crate) fn host<'a>(folder: &ModelFolder, part: &'a Checkpoint, name: &str) -> Result<&'a loaders::Tensor> {
+    part.get(name).ok_or_else(|| {
+        let finding = format!("the checkpoint has no tensor {name}");
+        Error::Loaders(loaders::Error::bad_input(&folder.path, finding, "download the model again"))
+    })
+}

@@ -1,0 +1,173 @@
+//! Reads the goldens that `tools/golden/make.py` wrote; their format stands in `tools/golden/README.md`.
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The committed goldens.
+pub struct Goldens {
+    root: PathBuf,
+    index: Index,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    subset: Subset,
+    models: HashMap<String, Model>,
+    cases: Vec<Case>,
+}
+
+/// Which elements of a large stage are stored.
+#[derive(Clone, Copy, Deserialize)]
+struct Subset {
+    above: usize,
+    stride: usize,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    volume: String,
+    files: HashMap<String, String>,
+}
+
+/// One model and one request.
+#[derive(Clone, Deserialize)]
+pub struct Case {
+    /// For messages.
+    pub name: String,
+    /// Which checkpoint.
+    pub model: String,
+    /// Human and assistant by turns.
+    pub messages: Vec<String>,
+    /// Text that guides TG-IS, if it is not the last message.
+    pub question: Option<String>,
+    /// `checkpoint`, `uniform` or `max`.
+    pub tgis: String,
+    /// The request's limit.
+    pub max_new_tokens: Option<usize>,
+    stages: String,
+    meta: String,
+}
+
+/// What PyTorch gave for a case.
+#[derive(Deserialize)]
+pub struct Facts {
+    /// Ids of the prompt, -201 for the image.
+    pub prompt_ids: Vec<i64>,
+    /// Rows with the image's.
+    pub prompt_rows: usize,
+    /// Greedy ids without the eos.
+    pub token_ids: Vec<u32>,
+    /// Their text.
+    pub text: String,
+    /// `stop` or `length`.
+    pub finish_reason: String,
+    /// The five best of the first steps.
+    pub top_logprobs: Vec<Vec<(u32, f32)>>,
+    stages: HashMap<String, StageFacts>,
+}
+
+#[derive(Deserialize)]
+struct StageFacts {
+    shape: Vec<usize>,
+    mean: f64,
+    max_abs: f64,
+}
+
+/// One stage's stored elements.
+pub struct Stage {
+    /// Elements of the whole stage.
+    pub count: usize,
+    /// Mean of the whole stage.
+    pub mean: f64,
+    /// Largest magnitude in the whole stage.
+    pub max_abs: f64,
+    values: Vec<f32>,
+    stride: Option<usize>,
+}
+
+impl Stage {
+    /// Row-major index and value of each stored element.
+    pub fn elements(&self) -> impl Iterator<Item = (usize, f32)> {
+        let at = |k: usize| self.stride.map_or(k, |stride| k * stride % self.count);
+        self.values.iter().enumerate().map(move |(k, &value)| (at(k), value))
+    }
+}
+
+impl Goldens {
+    /// Opens the committed goldens.
+    ///
+    /// # Panics
+    /// If they are missing or broken: they are part of the repository.
+    pub fn open() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden");
+        let index = parse(&root.join("cases.json"));
+        Self { root, index }
+    }
+
+    /// All cases.
+    pub fn cases(&self) -> Vec<Case> {
+        self.index.cases.clone()
+    }
+
+    /// A checkpoint in the official layout, in a folder of its own that vanishes when dropped.
+    ///
+    /// # Panics
+    /// If a file cannot be copied.
+    pub fn model_folder(&self, model: &str) -> TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (place, source) in &self.index.models[model].files {
+            let target = folder.path().join(place);
+            std::fs::create_dir_all(target.parent().expect("inside the folder")).expect("a folder");
+            std::fs::copy(self.root.join(source), target).unwrap_or_else(|e| panic!("{source}: {e}"));
+        }
+        folder
+    }
+
+    /// The path of the model's volume, prepared and of the right size.
+    pub fn volume_path(&self, model: &str) -> PathBuf {
+        self.root.join(&self.index.models[model].volume)
+    }
+
+    /// The voxels of the model's volume: the f32 payload that ends the npy file.
+    ///
+    /// # Panics
+    /// If the file is broken.
+    pub fn volume(&self, model: &str) -> Vec<f32> {
+        let bytes = std::fs::read(self.volume_path(model)).expect("committed");
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+
+    /// What PyTorch gave.
+    ///
+    /// # Panics
+    /// If the file is broken.
+    pub fn facts(&self, case: &Case) -> Facts {
+        parse(&self.root.join(&case.meta))
+    }
+
+    /// The stored stages by name.
+    ///
+    /// # Panics
+    /// If the file is broken.
+    pub fn stages(&self, case: &Case) -> HashMap<String, Stage> {
+        let bytes = std::fs::read(self.root.join(&case.stages)).expect("committed");
+        let stored = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let facts = self.facts(case);
+        let stage = |(name, facts): (String, StageFacts)| {
+            let data = stored.tensor(&name).unwrap_or_else(|e| panic!("{}: {name}: {e}", case.name)).data().to_vec();
+            let values = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let count = facts.shape.iter().product();
+            let stride = (count > self.index.subset.above).then_some(self.index.subset.stride);
+            (name, Stage { count, mean: facts.mean, max_abs: facts.max_abs, values, stride })
+        };
+        facts.stages.into_iter().map(stage).collect()
+    }
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> T {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}

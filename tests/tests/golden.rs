@@ -1,0 +1,184 @@
+//! Every variant against PyTorch f32, stage by stage, so that a failure names the stage.
+//!
+//! The goldens and their format are described in `tools/golden/README.md`. A stage may differ by 1e-4 of the largest
+//! magnitude in it (the design's contract for exact mode; PyTorch's own f32 noise is at most 8e-6 of it), and every
+//! greedy token must be the same: no step of a golden answer is closer than 1e-3 to a tie.
+use engine::prompt::{Conversation, Turn};
+use engine::{Answer, Engine, FinishReason, LoadOptions, Request, TgisMode, Trace};
+use engine_tests::golden::{Case, Goldens, Stage};
+use kernels::{Cpu, Precision};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The design's bound on a stage, relative to its largest magnitude.
+const STAGE_BOUND: f64 = 1e-4;
+
+/// In the order of computation: the first to differ is where to look.
+const STAGES: [&str; 14] = [
+    "vit_tokens",
+    "z_3d",
+    "siglip_tokens",
+    "z_2d_slices",
+    "bert_pooler",
+    "z_t",
+    "tgis_scores",
+    "z_2d",
+    "z_i",
+    "prompt_embeddings",
+    "llm_layer_0",
+    "llm_norm",
+    "prompt_logits",
+    "volume",
+];
+
+fn load(goldens: &Goldens, case: &Case) -> Engine {
+    let model = goldens.model_folder(&case.model);
+    let folder = loaders::ModelFolder::open(model.path()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let tgis = match case.tgis.as_str() {
+        "checkpoint" => TgisMode::Checkpoint,
+        "uniform" => TgisMode::Uniform,
+        "max" => TgisMode::Max,
+        other => panic!("{}: unknown tgis {other}", case.name),
+    };
+    let options = LoadOptions { tgis, ..LoadOptions::default() };
+    let device = Arc::new(Cpu { precision: Precision::Exact });
+    Engine::load(device, &folder, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+}
+
+fn run(goldens: &Goldens, case: &Case) -> (Answer, Trace, String) {
+    let mut engine = load(goldens, case);
+    let mut trace = Trace::default();
+    let volume = goldens.volume(&case.model);
+    let encoded = engine.encode_traced(&volume, Some(&mut trace), &mut |_| ()).expect("the volume fits");
+    let turns = case.messages.chunks(2).map(|pair| Turn { question: pair[0].clone(), answer: pair.get(1).cloned() });
+    let request = Request {
+        conversation: Conversation { turns: turns.collect() },
+        question: case.question.clone(),
+        max_new_tokens: case.max_new_tokens,
+        logprobs: 5,
+        trace: true,
+        ..Request::new("")
+    };
+    let mut streamed = String::new();
+    let answer = engine.ask(&encoded, &request, &mut |event| {
+        streamed.push_str(event.text);
+        ControlFlow::Continue(())
+    });
+    let mut answer = answer.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    trace.tensors.extend(answer.trace.take().expect("asked for").tensors);
+    (answer, trace, streamed)
+}
+
+/// Largest difference from the golden, relative to the stage's largest magnitude.
+fn stage_error(case: &str, name: &str, stage: &Stage, trace: &Trace) -> f64 {
+    let found = trace.tensors.iter().find(|tensor| tensor.name == name);
+    let got = &found.unwrap_or_else(|| panic!("{case}: stage {name} was not recorded")).values;
+    // Only the last row of the prompt reaches the final norm.
+    let skipped = if name == "llm_norm" { stage.count - got.len() } else { 0 };
+    assert_eq!(got.len() + skipped, stage.count, "{case}: elements of {name}");
+    let compared: Vec<(usize, f32)> = stage.elements().filter(|(at, _)| *at >= skipped).collect();
+    assert!(!compared.is_empty() || name == "llm_norm", "{case}: nothing of {name} is compared");
+    if skipped == 0 {
+        let sum: f64 = got.iter().map(|&v| f64::from(v)).sum();
+        let drift = (sum / got.len() as f64 - stage.mean).abs();
+        assert!(drift <= STAGE_BOUND * stage.max_abs, "{case}: the mean of {name} is off by {drift}");
+    }
+    let difference = |(at, want): (usize, f32)| (f64::from(got[at - skipped]) - f64::from(want)).abs();
+    compared.into_iter().map(difference).fold(0.0, f64::max) / stage.max_abs
+}
+
+fn check(goldens: &Goldens, case: &Case) {
+    let (answer, trace, streamed) = run(goldens, case);
+    let name = &case.name;
+    let facts = goldens.facts(case);
+    let stages = goldens.stages(case);
+    for stage in STAGES.iter().filter(|stage| stages.contains_key(**stage)) {
+        let error = stage_error(name, stage, &stages[*stage], &trace);
+        assert!(error <= STAGE_BOUND, "{name}: stage {stage} differs by {error:.2e} of its largest value");
+    }
+    assert!(stages.keys().all(|stage| STAGES.contains(&stage.as_str())), "{name}: a golden stage is not compared");
+    assert_eq!(answer.prompt_ids, facts.prompt_ids, "{name}: prompt ids");
+    assert_eq!(answer.prompt_tokens, facts.prompt_rows, "{name}: prompt rows");
+    assert_eq!(answer.token_ids, facts.token_ids, "{name}: greedy tokens");
+    assert_eq!(answer.text, facts.text, "{name}: text");
+    assert_eq!(streamed, facts.text, "{name}: streamed text");
+    let reason = if facts.finish_reason == "stop" { FinishReason::Stop } else { FinishReason::Length };
+    assert_eq!(answer.finish_reason, reason, "{name}: finish reason");
+    assert_eq!(answer.slice_scores.is_some(), stages.contains_key("tgis_scores"), "{name}: slice scores");
+    if let Some(scores) = &answer.slice_scores {
+        let sum: f64 = scores.iter().map(|&s| f64::from(s)).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{name}: scores sum to {sum}");
+    }
+    for (step, (got, want)) in answer.top_logprobs.iter().zip(&facts.top_logprobs).enumerate() {
+        for (&(_, got), &(_, want)) in got.iter().zip(want) {
+            // Stages may differ by 1e-4 of a largest magnitude of about 10.
+            assert!((got - want).abs() <= 1e-3, "{name}: log-probability {got} at step {step}, wanted {want}");
+        }
+        assert_eq!(got[0].0, want[0].0, "{name}: most likely token at step {step}");
+    }
+}
+
+fn check_base(base: &str) {
+    let goldens = Goldens::open();
+    let cases: Vec<_> = goldens.cases().into_iter().filter(|case| case.model.starts_with(base)).collect();
+    assert!(cases.len() >= 5, "base {base} has {} cases", cases.len());
+    cases.iter().for_each(|case| check(&goldens, case));
+}
+
+#[test]
+fn base_a_f32_torch_zip() {
+    check_base("a_");
+}
+
+#[test]
+fn base_b_bf16_sharded_safetensors_longrope_one_kv_head() {
+    check_base("b_");
+}
+
+#[test]
+fn base_c_f16_safetensors_long_factors() {
+    check_base("c_");
+}
+
+/// One volume, several questions: the encoded volume is untouched by asking, so order does not matter.
+#[test]
+fn questions_do_not_disturb_one_another() {
+    let goldens = Goldens::open();
+    let cases: Vec<_> =
+        goldens.cases().into_iter().filter(|c| c.model == "a_score15" && c.tgis == "checkpoint").collect();
+    let mut engine = load(&goldens, &cases[0]);
+    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    for case in cases.iter().chain(cases.iter().rev()) {
+        let mut request = Request::new(&case.messages[0]);
+        request.question.clone_from(&case.question);
+        request.max_new_tokens = case.max_new_tokens;
+        let answer = engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits");
+        assert_eq!(answer.token_ids, goldens.facts(case).token_ids, "{}", case.name);
+    }
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_refused_with_both_numbers() {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
+    let mut engine = load(&goldens, &case);
+    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    let request = Request::new(&"lesion ".repeat(400));
+    let error = engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect_err("too long").to_string();
+    assert!(error.contains("the prompt has ") && error.contains("takes at most"), "{error}");
+}
+
+#[test]
+fn breaking_off_stops_at_once() {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
+    let mut engine = load(&goldens, &case);
+    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    let mut seen = 0;
+    let answer = engine.ask(&encoded, &Request::new(&case.messages[0]), &mut |event| {
+        seen += usize::from(event.id.is_some());
+        if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let answer = answer.expect("it fits");
+    assert_eq!((answer.token_ids.len(), answer.finish_reason), (3, FinishReason::Cancelled));
+}
