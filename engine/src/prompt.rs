@@ -1,4 +1,4 @@
-//! From a conversation to the ids around the image: the `phi` template, cut at `<image3d>` and tokenised chunk by chunk.
+//! From a conversation to the ids around the image: the `phi` template, cut at `<image3d>`, tokenised chunk by chunk.
 //!
 //! The chunks are tokenised separately because the official code does so: each gets its own dummy prefix.
 

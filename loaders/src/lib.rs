@@ -3,20 +3,26 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod error;
 pub mod expected;
 pub mod mmap;
 pub mod model_folder;
 mod pickle;
+pub mod preprocess;
 pub mod safetensors;
+pub mod safetensors_writer;
 pub mod tensor;
 pub mod tokenizer;
 pub mod torch_zip;
+pub mod volume;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
+pub use convert::convert;
 pub use error::{Error, Result};
 pub use expected::{Part, TensorSpec, expected_tensors};
-pub use model_folder::{CheckOptions, ModelFolder};
+pub use model_folder::{CheckOptions, ModelFolder, Tokenizers};
+pub use safetensors_writer::{Declared, SafetensorsWriter};
 pub use tensor::{DType, Tensor};
 pub use tokenizer::{BertTokenizer, DecodeStream, LlmTokenizer};

@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ConfigFiles, Guide, ModelConfig, SliceScoring};
 use crate::error::{Error, Result};
 use crate::expected::{Part, TensorSpec, expected_tensors};
+use crate::tokenizer::{BertTokenizer, LlmTokenizer};
 
 /// An opened model folder: nothing is read yet but configuration and tables of tensors.
 #[derive(Debug, Clone)]
@@ -42,6 +43,14 @@ impl Default for CheckOptions {
     fn default() -> Self {
         Self { need_guide: true, need_text_mlp: true }
     }
+}
+
+/// The tokenizers of a model that passed its check.
+pub struct Tokenizers {
+    /// The language model's.
+    pub llm: LlmTokenizer,
+    /// The text encoder's, where it is needed.
+    pub bert: Option<BertTokenizer>,
 }
 
 impl ModelFolder {
@@ -93,66 +102,76 @@ impl ModelFolder {
         }
     }
 
-    /// Checks that everything a run needs is there: every tensor with its shape, and the tokenizers.
+    /// Checks that everything a run needs is there: every tensor with its shape, and tokenizers whose ids have rows in
+    /// the embedding tables. Answers the tokenizers, since it had to read them.
     ///
     /// # Errors
-    /// One error that lists all that is missing or of another shape. A checkpoint that lacks nothing but `text_mlp`
-    /// (the official script may save one so) gets an error of its own, which names the ways on.
-    pub fn check(&self, options: CheckOptions) -> Result<()> {
+    /// One error that lists all that is missing, of another shape or of another vocabulary. Where `text_mlp` is missing
+    /// (its training script may have dropped it), the error names the ways on.
+    pub fn check(&self, options: CheckOptions) -> Result<Tokenizers> {
         let guided_by_bert = options.need_guide && self.config.scoring.is_guided_by(Guide::BertPooler);
-        let mut faults = Vec::new();
-        let mut text_mlp_missing = false;
-        for spec in expected_tensors(&self.config).iter().filter(|spec| spec.required) {
-            let skipped = match spec.part {
-                Part::Vision3d => !guided_by_bert && spec.name.starts_with("language_encoder."),
-                Part::Connector3d if spec.name.starts_with("text_mlp.") => !guided_by_bert || !options.need_text_mlp,
-                Part::Connector3d => !options.need_guide && spec.name.starts_with("scoring_module."),
-                _ => false,
+        let mut faults = self.tensor_faults(options);
+        let llm = LlmTokenizer::open(&self.path).map(|tokenizer| (tokenizer.vocab_size(), tokenizer));
+        let llm = self.fitting("language model", llm, self.config.llm.vocab_size, &mut faults);
+        let bert = if guided_by_bert {
+            let bert = BertTokenizer::open(&self.path.join(Part::Vision3d.folder()));
+            let bert = bert.map(|tokenizer| (tokenizer.vocab_size(), tokenizer));
+            self.fitting("text encoder", bert, self.config.bert.vocab_size, &mut faults)
+        } else {
+            None
+        };
+        let text_mlp_missing = faults.iter().any(|fault| fault.contains("/text_mlp."));
+        match llm {
+            Some(llm) if faults.is_empty() => Ok(Tokenizers { llm, bert }),
+            _ => {
+                let finding = format!("does not fit its configuration: {}", faults.join(", "));
+                let remedy = if text_mlp_missing {
+                    WITHOUT_TEXT_MLP
+                } else {
+                    "fetch the missing files, or correct the configuration"
+                };
+                Err(Error::bad_input(&self.path, finding, remedy))
+            }
+        }
+    }
+
+    /// What is wrong with the tensors that a run needs, each with its name.
+    fn tensor_faults(&self, options: CheckOptions) -> Vec<String> {
+        let needed = |spec: &TensorSpec| match spec.part {
+            Part::Vision3d => options.need_guide || !spec.name.starts_with("language_encoder."),
+            Part::Connector3d if spec.name.starts_with("text_mlp.") => options.need_guide && options.need_text_mlp,
+            Part::Connector3d => options.need_guide || !spec.name.starts_with("scoring_module."),
+            _ => true,
+        };
+        let specs = expected_tensors(&self.config);
+        let faults = specs.iter().filter(|spec| spec.required && needed(spec)).filter_map(|spec| {
+            let fault = match self.part(spec.part)?.get(&spec.name) {
+                None => "is missing".to_string(),
+                Some(tensor) if tensor.shape != spec.shape => {
+                    format!("has shape {:?} instead of {:?}", tensor.shape, spec.shape)
+                }
+                Some(_) => return None,
             };
-            let Some(fault) = self.fault(spec).filter(|_| !skipped) else { continue };
-            if spec.name.starts_with("text_mlp.") && fault == MISSING {
-                text_mlp_missing = true;
-            }
-            faults.push(format!("{}/{} {fault}", spec.part, spec.name));
-        }
-        self.check_tokenizers(guided_by_bert, &mut faults);
-        if faults.is_empty() {
-            return Ok(());
-        }
-        let only_text_mlp = text_mlp_missing && faults.iter().all(|fault| fault.contains("/text_mlp."));
-        if only_text_mlp {
-            let finding = format!(
-                "has no text_mlp in {}, which its connector {} needs to score slices by the question",
-                Part::Connector3d,
-                self.config.vision_3d_connector_type
-            );
-            let remedy = "use a checkpoint that has it, or go on with --tgis uniform (every slice counts the same) or \
-                          --tgis-text-mlp random:SEED (what the official inference script computes)";
-            return Err(Error::bad_input(&self.path, finding, remedy));
-        }
-        let finding = format!("does not fit its configuration: {}", faults.join(", "));
-        Err(Error::bad_input(&self.path, finding, "fetch the missing files, or correct args/config.json"))
+            Some(format!("{}/{} {fault}", spec.part, spec.name))
+        });
+        faults.collect()
     }
 
-    fn fault(&self, spec: &TensorSpec) -> Option<String> {
-        match self.part(spec.part)?.get(&spec.name) {
-            None => Some(MISSING.to_string()),
-            Some(tensor) if tensor.shape != spec.shape => {
-                Some(format!("has shape {:?} instead of {:?}", tensor.shape, spec.shape))
+    /// A tokenizer and its number of ids, unless it cannot be read or has an id without a row in the table.
+    fn fitting<T>(&self, whose: &str, opened: Result<(usize, T)>, rows: usize, faults: &mut Vec<String>) -> Option<T> {
+        match opened {
+            Ok((ids, tokenizer)) if ids <= rows => return Some(tokenizer),
+            Ok((ids, _)) => {
+                faults.push(format!("the {whose}'s tokenizer has {ids} ids, but its embedding table {rows} rows"));
             }
-            Some(_) => None,
+            Err(Error::BadInput { path, finding, .. }) => {
+                let path = path.strip_prefix(&self.path).unwrap_or(&path);
+                let name = if path.as_os_str().is_empty() { "it".to_string() } else { path.display().to_string() };
+                faults.push(format!("{name} {finding}"));
+            }
+            Err(error) => faults.push(error.to_string()),
         }
-    }
-
-    fn check_tokenizers(&self, guided_by_bert: bool, faults: &mut Vec<String>) {
-        let has = |name: &str| self.path.join(name).is_file();
-        if !has("tokenizer.json") && !has("tokenizer.model") {
-            faults.push("tokenizer.json or tokenizer.model is missing".into());
-        }
-        let bert = Part::Vision3d;
-        if guided_by_bert && !has(&format!("{bert}/tokenizer.json")) && !has(&format!("{bert}/vocab.txt")) {
-            faults.push(format!("{bert}/vocab.txt (or {bert}/tokenizer.json), BERT's vocabulary, is missing"));
-        }
+        None
     }
 
     /// A warning that lists the tensors that no part of this model knows, and one for types that are not loaded.
@@ -179,7 +198,8 @@ impl ModelFolder {
     }
 }
 
-const MISSING: &str = "is missing";
+const WITHOUT_TEXT_MLP: &str = "text_mlp scores slices by the question: use a checkpoint that has it, or go on with \
+    --tgis uniform (every slice counts the same) or --tgis-text-mlp random:SEED (what the official script computes)";
 
 /// Buffers that some versions of the libraries save and that are computed anew, and SigLIP's own text half.
 fn is_expendable(name: &str) -> bool {

@@ -59,6 +59,9 @@ fn legacy_ids_by_hand() {
     assert_eq!(tokenizer.encode_chunk("a</s>a").unwrap(), [262, 2, 262]);
     assert_eq!((tokenizer.adds_bos(), tokenizer.eos_token_id()), (Some(1), Some(2)));
     assert_eq!(tokenizer.decode(&[262, 2, 262], true).unwrap(), "a a");
+    assert_eq!(tokenizer.decode(&[262, 262, 2, 262], false).unwrap(), " a a</s>a");
+    assert_eq!(tokenizer.decode(&[259, 262], true).unwrap(), "a");
+    assert_eq!(tokenizer.decode(&[259, 259, 262], true).unwrap(), " a");
 }
 
 #[test]

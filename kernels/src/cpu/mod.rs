@@ -10,7 +10,12 @@ use crate::ops::{
 use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 
+pub(crate) mod attend;
 pub(crate) mod gather;
+pub(crate) mod lanes;
+pub(crate) mod math;
+pub(crate) mod product;
+pub(crate) mod scratch;
 pub(crate) mod widen;
 
 /// How `Cpu` computes large products.

@@ -16,6 +16,9 @@ const TOKENS_MAX: usize = 512;
 const SPECIAL_TOKENS: [&str; 5] = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
 
 /// `tokenizer.json` or `vocab.txt` of a BERT.
+///
+/// One known difference to transformers' slow tokenizer: it drops code points that Unicode has not assigned (by the
+/// tables of the Python that runs it); here, as with its fast tokenizer, such a character makes its word `[UNK]`.
 pub struct BertTokenizer {
     tokenizer: Tokenizer,
     path: PathBuf,

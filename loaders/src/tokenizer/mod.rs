@@ -84,6 +84,7 @@ impl LlmTokenizer {
     }
 
     /// The text of `ids`; special tokens are left out if `skip_special`. Ids without a token are left out.
+    /// Spaces before punctuation stay (transformers' `clean_up_tokenization_spaces` false, as Phi-3's files say).
     ///
     /// # Errors
     /// Only if the tokenizer file describes a step that fails on these ids.

@@ -9,7 +9,7 @@ use std::path::Path;
 use tokenizers::Model;
 
 use super::json::ID_MAX;
-use super::sentencepiece::{PieceKind, PieceModel, byte_of};
+use super::sentencepiece::{Piece, PieceKind, PieceModel, byte_of};
 use super::settings::{AddedToken, Settings};
 use super::{is_space, step_failed};
 use crate::error::{Error, Result};
@@ -161,58 +161,75 @@ impl PieceTokenizer {
         texts.join(" ")
     }
 
-    /// One stretch: special tokens by name, everything else through SentencePiece's rules; its first `▁` is dropped.
+    /// One stretch: special tokens by name, the runs between them through SentencePiece's rules; the first `▁` is
+    /// dropped. Legacy mode puts a space before a run that ends at a special token, as transformers does.
     fn decode_stretch(&self, ids: &[u32]) -> String {
-        let mut bytes = Vec::new();
         let mut text = String::new();
+        let mut run = Run { strip: self.legacy, ..Run::default() };
         let mut special_before = false;
-        let mut run_start = true;
         for (index, &id) in ids.iter().enumerate() {
             let token = self.token_text(id).unwrap_or_default();
             if self.is_special(id) {
-                push_bytes(&mut text, &mut bytes);
                 if self.legacy && !special_before && index != 0 {
                     text.push(' ');
                 }
+                text.push_str(&run.finish());
                 text.push_str(token);
-                (special_before, run_start) = (true, true);
+                run = Run { strip: self.legacy, ..Run::default() };
+                special_before = true;
                 continue;
             }
             if special_before && index == 1 && self.add_prefix_space && !token.starts_with(SPACE) {
                 text.push(' ');
             }
             special_before = false;
-            let dropped = index == 0 && self.add_prefix_space;
-            self.decode_piece(id, dropped, &mut run_start, &mut text, &mut bytes);
+            if let Some(piece) = self.model.pieces.get(id as usize) {
+                run.push(piece, index == 0 && self.add_prefix_space);
+            }
         }
-        push_bytes(&mut text, &mut bytes);
+        text.push_str(&run.finish());
         text
     }
+}
 
-    fn decode_piece(&self, id: u32, drop_first: bool, run_start: &mut bool, text: &mut String, bytes: &mut Vec<u8>) {
-        let Some(piece) = self.model.pieces.get(id as usize) else { return };
-        if let (PieceKind::Byte, Some(byte)) = (piece.kind, byte_of(&piece.text)) {
-            bytes.push(byte);
-            *run_start = false;
+/// Pieces on their way to text by SentencePiece's rules.
+#[derive(Default)]
+struct Run {
+    text: String,
+    /// Byte pieces whose characters may not be complete.
+    bytes: Vec<u8>,
+    /// Drop the next piece's `▁`: in legacy mode SentencePiece holds the dummy prefix to be its own.
+    strip: bool,
+}
+
+impl Run {
+    fn push(&mut self, piece: &Piece, drop_first: bool) {
+        if let Some(byte) = byte_of(&piece.text) {
+            self.bytes.push(byte);
+            self.strip = false;
             return;
         }
-        push_bytes(text, bytes);
-        let mut rest = piece.text.as_str();
+        push_bytes(&mut self.text, &mut self.bytes);
         match piece.kind {
-            PieceKind::Unknown => rest = " \u{2047} ",
-            PieceKind::Control => rest = "",
+            PieceKind::Control => {}
+            PieceKind::Unknown => self.text.push_str(" \u{2047} "),
             PieceKind::Normal | PieceKind::Byte => {
+                let mut rest = piece.text.as_str();
                 if drop_first {
                     rest = rest.strip_prefix(SPACE).unwrap_or(rest);
                 }
-                // SentencePiece itself drops one more when it holds the dummy prefix to be its own.
-                if self.legacy && *run_start {
+                if self.strip && !rest.is_empty() {
                     rest = rest.strip_prefix(SPACE).unwrap_or(rest);
+                    self.strip = false;
                 }
-                *run_start = false;
+                self.text.push_str(&rest.replace(SPACE, " "));
             }
         }
-        text.push_str(&rest.replace(SPACE, " "));
+    }
+
+    fn finish(mut self) -> String {
+        push_bytes(&mut self.text, &mut self.bytes);
+        self.text
     }
 }
 

@@ -11,7 +11,8 @@ const CONTEXT: usize = 4;
 /// Turns ids into text as they come.
 ///
 /// Text is held back while it could still change: a run of byte tokens until the run ends, and U+FFFD at the end until
-/// another token shows that no more bytes of that character follow.
+/// another token shows that no more bytes of that character follow. Only a legacy SentencePiece tokenizer that does not
+/// skip special tokens differs: its `decode` puts a space before text that has been sent.
 pub struct DecodeStream<'a> {
     tokenizer: &'a LlmTokenizer,
     skip_special: bool,

@@ -1,25 +1,43 @@
-//! One query at a time.
-use super::{AttentionFull, reference};
+//! Sequences, heads and blocks of queries in parallel.
+use super::AttentionFull;
 use crate::Result;
+use crate::cpu::attend::{Attend, Seen, Tokens, block_queries};
+use crate::cpu::lanes::{Isa, Rows, RowsMut};
+use crate::cpu::product::Shared;
 use rayon::prelude::*;
 
-pub(crate) fn run(mut op: AttentionFull<'_>) -> Result<()> {
+pub(crate) fn run(op: AttentionFull<'_>) -> Result<()> {
+    run_on(op, Isa::best())
+}
+
+pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa) -> Result<()> {
     let shape = op.check()?;
     let (q, q_stride) = op.q.host_strided::<f32>()?;
     let (k, k_stride) = op.k.host_strided::<f32>()?;
     let (v, v_stride) = op.v.host_strided::<f32>()?;
-    let (tokens, head_dim, scale) = (shape.tokens, shape.head_dim, f64::from(op.scale));
-    op.out.host::<f32>()?.par_chunks_exact_mut(op.heads * head_dim).enumerate().for_each(|(row, out)| {
-        let first = row / tokens * tokens;
-        for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-            let column = head * head_dim;
-            let query = &q[row * q_stride + column..][..head_dim];
-            let keys = (first..first + tokens).map(|t| &k[t * k_stride + column..][..head_dim]);
-            let values = (first..first + tokens).map(|t| &v[t * v_stride + column..][..head_dim]);
-            for (out, value) in out.iter_mut().zip(reference::attend(query, keys, values, scale)) {
-                *out = value as f32;
-            }
-        }
+    let (tokens, head_dim, heads) = (shape.tokens, shape.head_dim, op.heads);
+    let hidden = heads * head_dim;
+    let (sequences, scale) = (op.sequences, op.scale);
+    let out = Shared(op.out.host::<f32>()?.as_mut_ptr());
+    let block = block_queries(tokens, sequences * heads);
+    let blocks = tokens.div_ceil(block);
+    (0..sequences * heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
+        let (sequence, head, first) = (task / blocks / heads, task / blocks % heads, task % blocks * block);
+        let (row, column) = (sequence * tokens, head * head_dim);
+        let rows = |values: &[f32], row: usize, stride: usize| Rows {
+            at: values.as_ptr().wrapping_add(row * stride + column),
+            stride,
+        };
+        isa.run(Attend {
+            q: rows(q, row + first, q_stride),
+            tokens: Tokens { k: rows(k, row, k_stride), v: rows(v, row, v_stride), pages: None },
+            seen: Seen::All(tokens),
+            queries: block.min(tokens - first),
+            head_dim,
+            scale,
+            // Tasks write disjoint rows or columns.
+            out: RowsMut { at: { out }.0.wrapping_add((row + first) * hidden + column), stride: hidden },
+        });
     });
     Ok(())
 }

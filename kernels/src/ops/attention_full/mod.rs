@@ -4,7 +4,7 @@ use crate::{DimCheck, Result, View, ViewMut};
 pub(crate) mod cpu;
 pub mod reference;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// `out = softmax(q · kᵀ · scale) · v` per sequence and head; every token sees every token of its sequence.
 ///

@@ -1,28 +1,46 @@
-//! One query at a time.
-use super::{AttentionPaged, reference};
+//! Heads and blocks of queries in parallel.
+use super::AttentionPaged;
+use crate::cpu::attend::{Attend, Seen, Tokens, block_queries};
+use crate::cpu::lanes::{Isa, Rows, RowsMut};
+use crate::cpu::product::Shared;
 use crate::{PAGE_TOKENS, Result};
 use rayon::prelude::*;
 
-pub(crate) fn run(mut op: AttentionPaged<'_>) -> Result<()> {
+pub(crate) fn run(op: AttentionPaged<'_>) -> Result<()> {
+    run_on(op, Isa::best())
+}
+
+pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa) -> Result<()> {
     let shape = op.check()?;
     let (q, k, v) = (op.q.host::<f32>()?, op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
     let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host::<u32>()?);
-    let (heads, kv_heads, head_dim) = (op.heads, op.kv_heads, shape.head_dim);
-    let scale = f64::from(op.scale);
-    op.out.host::<f32>()?.par_chunks_exact_mut(head_dim).enumerate().for_each(|(index, out)| {
-        let (row, head) = (index / heads, index % heads);
-        let kv_head = head / (heads / kv_heads);
-        let at = |token: usize| {
-            let page = table[token / PAGE_TOKENS] as usize;
-            ((page * kv_heads + kv_head) * PAGE_TOKENS + token % PAGE_TOKENS) * head_dim
+    let (heads, kv_heads, head_dim, scale) = (op.heads, op.kv_heads, shape.head_dim, op.scale);
+    let pages = positions.last().map_or(0, |&last| last as usize / PAGE_TOKENS + 1);
+    assert!(positions.is_sorted(), "positions ascend");
+    assert!(pages <= table.len(), "the block table covers every position");
+    assert!(table[..pages].iter().all(|&page| (page as usize) < shape.pages), "page numbers lie in the cache");
+    let (hidden, page) = (heads * head_dim, kv_heads * PAGE_TOKENS * head_dim);
+    let out = Shared(op.out.host::<f32>()?.as_mut_ptr());
+    let block = block_queries(shape.rows, heads);
+    let blocks = shape.rows.div_ceil(block);
+    (0..heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
+        let (head, first) = (task / blocks, task % blocks * block);
+        let queries = block.min(shape.rows - first);
+        let cached = |values: &[f32]| {
+            let at = head / (heads / kv_heads) * PAGE_TOKENS * head_dim;
+            Rows { at: values.as_ptr().wrapping_add(at), stride: head_dim }
         };
-        let seen = 0..=positions[row] as usize;
-        let keys = seen.clone().map(|token| &k[at(token)..][..head_dim]);
-        let values = seen.map(|token| &v[at(token)..][..head_dim]);
-        let query = &q[index * head_dim..][..head_dim];
-        for (out, value) in out.iter_mut().zip(reference::attend(query, keys, values, scale)) {
-            *out = value as f32;
-        }
+        let at = first * hidden + head * head_dim;
+        isa.run(Attend {
+            q: Rows { at: q.as_ptr().wrapping_add(at), stride: hidden },
+            tokens: Tokens { k: cached(k), v: cached(v), pages: Some((table, page)) },
+            seen: Seen::UpTo(&positions[first..first + queries]),
+            queries,
+            head_dim,
+            scale,
+            // Tasks write disjoint rows or columns.
+            out: RowsMut { at: { out }.0.wrapping_add(at), stride: hidden },
+        });
     });
     Ok(())
 }

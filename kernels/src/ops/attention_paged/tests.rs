@@ -1,1 +1,247 @@
-//! Tests of this op.
+//! Tests of `attention_paged`.
+use super::{AttentionPaged, cpu, reference};
+use crate::cpu::lanes::Isa;
+use crate::ops::attention_full::tests::bound;
+use crate::testing::*;
+use crate::{Device, PAGE_TOKENS, Tensor};
+
+/// A cache whose pages lie in a mixed order, and new queries at its end.
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    positions: Vec<u32>,
+    table: Vec<u32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// Physical pages, more than any sequence here uses.
+const PAGES: usize = 12;
+
+impl Case {
+    /// All that no query may see is NaN: unused pages and rows beyond the last position.
+    fn new(seed: u32, [heads, kv_heads, head_dim]: [usize; 3], positions: std::ops::Range<u32>) -> Self {
+        let positions: Vec<u32> = positions.collect();
+        let last = *positions.last().expect("queries") as usize;
+        // 5 has no divisor in common with 12: a permutation.
+        let table: Vec<u32> = (0..=last / PAGE_TOKENS).map(|page| ((page * 5 + 3) % PAGES) as u32).collect();
+        let row = kv_heads * PAGE_TOKENS * head_dim;
+        let (mut k, mut v) = (vec![f32::NAN; PAGES * row], vec![f32::NAN; PAGES * row]);
+        for (cache, seed) in [(&mut k, seed + 1), (&mut v, seed + 2)] {
+            let values = numbers(seed, (last + 1) * kv_heads * head_dim, 1.5);
+            for (i, values) in values.chunks_exact(head_dim).enumerate() {
+                let (token, head) = (i / kv_heads, i % kv_heads);
+                let page = table[token / PAGE_TOKENS] as usize * kv_heads + head;
+                cache[(page * PAGE_TOKENS + token % PAGE_TOKENS) * head_dim..][..head_dim].copy_from_slice(values);
+            }
+        }
+        let q = numbers(seed, positions.len() * heads * head_dim, 1.5);
+        Self { heads, kv_heads, head_dim, positions, table, q, k, v }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    fn run(&self, isa: Isa) -> Vec<f32> {
+        let dims = [PAGES * self.kv_heads, PAGE_TOKENS, self.head_dim];
+        let q = tensor(&[self.positions.len(), self.heads * self.head_dim], &self.q);
+        let (k, v) = (tensor(&dims, &self.k), tensor(&dims, &self.v));
+        let (table, positions) = (tensor_u32(&self.table), tensor_u32(&self.positions));
+        let mut out = poisoned(q.dims().as_slice());
+        let op = AttentionPaged {
+            q: q.view(),
+            k_pages: k.view(),
+            v_pages: v.view(),
+            block_table: table.view(),
+            positions: positions.view(),
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            scale: self.scale(),
+            out: out.view_mut(),
+        };
+        cpu::run_on(op, isa).expect("valid");
+        values(&out)
+    }
+
+    /// f64's result and the bound for each element.
+    fn want(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut want, mut bounds) = (Vec::new(), Vec::new());
+        let most = 1.5;
+        for (row, &position) in self.positions.iter().enumerate() {
+            for head in 0..self.heads {
+                let kv_head = head / (self.heads / self.kv_heads);
+                let at = |token: usize| {
+                    let page = self.table[token / PAGE_TOKENS] as usize * self.kv_heads + kv_head;
+                    (page * PAGE_TOKENS + token % PAGE_TOKENS) * self.head_dim
+                };
+                let seen = 0..=position as usize;
+                let keys = || seen.clone().map(|token| &self.k[at(token)..][..self.head_dim]);
+                let values = seen.clone().map(|token| &self.v[at(token)..][..self.head_dim]);
+                let q = &self.q[(row * self.heads + head) * self.head_dim..][..self.head_dim];
+                want.extend(reference::attend(q, keys(), values, f64::from(self.scale())));
+                bounds.extend(std::iter::repeat_n(bound(q, keys(), self.scale(), most), self.head_dim));
+            }
+        }
+        (want, bounds)
+    }
+}
+
+#[test]
+fn worked_by_hand() {
+    // Token 0 in page 1, key 0; the second query also sees token 1 with score ln 3: weights 1/4 and 3/4.
+    let mut case = Case::new(1, [1, 1, 1], 0..2);
+    (case.q, case.table) = (vec![7.0, 1.0], vec![1]);
+    case.k[64..66].copy_from_slice(&[0.0, 3f32.ln()]);
+    case.v[64..66].copy_from_slice(&[4.0, 8.0]);
+    assert_close("out", &case.run(Isa::best()), &[4.0, 7.0], 1e-6);
+}
+
+/// One token, decode and prefill, edges of pages (64), tiles (256) and strips (48), shared key heads, model heads.
+#[test]
+fn agrees_with_f64() {
+    for (seed, (heads, positions)) in (100..).step_by(3).zip([
+        ([1, 1, 4], 0..1),
+        ([2, 1, 8], 0..3),
+        ([4, 2, 12], 60..70),
+        ([3, 3, 96], 63..64),
+        ([2, 2, 96], 64..65),
+        ([6, 2, 64], 255..257),
+        ([1, 1, 96], 0..300),
+        ([2, 1, 7], 250..360),
+        ([1, 1, 128], 700..701),
+        ([2, 2, 20], 0..49),
+    ]) {
+        let case = Case::new(seed, heads, positions.clone());
+        let (want, bounds) = case.want();
+        for isa in Isa::all() {
+            let got = case.run(isa);
+            assert_within(&format!("{heads:?} {positions:?} {isa:?}"), &got, &want, |i| bounds[i]);
+            assert_eq!(got, case.run(isa), "{heads:?} {positions:?} {isa:?}: repeats");
+        }
+    }
+}
+
+/// A token's output is the same alone as within a prefill, bit for bit.
+#[test]
+fn chunks_do_not_matter() {
+    let whole = Case::new(200, [2, 1, 24], 0..310);
+    let all = whole.run(Isa::best());
+    let mut part = Case::new(200, [2, 1, 24], 0..310);
+    part.positions.drain(..273);
+    part.q.drain(..273 * 48);
+    assert_eq!(part.run(Isa::best()), all[273 * 48..]);
+}
+
+/// Sharp scores: the winner's value, though it lies in another tile than the query.
+#[test]
+fn saturates() {
+    let mut case = Case::new(210, [1, 1, 1], 500..503);
+    case.q.fill(900.0);
+    for token in 0..503 {
+        let at = case.table[token / PAGE_TOKENS] as usize * PAGE_TOKENS + token % PAGE_TOKENS;
+        case.k[at] = if token == 100 { 1.0 } else { -1.0 };
+    }
+    let winner = case.v[case.table[1] as usize * PAGE_TOKENS + 36];
+    assert!(case.run(Isa::best()).iter().all(|&got| got == winner));
+}
+
+fn op_error(q: &Tensor, k: &Tensor, v: &Tensor, heads: [usize; 2], ids: [&Tensor; 2], out: &[usize], text: &str) {
+    let mut out = poisoned(out);
+    let op = AttentionPaged {
+        q: q.view(),
+        k_pages: k.view(),
+        v_pages: v.view(),
+        block_table: ids[0].view(),
+        positions: ids[1].view(),
+        heads: heads[0],
+        kv_heads: heads[1],
+        scale: 1.0,
+        out: out.view_mut(),
+    };
+    assert_refused(CPU.attention_paged(op), text);
+}
+
+#[test]
+fn contract_errors() {
+    let (q, pages) = (poisoned(&[2, 12]), poisoned(&[6, 64, 4]));
+    let (table, positions) = (tensor_u32(&[0, 1]), tensor_u32(&[3, 4]));
+    let ids = [&table, &positions];
+    let short = poisoned(&[6, 32, 4]);
+    op_error(
+        &q,
+        &short,
+        &pages,
+        [3, 1],
+        ids,
+        &[2, 12],
+        "attention_paged: k_pages.page tokens is 32, but page.page tokens is 64",
+    );
+    let other = poisoned(&[5, 64, 4]);
+    op_error(
+        &q,
+        &pages,
+        &other,
+        [3, 1],
+        ids,
+        &[2, 12],
+        "attention_paged: v_pages.pages·kv_heads is 5, but k_pages.pages·kv_heads is 6",
+    );
+    op_error(
+        &q,
+        &pages,
+        &pages,
+        [2, 1],
+        ids,
+        &[2, 12],
+        "attention_paged: q.heads·head_dim is 12, but q.heads·head_dim is 8",
+    );
+    op_error(&q, &pages, &pages, [3, 1], ids, &[1, 12], "attention_paged: out.rows is 1, but q.rows is 2");
+    op_error(&q, &pages, &pages, [3, 2], ids, &[2, 12], "attention_paged: 3 heads do not share 2 key heads evenly");
+    op_error(&q, &pages, &pages, [3, 0], ids, &[2, 12], "attention_paged: 3 heads do not share 0 key heads evenly");
+    op_error(
+        &poisoned(&[2, 16]),
+        &pages,
+        &pages,
+        [4, 4],
+        ids,
+        &[2, 16],
+        "attention_paged: 6 page heads do not divide by 4 key heads",
+    );
+    op_error(
+        &q,
+        &pages,
+        &pages,
+        [3, 1],
+        [&table, &tensor_u32(&[1])],
+        &[2, 12],
+        "attention_paged: positions.rows is 1, but q.rows is 2",
+    );
+    op_error(
+        &q,
+        &pages,
+        &pages,
+        [3, 1],
+        [&poisoned(&[2]), &positions],
+        &[2, 12],
+        "attention_paged: block_table holds F32, wanted U32",
+    );
+}
+
+#[test]
+#[should_panic(expected = "page numbers lie in the cache")]
+fn page_outside_the_cache() {
+    let mut case = Case::new(220, [1, 1, 4], 0..2);
+    case.table[0] = PAGES as u32;
+    case.run(Isa::best());
+}
+
+#[test]
+#[should_panic(expected = "the block table covers every position")]
+fn position_outside_the_table() {
+    let mut case = Case::new(221, [1, 1, 4], 60..64);
+    case.positions[3] = 64;
+    case.run(Isa::best());
+}

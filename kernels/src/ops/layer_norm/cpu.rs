@@ -20,7 +20,7 @@ pub(crate) fn run(mut op: LayerNorm<'_>) -> Result<()> {
 /// One row.
 pub(crate) fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let count = x.len() as f64;
-    let mean = lane_sum(x, |v| f64::from(v)) / count;
+    let mean = lane_sum(x, f64::from) / count;
     let variance = lane_sum(x, |v| (f64::from(v) - mean) * (f64::from(v) - mean)) / count;
     let (mean, scale) = (mean, 1.0 / (variance + f64::from(eps)).sqrt());
     for (((out, &x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {

@@ -1,0 +1,213 @@
+//! From a volume as read to the tensor that the model sees: window, scale to 0..1, crop to what is not air, resize.
+//!
+//! The arithmetic of MONAI 1.3's `CropForeground()` and `Resize(mode="trilinear")`, which the official code applies.
+
+use std::io::Write;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::volume::{RawVolume, VolumeKind, VolumeOptions};
+
+/// A volume ready for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedVolume {
+    /// Slices by rows by columns, within 0..1.
+    pub voxels: Vec<f32>,
+    /// Slices, rows, columns: the size that was asked for.
+    pub dims: [usize; 3],
+    /// For each slice: the first and last slice of the volume as read that contribute to it.
+    pub source_slices: Vec<[usize; 2]>,
+    /// The box that was kept of the volume as read: first index and one past the last, for slices, rows, columns.
+    pub crop: [[usize; 2]; 3],
+    /// What the user should know, the reader's notes included.
+    pub warnings: Vec<String>,
+}
+
+/// Turns `raw` into the model's input of `img_size` slices, rows and columns.
+///
+/// # Errors
+/// The window is not a pair of rising numbers or leaves nothing to see; `img_size` has a zero.
+pub fn prepare(raw: &RawVolume, img_size: [usize; 3], options: &VolumeOptions) -> Result<PreparedVolume> {
+    if img_size.contains(&0) {
+        let finding = format!("cannot be resized to {img_size:?}");
+        return Err(Error::bad_input("volume", finding, "give three sizes of 1 or more"));
+    }
+    let mut warnings = raw.info.notes.clone();
+    let scaled: Vec<f32>;
+    let voxels = match raw.kind {
+        VolumeKind::Prepared => {
+            if options.window.is_some() {
+                warnings.push("the window was not applied: the .npy is already scaled to 0..1".to_owned());
+            }
+            &raw.voxels
+        }
+        VolumeKind::Intensity => {
+            scaled = scale(raw, options.window)?;
+            &scaled
+        }
+    };
+    let crop = foreground(voxels, raw.dims).ok_or_else(|| {
+        Error::bad_input("volume", "holds no voxel above 0, so there is nothing to see", "give another volume")
+    })?;
+    let (voxels, source_slices) = resize(voxels, raw.dims, crop, img_size);
+    Ok(PreparedVolume { voxels, dims: img_size, source_slices, crop, warnings })
+}
+
+/// Clips to the window and scales to 0..1, computed in f64.
+fn scale(raw: &RawVolume, window: Option<[f32; 2]>) -> Result<Vec<f32>> {
+    let [mut low, mut high] = raw.info.range;
+    if let Some([from, to]) = window {
+        if !(from.is_finite() && to.is_finite() && from < to) {
+            let finding = format!("the window {from},{to} is not a pair of rising numbers");
+            return Err(Error::bad_input("--window", finding, "give LO,HI with LO below HI, e.g. -160,240"));
+        }
+        low = low.clamp(from, to);
+        high = high.clamp(from, to);
+        if low >= high {
+            let [first, last] = raw.info.range;
+            let finding = format!("the window {from},{to} leaves nothing of the volume's range {first}..{last}");
+            return Err(Error::bad_input("--window", finding, "choose a window that overlaps the range"));
+        }
+    }
+    let (base, span) = (f64::from(low), f64::from(high) - f64::from(low));
+    Ok(raw.voxels.par_iter().map(|voxel| ((f64::from(voxel.clamp(low, high)) - base) / span) as f32).collect())
+}
+
+/// The tight box of voxels above 0.
+fn foreground(voxels: &[f32], [slices, rows, columns]: [usize; 3]) -> Option<[[usize; 2]; 3]> {
+    /// One box around both.
+    fn join(a: Option<[[usize; 2]; 3]>, b: Option<[[usize; 2]; 3]>) -> Option<[[usize; 2]; 3]> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some([0, 1, 2].map(|axis| [a[axis][0].min(b[axis][0]), a[axis][1].max(b[axis][1])])),
+            (a, b) => a.or(b),
+        }
+    }
+    let in_slice = |slice: usize| {
+        let plane = &voxels[slice * rows * columns..][..rows * columns];
+        let in_row = |(row, line): (usize, &[f32])| {
+            let first = line.iter().position(|&voxel| voxel > 0.0)?;
+            let last = line.iter().rposition(|&voxel| voxel > 0.0)?;
+            Some([[slice, slice + 1], [row, row + 1], [first, last + 1]])
+        };
+        plane.chunks(columns).enumerate().map(in_row).fold(None, join)
+    };
+    (0..slices).into_par_iter().map(in_slice).reduce(|| None, join)
+}
+
+/// Where one output index samples its axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Tap {
+    first: usize,
+    second: usize,
+    /// Weight of `second`; `first` has the rest.
+    weight: f32,
+}
+
+/// Half-pixel sampling of `[start, end)` at `size` places, in f32 as PyTorch computes it.
+fn taps([start, end]: [usize; 2], size: usize) -> Vec<Tap> {
+    let length = end - start;
+    let ratio = length as f32 / size as f32;
+    let tap = |index: usize| {
+        let place = ((index as f32 + 0.5) * ratio - 0.5).max(0.0);
+        let first = (place as usize).min(length - 1);
+        let weight = (place - first as f32).clamp(0.0, 1.0);
+        Tap { first: start + first, second: start + (first + 1).min(length - 1), weight }
+    };
+    (0..size).map(tap).collect()
+}
+
+/// Trilinear resize of a box; with a box of the wanted size every weight is 0 and it is a copy.
+fn resize(
+    voxels: &[f32],
+    [_, rows, columns]: [usize; 3],
+    crop: [[usize; 2]; 3],
+    size: [usize; 3],
+) -> (Vec<f32>, Vec<[usize; 2]>) {
+    let [slice_taps, row_taps, column_taps] = [0, 1, 2].map(|axis| taps(crop[axis], size[axis]));
+    let mut out = vec![0.0; size.iter().product()];
+    let plane_out = size[1] * size[2];
+    out.par_chunks_mut(plane_out).zip(&slice_taps).for_each(|(plane, slice_tap)| {
+        let line = |slice: usize, row: usize| &voxels[(slice * rows + row) * columns..][..columns];
+        // One source row at each of the two slices, resized along columns and blended between the slices.
+        let blended = |row: usize, out: &mut [f32]| {
+            let (near, far) = (line(slice_tap.first, row), line(slice_tap.second, row));
+            for (voxel, tap) in out.iter_mut().zip(&column_taps) {
+                let along = |line: &[f32]| line[tap.first] * (1.0 - tap.weight) + line[tap.second] * tap.weight;
+                *voxel = along(near) * (1.0 - slice_tap.weight) + along(far) * slice_tap.weight;
+            }
+        };
+        let mut held = [(usize::MAX, vec![0.0; size[2]]), (usize::MAX, vec![0.0; size[2]])];
+        for (out, tap) in plane.chunks_mut(size[2]).zip(&row_taps) {
+            if held[1].0 == tap.first {
+                held.swap(0, 1);
+            }
+            for (place, row) in [tap.first, tap.second].into_iter().enumerate() {
+                if held[place].0 != row {
+                    blended(row, &mut held[place].1);
+                    held[place].0 = row;
+                }
+            }
+            for (voxel, (above, below)) in out.iter_mut().zip(held[0].1.iter().zip(&held[1].1)) {
+                *voxel = above * (1.0 - tap.weight) + below * tap.weight;
+            }
+        }
+    });
+    let contributing = |tap: &Tap| [tap.first, if tap.weight > 0.0 { tap.second } else { tap.first }];
+    (out, slice_taps.iter().map(contributing).collect())
+}
+
+/// Writes `voxels` as M3D's prepared format: a .npy of shape (1, slices, rows, columns), f32.
+///
+/// # Errors
+/// The file cannot be written.
+///
+/// # Panics
+/// `dims` does not multiply to the number of voxels: a caller's mistake.
+pub fn write_npy(path: &Path, dims: [usize; 3], voxels: &[f32]) -> Result<()> {
+    assert_eq!(dims.iter().product::<usize>(), voxels.len(), "dims must describe the voxels");
+    let [slices, rows, columns] = dims;
+    let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': (1, {slices}, {rows}, {columns}), }}");
+    // The data starts at a multiple of 64 bytes; the header ends with a newline.
+    let padded = (10 + dict.len() + 1).next_multiple_of(64) - 10;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((padded as u16).to_le_bytes());
+    bytes.extend(format!("{dict:<width$}\n", width = padded - 1).bytes());
+    bytes.extend(voxels.iter().flat_map(|voxel| voxel.to_le_bytes()));
+    let write = || std::fs::File::create(path)?.write_all(&bytes);
+    write().map_err(|error| Error::io(path, "write", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_are_half_pixel_and_clamped() {
+        // 2 -> 4 along an axis that starts at 5: places -0.25, 0.25, 0.75, 1.25, the first clamped to 0.
+        let got = taps([5, 7], 4);
+        let want = [(5, 6, 0.0), (5, 6, 0.25), (5, 6, 0.75), (6, 6, 0.25)];
+        assert_eq!(got, want.map(|(first, second, weight)| Tap { first, second, weight }));
+        // One slice stretched to three: all of them are that slice.
+        assert!(taps([0, 1], 3).iter().all(|tap| tap.first == 0 && tap.second == 0));
+    }
+
+    #[test]
+    fn a_box_of_the_wanted_size_is_copied() {
+        let voxels: Vec<f32> = (0..60).map(|i| i as f32 / 60.0).collect();
+        let (out, sources) = resize(&voxels, [3, 4, 5], [[0, 3], [0, 4], [0, 5]], [3, 4, 5]);
+        assert_eq!(out, voxels);
+        assert_eq!(sources, [[0, 0], [1, 1], [2, 2]]);
+    }
+
+    #[test]
+    fn the_box_is_tight() {
+        let mut voxels = vec![0.0; 4 * 5 * 6];
+        voxels[(5 + 2) * 6 + 3] = 0.5;
+        voxels[(2 * 5 + 4) * 6 + 1] = 0.1;
+        voxels[0] = -1.0;
+        assert_eq!(foreground(&voxels, [4, 5, 6]), Some([[1, 3], [2, 5], [1, 4]]));
+        assert_eq!(foreground(&[0.0; 8], [2, 2, 2]), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! Whole model folders: opened, checked, converted.
+
+mod checkpoint_tiny;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use checkpoint_tiny::{config, write};
+use loaders::{CheckOptions, DType, Error, ModelFolder, Part, convert};
+use serde_json::json;
+
+fn all(_: Part, _: &str) -> bool {
+    false
+}
+
+fn tiny() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &config(), DType::F32, all);
+    dir
+}
+
+fn check(root: &Path, options: CheckOptions) -> Result<(), String> {
+    ModelFolder::open(root).unwrap().check(options).map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_complete_folder_opens_and_passes() {
+    let dir = tiny();
+    let model = ModelFolder::open(dir.path()).unwrap();
+    model.check(CheckOptions::default()).unwrap();
+    assert_eq!(model.warnings, Vec::<String>::new());
+    assert_eq!(model.config.bert.num_hidden_layers, 1);
+    assert_eq!(model.llm.get("model.norm.weight").unwrap().shape, [8]);
+}
+
+#[test]
+fn the_text_encoders_sizes_come_from_its_weights() {
+    let dir = tiny();
+    let path = dir.path().join("args/config.json");
+    let mut args = config();
+    args["vision3d_model_config"]["language_model_config"] = json!({ "num_attention_heads": 2 });
+    fs::write(&path, args.to_string()).unwrap();
+    let model = ModelFolder::open(dir.path()).unwrap();
+    model.check(CheckOptions::default()).unwrap();
+    let bert = &model.config.bert;
+    assert_eq!((bert.hidden_size, bert.num_hidden_layers, bert.intermediate_size), (10, 1, 14));
+    assert_eq!((bert.vocab_size, bert.max_position_embeddings, bert.type_vocab_size), (512, 16, 2));
+
+    args["vision3d_model_config"].as_object_mut().unwrap().remove("language_model_config");
+    fs::write(&path, args.to_string()).unwrap();
+    let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("a text encoder of width 10 without a number of heads"), "{error}");
+
+    args["vision3d_model_config"]["language_model_config"] = json!({ "num_attention_heads": 2, "vocab_size": 513 });
+    fs::write(&path, args.to_string()).unwrap();
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    assert!(error.contains("word_embeddings.weight has shape [512, 10] instead of [513, 10]"), "{error}");
+}
+
+#[test]
+fn everything_that_is_missing_or_misshapen_is_listed_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &config(), DType::Bf16, |_, name| {
+        name == "lm_head.weight" || name == "vision_model.encoder.layers.1.mlp.fc1.bias"
+    });
+    let mut args = config();
+    args["llm_config"]["vocab_size"] = json!(513);
+    fs::write(dir.path().join("args/config.json"), args.to_string()).unwrap();
+    fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    fs::remove_file(dir.path().join("vision3d_model/vocab.txt")).unwrap();
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    for want in [
+        "llm/model.embed_tokens.weight has shape [512, 8] instead of [513, 8]",
+        "llm/lm_head.weight is missing",
+        "vision2d_model/vision_model.encoder.layers.1.mlp.fc1.bias is missing",
+        "it holds neither tokenizer.json nor tokenizer.model",
+        "vision3d_model holds neither tokenizer.json nor vocab.txt",
+    ] {
+        assert!(error.contains(want), "{want}: {error}");
+    }
+    assert_eq!(error.lines().count(), 1);
+}
+
+#[test]
+fn a_tokenizer_with_more_ids_than_the_table_has_rows_is_refused() {
+    let mut args = config();
+    args["llm_config"]["vocab_size"] = json!(20);
+    args["vision3d_model_config"]["language_model_config"]["vocab_size"] = json!(30);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &args, DType::F32, all);
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    assert!(error.contains("language model's tokenizer has 355 ids, but its embedding table 20 rows"), "{error}");
+    assert!(error.contains("ids, but its embedding table 30 rows"), "{error}");
+}
+
+#[test]
+fn tensors_that_the_model_does_not_compute_with_may_be_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &config(), DType::F32, |_, name| {
+        let unused =
+            ["vision_model.head.", "vision_model.post_layernorm.", "vision_encoder.norm.", "mm_", "logit_scale"];
+        unused.iter().any(|prefix| name.starts_with(prefix))
+    });
+    check(dir.path(), CheckOptions::default()).unwrap();
+
+    let mut args = config();
+    args["llm_config"]["tie_word_embeddings"] = json!(true);
+    args["vision2d_model_select_layer"] = json!(-2);
+    args["vision3d_model_select_layer"] = json!(0);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &args, DType::F32, |_, name| {
+        name == "lm_head.weight" || name.contains("encoder.layers.1.") || name.contains("blocks.1.")
+    });
+    check(dir.path(), CheckOptions::default()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_without_text_mlp_names_the_ways_on() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &config(), DType::F32, |_, name| name.starts_with("text_mlp."));
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    for want in ["vision3d_connector/text_mlp.weight is missing", "--tgis uniform", "--tgis-text-mlp random:SEED"] {
+        assert!(error.contains(want), "{error}");
+    }
+    check(dir.path(), CheckOptions { need_guide: true, need_text_mlp: false }).unwrap();
+    check(dir.path(), CheckOptions { need_guide: false, need_text_mlp: true }).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &config(), DType::F32, |_, name| name.starts_with("language_encoder."));
+    check(dir.path(), CheckOptions { need_guide: false, need_text_mlp: false }).unwrap();
+    let error = check(dir.path(), CheckOptions { need_guide: true, need_text_mlp: false }).unwrap_err();
+    assert!(error.contains("language_encoder.pooler.dense.weight is missing"), "{error}");
+}
+
+#[test]
+fn a_3d_only_model_needs_no_2d_part() {
+    let mut args = config();
+    args["exp_id"] = json!(0);
+    args["vision3d_connector_type"] = json!("spatial_pooling_mlp2x_gelu");
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &args, DType::F32, all);
+    assert!(!dir.path().join("vision2d_model").exists());
+    let model = ModelFolder::open(dir.path()).unwrap();
+    model.check(CheckOptions::default()).unwrap();
+    assert!(model.vision_2d.is_none() && model.connector_2d.is_none());
+}
+
+#[test]
+fn unknown_tensors_are_one_warning_and_known_leftovers_none() {
+    let mut args = config();
+    args["vision3d_connector_type"] = json!("spatial_pooling_score6_mlp2x_gelu");
+    let dir = tiny();
+    fs::write(dir.path().join("args/config.json"), args.to_string()).unwrap();
+    let model = ModelFolder::open(dir.path()).unwrap();
+    model.check(CheckOptions::default()).unwrap();
+    let want = "unknown tensors, ignored: vision3d_connector/text_mlp.bias, vision3d_connector/text_mlp.weight";
+    assert_eq!(model.warnings, [want]);
+}
+
+#[test]
+fn an_unmerged_adapter_is_refused() {
+    let dir = tiny();
+    fs::write(dir.path().join("adapter_config.json"), "{}").unwrap();
+    let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("LoRA adapter") && error.contains("merge it into llm/ first"), "{error}");
+}
+
+/// Every file below `root` and its bytes.
+fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn converting_keeps_every_value_and_touches_nothing() {
+    let dir = tiny();
+    // One part comes from torch.save: its tensors are unknown to the model, and converted all the same.
+    fs::remove_file(dir.path().join("vision2d_connector/model.safetensors")).unwrap();
+    fs::write(dir.path().join("vision2d_connector/pytorch_model.bin"), include_bytes!("data/sample.bin")).unwrap();
+    let before = contents(dir.path());
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("converted");
+    let mut reports = Vec::new();
+    convert(dir.path(), &output, None, &mut |done, total| reports.push((done, total))).unwrap();
+    assert_eq!(contents(dir.path()), before, "the input is only read");
+    assert!(reports.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+    assert!(reports.last().is_some_and(|(done, total)| done == total));
+
+    let (old, new) = (ModelFolder::open(dir.path()).unwrap(), ModelFolder::open(&output).unwrap());
+    assert_eq!(new.config, old.config);
+    for part in Part::ALL {
+        let (old, new) = (old.part(part).unwrap(), new.part(part).unwrap());
+        assert!(old.names().eq(new.names()), "{part}");
+        for (name, tensor) in old.iter() {
+            let copy = new.get(name).unwrap();
+            assert_eq!(
+                (copy.dtype, &copy.shape, copy.bytes()),
+                (tensor.dtype, &tensor.shape, tensor.bytes()),
+                "{name}"
+            );
+        }
+        assert!(output.join(part.folder()).join("model.safetensors").is_file());
+        assert!(!output.join(part.folder()).join("pytorch_model.bin").exists());
+    }
+    for file in ["args/config.json", "tokenizer.json", "vision3d_model/vocab.txt"] {
+        assert_eq!(fs::read(output.join(file)).unwrap(), fs::read(dir.path().join(file)).unwrap());
+    }
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "no partial folder is left");
+}
+
+#[test]
+fn converting_to_bf16_rounds_to_nearest_even() {
+    let dir = tiny();
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("converted");
+    convert(dir.path(), &output, Some(DType::Bf16), &mut |_, _| {}).unwrap();
+    let (old, new) = (ModelFolder::open(dir.path()).unwrap(), ModelFolder::open(&output).unwrap());
+    for (name, tensor) in old.vision_3d.iter() {
+        let copy = new.vision_3d.get(name).unwrap();
+        let want: Vec<f32> = tensor.to_f32().iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
+        assert_eq!((copy.dtype, copy.to_f32()), (DType::Bf16, want), "{name}");
+    }
+}
+
+#[test]
+fn converting_refuses_to_overwrite() {
+    let dir = tiny();
+    let out = tempfile::tempdir().unwrap();
+    fs::write(out.path().join("precious"), "data").unwrap();
+    let refused = |output: &Path, want: &str| {
+        let error = convert(dir.path(), output, None, &mut |_, _| {}).unwrap_err();
+        assert!(matches!(error, Error::BadInput { .. }) && error.to_string().contains(want), "{error}");
+    };
+    refused(out.path(), "is not empty");
+    refused(&out.path().join("precious"), "is a file");
+    refused(&dir.path().join("inside"), "lies within the model's folder");
+    refused(dir.path(), "is not empty");
+    assert_eq!(contents(out.path()).len(), 1);
+
+    let empty = tempfile::tempdir().unwrap();
+    convert(dir.path(), empty.path(), None, &mut |_, _| {}).unwrap();
+    ModelFolder::open(empty.path()).unwrap().check(CheckOptions::default()).unwrap();
+}

@@ -1,0 +1,70 @@
+//! Rules about Cargo.toml files: which crate imports which, and exact versions.
+use super::{File, Tree};
+use toml::{Table, Value};
+
+/// The workspace: folder, crate, and those of our crates it may import. Arrows point one way only.
+const CRATES: &[(&str, &str, &[&str])] = &[
+    ("kernels", "kernels", &[]),
+    ("kernels/simt", "simt", &[]),
+    ("loaders", "loaders", &[]),
+    ("engine", "engine", &["kernels", "loaders"]),
+    ("tools", "engine-cli", &["engine", "kernels", "loaders"]),
+    ("benches", "benches", &["engine", "kernels", "loaders"]),
+    ("tests", "engine-tests", &["engine", "kernels", "loaders"]),
+];
+const SECTIONS: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
+
+fn manifests(tree: &Tree) -> impl Iterator<Item = (&File, Table)> {
+    let files = tree.files.iter().filter(|file| file.path.ends_with("Cargo.toml"));
+    files.filter_map(|file| Some((file, file.text.as_deref()?.parse().ok()?)))
+}
+
+/// The dependencies of a manifest, in every section, with the section's name.
+fn dependencies(manifest: &Table) -> Vec<(&str, &str, &Value)> {
+    let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+    let holders = targets.filter_map(Value::as_table).chain([manifest]);
+    let sections = holders.flat_map(|holder| SECTIONS.iter().map(move |name| (*name, holder.get(*name))));
+    sections
+        .chain([("workspace", manifest.get("workspace").and_then(|workspace| workspace.get("dependencies")))])
+        .filter_map(|(section, found)| Some((section, found?.as_table()?)))
+        .flat_map(|(section, table)| table.iter().map(move |(name, value)| (section, name.as_str(), value)))
+        .collect()
+}
+
+pub(super) fn directions(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, manifest) in manifests(tree) {
+        if let Some(members) = manifest.get("workspace").and_then(|workspace| workspace.get("members")) {
+            let members: Vec<&str> = members.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let ours: Vec<&str> = CRATES.iter().map(|(folder, ..)| *folder).collect();
+            if !members.is_empty() && members != ours {
+                found.push(format!("{}: members are {members:?}, the design has {ours:?}", file.path));
+            }
+        }
+        let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
+        let Some((_, name, allowed)) = CRATES.iter().find(|(_, ours, _)| Some(*ours) == name) else { continue };
+        for (section, dependency, value) in dependencies(&manifest) {
+            let package = value.get("package").and_then(Value::as_str).unwrap_or(dependency);
+            let is_ours = CRATES.iter().any(|(_, ours, _)| *ours == package);
+            if is_ours && !allowed.contains(&package) {
+                found.push(format!("{}: `{name}` may not import `{package}` ({section})", file.path));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn pins(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, manifest) in manifests(tree) {
+        for (_, name, value) in dependencies(&manifest) {
+            let is_elsewhere = value.get("path").is_some() || value.get("workspace").is_some();
+            let version = value.as_str().or_else(|| value.get("version").and_then(Value::as_str));
+            if !is_elsewhere && !version.is_some_and(|version| version.starts_with('=')) {
+                let version = version.unwrap_or("no version");
+                found.push(format!("{}: `{name}` is not pinned with `=`: {version}", file.path));
+            }
+        }
+    }
+    found
+}

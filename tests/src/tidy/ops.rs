@@ -1,0 +1,47 @@
+//! The rule that an op is complete: its folder, the index, the device's method.
+use super::Tree;
+use std::collections::BTreeSet;
+
+const OPS: &str = "kernels/src/ops/";
+const INDEX: &str = "kernels/src/ops.rs";
+const DEVICE: &str = "kernels/src/device.rs";
+/// Ops that move values or do one short sum per value, so that their tests can state the whole definition. Any other op
+/// has its definition in f64 in `reference.rs`.
+const WITHOUT_REFERENCE: &[&str] = &[
+    "avg_pool",
+    "copy",
+    "embed_bert",
+    "embed_tokens",
+    "patch_embed_2d",
+    "patch_embed_3d",
+    "qkv_rope_append",
+    "sample",
+    "slice_combine",
+    "slice_keys",
+    "slice_max",
+];
+
+pub(super) fn folders(tree: &Tree) -> Vec<String> {
+    let paths = tree.files.iter().filter_map(|file| file.path.strip_prefix(OPS)?.split_once('/'));
+    let names: BTreeSet<&str> = paths.map(|(name, _)| name).collect();
+    let text_of = |path: &str| tree.find(path).and_then(|file| file.text.as_deref()).unwrap_or_default();
+    let (index, device) = (text_of(INDEX), text_of(DEVICE));
+    let mut found = Vec::new();
+    for name in &names {
+        for part in ["mod.rs", "cpu.rs", "tests.rs", "reference.rs"] {
+            let is_needed = part != "reference.rs" || !WITHOUT_REFERENCE.contains(name);
+            if is_needed && tree.find(&format!("{OPS}{name}/{part}")).is_none() {
+                found.push(format!("{OPS}{name}/ has no {part}"));
+            }
+        }
+        if !index.contains(&format!("pub mod {name};")) {
+            found.push(format!("{INDEX} does not list {name}"));
+        }
+        if !device.contains(&format!("fn {name}(&self, op: ")) {
+            found.push(format!("{DEVICE} has no method {name}"));
+        }
+    }
+    let listed = index.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    found.extend(listed.filter(|name| !names.contains(name)).map(|name| format!("{OPS}{name}/ does not exist")));
+    found
+}

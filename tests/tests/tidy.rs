@@ -1,0 +1,134 @@
+//! The repository keeps the house rules, and each rule is seen to fail on a planted file.
+use engine_tests::tidy::{File, RULES, Tree};
+use std::path::Path;
+
+#[test]
+fn repository_is_tidy() {
+    let tree = Tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    assert!(tree.files.len() > 20, "git listed only {} files", tree.files.len());
+    let findings: Vec<String> = RULES
+        .iter()
+        .flat_map(|rule| (rule.check)(&tree).into_iter().map(|found| format!("{}: {found}", rule.name)))
+        .collect();
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
+/// A rule, a path, a content, and what the rule must say about it; nothing where it must be content.
+struct Planted(&'static str, &'static str, String, &'static str);
+
+fn function(lines: usize) -> String {
+    format!("//! A file.\npub fn long() {{\n{}}}\n", "    step();\n".repeat(lines - 2))
+}
+
+/// The banned words are split, so that this file does not hold them.
+fn text_cases() -> Vec<Planted> {
+    vec![
+        Planted("file length", "a.rs", "x\n".repeat(501), "501 lines"),
+        Planted("file length", "a.rs", "x\n".repeat(500), ""),
+        Planted("file length", "a.json", "x\n".repeat(501), ""),
+        Planted("line length", "a.rs", "é".repeat(121), "121 characters"),
+        Planted("line length", "a.rs", "é".repeat(120), ""),
+        Planted("file size", "logo.bin", "x".repeat(500_001), "500001 bytes"),
+        Planted("file size", "Cargo.lock", "x".repeat(500_001), ""),
+        Planted("file size", "tests/data/a.bin", "x".repeat(4_000_000), ""),
+        Planted("file size", "tests/data/a.bin", "x".repeat(4_000_001), "4000001 bytes in all"),
+        Planted("left-overs", "a.rs", concat!("// TO", "DO: later").into(), "a.rs:1"),
+        Planted("left-overs", "a.sh", concat!("# FIX", "ME").into(), "a.sh:1"),
+        Planted("left-overs", "a.rs", concat!("\nlet a = dbg", "!(b);").into(), "a.rs:2"),
+        Planted("left-overs", "a.rs", concat!("    to", "do!()").into(), "a.rs:1"),
+        Planted("left-overs", "a.rs", concat!("    unimplemented", "!()").into(), "a.rs:1"),
+        Planted("left-overs", "a.rs", concat!("#[", "ignore]").into(), "a.rs:1"),
+        Planted("left-overs", "a.rs", concat!("assert!(", "true);").into(), "a.rs:1"),
+        Planted("left-overs", "a.rs", concat!("let a = \"XX", "XL\"; debug_assert!(", "trueish)").into(), ""),
+        Planted("machine paths", "a.md", concat!("see /wo", "rk/data").into(), "a.md:1"),
+        Planted("machine paths", "a.sh", concat!("cd /tm", "p/a").into(), "a.sh:1"),
+        Planted("machine paths", "a.py", concat!("https://py", "pi.org/simple").into(), "a.py:1"),
+        Planted("machine paths", "a.md", concat!("the frame/wo", "rk/ and $TMP/tm", "p/a").into(), ""),
+        Planted("links", "docs/a.md", "[b](b.md)".into(), "`b.md` leads nowhere"),
+        Planted("links", "docs/a.md", "[b](../../b.md)".into(), "`../../b.md` leads nowhere"),
+        Planted("links", "docs/a.md", "[a](a.md#x) [d](../docs) [s](#x) [w](https://example.org)".into(), ""),
+    ]
+}
+
+fn code_cases() -> Vec<Planted> {
+    let unsafe_line = "//! A file.\nlet a = unsafe { b() };\n".to_owned();
+    let argued = "// SAFETY: b is sound.\nlet a =\n    unsafe { b() };\n".to_owned();
+    let stale = "// SAFETY: about c.\nc();\nlet a = unsafe { b() };\n".to_owned();
+    let in_words = "#![forbid(unsafe_code)] // unsafe\nlet a = \"unsafe\";\n".to_owned();
+    let in_test = "fn a() {}\n#[cfg(test)]\nmod tests {\n    println!();\n}\n".to_owned();
+    vec![
+        Planted("function length", "a.rs", function(71), "a.rs:2: 71 lines"),
+        Planted("function length", "a.rs", function(70), ""),
+        Planted("function length", "a.cu", function(151).replace("pub fn", "void"), "a.cu:2: 151 lines"),
+        Planted("function length", "a.cu", function(150).replace("pub fn", "void"), ""),
+        Planted("header", "a.rs", "use b;\n".into(), "a.rs:1"),
+        Planted("header", "a.rs", "//! A file.\n".into(), ""),
+        Planted("unsafe", "engine/src/a.rs", unsafe_line.clone(), "engine/src/a.rs:2: `unsafe` outside"),
+        Planted("unsafe", "engine/src/a.rs", argued.clone(), "engine/src/a.rs:3: `unsafe` outside"),
+        Planted("unsafe", "kernels/src/a.rs", unsafe_line, "kernels/src/a.rs:2: `unsafe` without"),
+        Planted("unsafe", "kernels/src/a.rs", stale, "kernels/src/a.rs:3: `unsafe` without"),
+        Planted("unsafe", "kernels/src/a.rs", argued, ""),
+        Planted("unsafe", "kernels/src/a.rs", "unsafe impl Send for A {}".into(), "`unsafe` without"),
+        Planted("unsafe", "kernels/src/a.rs", "    unsafe fn load(at: *const f32);".into(), ""),
+        Planted("unsafe", "engine/src/a.rs", in_words, ""),
+        Planted("prints", "loaders/src/a.rs", "    println!(\"a\");".into(), "loaders/src/a.rs:1"),
+        Planted("prints", "engine/src/a.rs", "    eprint!(\"a\");".into(), "engine/src/a.rs:1"),
+        Planted("prints", "tools/src/a.rs", "println!();".into(), ""),
+        Planted("prints", "loaders/src/a.rs", in_test, ""),
+    ]
+}
+
+fn workspace_cases() -> Vec<Planted> {
+    let up = "[package]\nname = \"kernels\"\n[dev-dependencies]\nengine.workspace = true\n";
+    let aside = "[package]\nname = \"loaders\"\n[target.'cfg(unix)'.dependencies]\nk = { package = \"kernels\" }\n";
+    let down = "[package]\nname = \"engine\"\n[dependencies]\nkernels.workspace = true\nloaders.workspace = true\n";
+    vec![
+        Planted("crate directions", "kernels/Cargo.toml", up.into(), "`kernels` may not import `engine`"),
+        Planted("crate directions", "loaders/Cargo.toml", aside.into(), "`loaders` may not import `kernels`"),
+        Planted("crate directions", "engine/Cargo.toml", down.into(), ""),
+        Planted("crate directions", "Cargo.toml", "[workspace]\nmembers = [\"kernels\"]\n".into(), "members are"),
+        Planted("pins", "Cargo.toml", "[workspace.dependencies]\na = \"1\"\n".into(), "`a` is not pinned"),
+        Planted("pins", "a/Cargo.toml", "[dependencies]\na = { version = \"^1\" }\n".into(), "`a` is not pinned"),
+        Planted("pins", "a/Cargo.toml", "[build-dependencies]\na = { git = \"b\" }\n".into(), "`a` is not pinned"),
+        Planted("pins", "a/Cargo.toml", "[dependencies]\na = \"=1.0.0\"\nb.path = \"b\"\n".into(), ""),
+    ]
+}
+
+#[test]
+fn each_rule_fails_on_a_planted_file() {
+    let cases: Vec<Planted> = [text_cases(), code_cases(), workspace_cases()].into_iter().flatten().collect();
+    for Planted(name, path, text, wanted) in &cases {
+        let rule = RULES.iter().find(|rule| rule.name == *name).unwrap_or_else(|| panic!("no rule `{name}`"));
+        let found = (rule.check)(&Tree { files: vec![File::text(path, text)] });
+        let shown = text.chars().take(80).collect::<String>();
+        match *wanted {
+            "" => assert_eq!(found, [""; 0], "{name} on {path}: {shown}"),
+            _ => assert!(found.len() == 1 && found[0].contains(wanted), "{name} on {path}: {shown}: found {found:?}"),
+        }
+    }
+    for rule in RULES.iter().filter(|rule| rule.name != "op folders") {
+        assert!(cases.iter().any(|case| case.0 == rule.name && !case.3.is_empty()), "{}: no failing case", rule.name);
+    }
+}
+
+#[test]
+fn an_op_must_be_complete() {
+    let rule = RULES.iter().find(|rule| rule.name == "op folders").expect("the rule exists");
+    let complete = [
+        ("kernels/src/ops.rs", "pub mod add;\n"),
+        ("kernels/src/device.rs", "    fn add(&self, op: Add<'_>) -> Result<()>;\n"),
+        ("kernels/src/ops/add/mod.rs", ""),
+        ("kernels/src/ops/add/cpu.rs", ""),
+        ("kernels/src/ops/add/tests.rs", ""),
+        ("kernels/src/ops/add/reference.rs", ""),
+    ];
+    let files: Vec<File> = complete.iter().map(|(path, text)| File::text(path, text)).collect();
+    assert_eq!((rule.check)(&Tree { files: files.clone() }), [""; 0]);
+    for missing in 0..files.len() {
+        let mut files = files.clone();
+        let path = files.remove(missing).path;
+        assert_eq!((rule.check)(&Tree { files }).len(), 1, "without {path}");
+    }
+    let only_listed = Tree { files: files[..2].to_vec() };
+    assert_eq!((rule.check)(&only_listed), ["kernels/src/ops/add/ does not exist"]);
+}
