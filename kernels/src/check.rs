@@ -68,6 +68,9 @@ impl DimCheck {
     /// If the name was bound to another size.
     pub fn bind(&mut self, tensor: &'static str, name: &'static str, size: usize) -> Result<()> {
         match self.bound.iter().find(|bound| bound.0 == name) {
+            Some(&(_, first, by)) if first != size && by == tensor => {
+                self.fail(format!("{tensor}.{name} is {size}, wanted {first}"))
+            }
             Some(&(_, first, by)) if first != size => {
                 self.fail(format!("{tensor}.{name} is {size}, but {by}.{name} is {first}"))
             }

@@ -189,15 +189,7 @@ fn contract_errors() {
         &[2, 12],
         "attention_paged: v_pages.pages·kv_heads is 5, but k_pages.pages·kv_heads is 6",
     );
-    op_error(
-        &q,
-        &pages,
-        &pages,
-        [2, 1],
-        ids,
-        &[2, 12],
-        "attention_paged: q.heads·head_dim is 12, but q.heads·head_dim is 8",
-    );
+    op_error(&q, &pages, &pages, [2, 1], ids, &[2, 12], "attention_paged: q.heads·head_dim is 12, wanted 8");
     op_error(&q, &pages, &pages, [3, 1], ids, &[1, 12], "attention_paged: out.rows is 1, but q.rows is 2");
     op_error(&q, &pages, &pages, [3, 2], ids, &[2, 12], "attention_paged: 3 heads do not share 2 key heads evenly");
     op_error(&q, &pages, &pages, [3, 0], ids, &[2, 12], "attention_paged: 3 heads do not share 0 key heads evenly");

@@ -1,1 +1,38 @@
-//! Tests of this op.
+//! Tests of `slice_max`.
+use super::SliceMax;
+use crate::Device;
+use crate::testing::*;
+
+fn run(dims: [usize; 3], x: &[f32]) -> Vec<f32> {
+    let (x, mut out) = (tensor(&dims, x), poisoned(&dims[1..]));
+    CPU.slice_max(SliceMax { z_2d_slices: x.view(), out: out.view_mut() }).expect("valid");
+    values(&out)
+}
+
+#[test]
+fn worked_by_hand() {
+    assert_eq!(run([2, 1, 3], &[1.0, -5.0, 0.0, 0.5, -4.0, 0.0]), [1.0, -4.0, 0.0]);
+    assert_eq!(run([1, 1, 2], &[-3.0, f32::NEG_INFINITY]), [-3.0, f32::NEG_INFINITY]);
+}
+
+#[test]
+fn is_exact() {
+    for (seed, dims) in (400..).zip([[32, 5, 33], [7, 1, 1], [2, 3, 1024]]) {
+        let [slices, tokens, dim] = dims;
+        let x = numbers(seed, slices * tokens * dim, 9.0);
+        let most = |i: usize| (0..slices).map(|j| x[j * tokens * dim + i]).fold(f32::NEG_INFINITY, f32::max);
+        assert_eq!(run(dims, &x), (0..tokens * dim).map(most).collect::<Vec<f32>>());
+    }
+}
+
+#[test]
+fn contract_errors() {
+    let refused = |dims: &[usize], out: &[usize], text: &str| {
+        let (x, mut out) = (poisoned(dims), poisoned(out));
+        assert_refused(CPU.slice_max(SliceMax { z_2d_slices: x.view(), out: out.view_mut() }), text);
+    };
+    refused(&[2, 3, 4], &[2, 4], "slice_max: out.tokens is 2, but z_2d_slices.tokens is 3");
+    refused(&[2, 3, 4], &[3, 5], "slice_max: out.dim is 5, but z_2d_slices.dim is 4");
+    refused(&[0, 3, 4], &[3, 4], "slice_max: no slices");
+    refused(&[6, 4], &[6, 4], r#"slice_max: z_2d_slices has dims [6, 4], wanted ["slices", "tokens", "dim"]"#);
+}
