@@ -6,8 +6,10 @@
 use engine::prompt::{Conversation, Turn};
 use engine::{Answer, Engine, FinishReason, LoadOptions, Request, TgisMode, Trace};
 use engine_tests::golden::{Case, Goldens, Stage};
+use kernels::ops::Sampling;
 use kernels::{Cpu, Precision};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The design's bound on a stage, relative to its largest magnitude.
@@ -32,8 +34,11 @@ const STAGES: [&str; 14] = [
 ];
 
 fn load(goldens: &Goldens, case: &Case) -> Engine {
-    let model = goldens.model_folder(&case.model);
-    let folder = loaders::ModelFolder::open(model.path()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    load_from(goldens.model_folder(&case.model).path(), case)
+}
+
+fn load_from(model: &Path, case: &Case) -> Engine {
+    let folder = loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let tgis = match case.tgis.as_str() {
         "checkpoint" => TgisMode::Checkpoint,
         "uniform" => TgisMode::Uniform,
@@ -181,4 +186,60 @@ fn breaking_off_stops_at_once() {
     });
     let answer = answer.expect("it fits");
     assert_eq!((answer.token_ids.len(), answer.finish_reason), (3, FinishReason::Cancelled));
+}
+
+/// All bytes of a folder's files, to see that nothing changed.
+fn contents(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            files.extend(contents(&entry));
+        } else {
+            files.push((entry.clone(), std::fs::read(entry).expect("readable")));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// `.bin` parts, shards and single files all convert to safetensors that give the same tokens and scores, bit for bit.
+#[test]
+fn a_converted_checkpoint_answers_the_same_and_its_source_is_untouched() {
+    let goldens = Goldens::open();
+    for model in ["a_score15", "b_score15", "c_score15"] {
+        let case = goldens.cases().into_iter().find(|case| case.model == model).expect("listed");
+        let source = goldens.model_folder(model);
+        let before = contents(source.path());
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let converted = place.path().join("converted");
+        loaders::convert(source.path(), &converted, None, &mut |_, _| ()).unwrap_or_else(|e| panic!("{model}: {e}"));
+        assert_eq!(contents(source.path()), before, "{model}: the source changed");
+        let request = Request { max_new_tokens: case.max_new_tokens, ..Request::new(&case.messages[0]) };
+        let ask = |folder: &Path| {
+            let mut engine = load_from(folder, &case);
+            let encoded = engine.encode(&goldens.volume(model), &mut |_| ()).expect("the volume fits");
+            engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits")
+        };
+        let (want, got) = (ask(source.path()), ask(&converted));
+        assert_eq!(got.token_ids, want.token_ids, "{model}");
+        assert_eq!(got.slice_scores, want.slice_scores, "{model}");
+        assert_eq!(contents(source.path()), before, "{model}: answering changed the checkpoint");
+    }
+}
+
+/// Seeded sampling: the same seed gives the same tokens, another seed other ones, and top-k 1 the greedy answer.
+#[test]
+fn sampling_follows_its_seed() {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
+    let mut engine = load(&goldens, &case);
+    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    let mut ask = |temperature, top_k, seed| {
+        let sampling = Sampling { temperature, top_k, top_p: 0.95, seed };
+        let request = Request { sampling, max_new_tokens: Some(24), ..Request::new(&case.messages[0]) };
+        engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits").token_ids
+    };
+    assert_eq!(ask(1.0, 0, 7), ask(1.0, 0, 7));
+    assert_ne!(ask(1.0, 0, 7), ask(1.0, 0, 8));
+    assert_eq!(ask(1.0, 1, 7), ask(0.0, 0, 0));
 }
