@@ -73,20 +73,12 @@ impl Connector {
             }
         };
         match &mut self.second {
-            None => device.linear(self.first.into_view(x, out))?,
+            None => device.linear(self.first.linear(x, Epilogue::None, out))?,
             Some(Second { layer, hidden }) => {
-                device.linear(self.first.linear(x, Epilogue::GeluErf, hidden, rows))?;
-                device.linear(layer.into_view(hidden.view().rows(0..rows), out))?;
+                device.linear(self.first.linear(x, Epilogue::GeluErf, hidden.view_mut().rows(0..rows)))?;
+                device.linear(layer.linear(hidden.view().rows(0..rows), Epilogue::None, out))?;
             }
         }
         Ok(())
-    }
-}
-
-impl Affine {
-    /// The plain linear op into a view.
-    fn into_view<'a>(&'a self, x: View<'a>, out: ViewMut<'a>) -> kernels::ops::Linear<'a> {
-        let (weight, bias) = (self.weight.view(), Some(self.bias.view()));
-        kernels::ops::Linear { x, weight, bias, epilogue: Epilogue::None, out }
     }
 }

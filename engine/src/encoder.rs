@@ -1,14 +1,14 @@
 //! The pre-norm transformer block that the 3D ViT and SigLIP share, and its buffers.
 use crate::Result;
 use crate::weights::{Affine, Loading};
-use kernels::ops::{AttentionFull, Epilogue, LayerNorm, Linear};
+use kernels::ops::{AttentionFull, Epilogue, Linear};
 use kernels::{Device, Tensor, View};
 use loaders::Checkpoint;
 
 /// Queries, keys and values: one fused projection without bias, or three with.
 pub(crate) enum Qkv {
     Fused(Tensor),
-    Separate([Affine; 3]),
+    Separate(Box<[Affine; 3]>),
 }
 
 /// `x += out(attention(norm1(x)))`, then `x += linear2(gelu(linear1(norm2(x))))`.
@@ -91,7 +91,7 @@ impl Block {
             })?,
             Qkv::Separate(parts) => {
                 for (part, out) in parts.iter().zip(qkv.iter_mut()) {
-                    device.linear(part.linear(input, Epilogue::None, out, rows))?;
+                    device.linear(part.linear(input, Epilogue::None, out.view_mut().rows(0..rows)))?;
                 }
             }
         }
@@ -106,25 +106,11 @@ impl Block {
             scale: 1.0 / (head_dim as f32).sqrt(),
             out: mixed.view_mut().rows(0..rows),
         })?;
-        device.linear(self.out.linear(mixed.view().rows(0..rows), Epilogue::Residual, x, rows))?;
+        device.linear(self.out.linear(mixed.view().rows(0..rows), Epilogue::Residual, x.view_mut().rows(0..rows)))?;
         device.layer_norm(self.norm2.layer_norm(x, style.eps, normed, rows))?;
-        device.linear(self.linear1.linear(normed.view().rows(0..rows), style.gelu, ffn, rows))?;
-        device.linear(self.linear2.linear(ffn.view().rows(0..rows), Epilogue::Residual, x, rows))?;
+        device.linear(self.linear1.linear(normed.view().rows(0..rows), style.gelu, ffn.view_mut().rows(0..rows)))?;
+        device.linear(self.linear2.linear(ffn.view().rows(0..rows), Epilogue::Residual, x.view_mut().rows(0..rows)))?;
         Ok(())
-    }
-}
-
-impl Affine {
-    /// The layer norm of the first `rows` rows of `x` into those of `out`.
-    pub fn layer_norm<'a>(&'a self, x: &'a Tensor, eps: f32, out: &'a mut Tensor, rows: usize) -> LayerNorm<'a> {
-        let (x, out) = (x.view().rows(0..rows), out.view_mut().rows(0..rows));
-        LayerNorm { x, weight: self.weight.view(), bias: self.bias.view(), eps, out }
-    }
-
-    /// The linear op `x · Wᵀ + b` into the first `rows` rows of `out`.
-    pub fn linear<'a>(&'a self, x: View<'a>, epilogue: Epilogue, out: &'a mut Tensor, rows: usize) -> Linear<'a> {
-        let out = out.view_mut().rows(0..rows);
-        Linear { x, weight: self.weight.view(), bias: Some(self.bias.view()), epilogue, out }
     }
 }
 

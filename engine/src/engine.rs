@@ -78,7 +78,7 @@ impl Engine {
         let bert_tokenizer = needs_bert.then(|| BertTokenizer::open(&folder.path.join("vision3d_model")));
         Ok(Self {
             llm: Llm::load(loading, &config)?,
-            volume: (&*device).tensor(&config.vision_3d.img_size, DType::F32)?,
+            volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
             tokenizer: LlmTokenizer::open(&folder.path)?,
             bert_tokenizer: bert_tokenizer.transpose()?,
             vision_3d,

@@ -84,7 +84,7 @@ impl TextEncoder {
         for index in 0..self.layers.len() {
             self.layer(device, index, rows)?;
         }
-        device.linear(self.pooler.linear(self.x.view().rows(0..1), Epilogue::Tanh, &mut self.pooled, 1))?;
+        device.linear(self.pooler.linear(self.x.view().rows(0..1), Epilogue::Tanh, self.pooled.view_mut()))?;
         Ok(self.pooled.view())
     }
 
@@ -93,7 +93,7 @@ impl TextEncoder {
         let layer = &layers[index];
         let (window, mut hidden) = (0..rows, x.view().rows(0..rows));
         for (projection, out) in layer.qkv.iter().zip(qkv.iter_mut()) {
-            device.linear(projection.linear(hidden, Epilogue::None, out, rows))?;
+            device.linear(projection.linear(hidden, Epilogue::None, out.view_mut().rows(window.clone())))?;
         }
         let [q, k, v] = [0, 1, 2].map(|part| qkv[part].view().rows(window.clone()));
         let head_dim = hidden.dims().as_slice()[1] / *heads;
@@ -101,12 +101,20 @@ impl TextEncoder {
         let out = mixed.view_mut().rows(window.clone());
         device.attention_full(AttentionFull { q, k, v, sequences: 1, heads: *heads, scale, out })?;
         device.copy(kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
-        device.linear(layer.out.linear(mixed.view().rows(window.clone()), Epilogue::Residual, summed, rows))?;
+        device.linear(layer.out.linear(
+            mixed.view().rows(window.clone()),
+            Epilogue::Residual,
+            summed.view_mut().rows(window.clone()),
+        ))?;
         device.layer_norm(layer.attention_norm.layer_norm(summed, *eps, x, rows))?;
         hidden = x.view().rows(window.clone());
-        device.linear(layer.linear1.linear(hidden, Epilogue::GeluErf, ffn, rows))?;
+        device.linear(layer.linear1.linear(hidden, Epilogue::GeluErf, ffn.view_mut().rows(window.clone())))?;
         device.copy(kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
-        device.linear(layer.linear2.linear(ffn.view().rows(window), Epilogue::Residual, summed, rows))?;
+        device.linear(layer.linear2.linear(
+            ffn.view().rows(window.clone()),
+            Epilogue::Residual,
+            summed.view_mut().rows(window),
+        ))?;
         device.layer_norm(layer.output_norm.layer_norm(summed, *eps, x, rows))?;
         Ok(())
     }

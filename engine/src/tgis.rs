@@ -12,7 +12,7 @@ use loaders::config::{Guide, Scored, SliceScoring};
 /// How the slices of this model are aggregated.
 pub(crate) enum Aggregation {
     /// Scores depend on the volume, and on the question where the guide does.
-    Scored(Scorer),
+    Scored(Box<Scorer>),
     /// Scores that depend on neither.
     Fixed(Tensor),
     /// No scores: element-wise maximum.
@@ -53,14 +53,15 @@ impl Aggregation {
             TgisMode::Random(seed) => Self::Fixed(fixed(device, &random_weights(seed, slices))?),
             TgisMode::Checkpoint => {
                 let guide = GuideWeights::load(loading, config, guide, text_mlp)?;
-                Self::Scored(Scorer { scored, guide, temperature, scores: device.tensor(&[slices], DType::F32)? })
+                let scores = device.tensor(&[slices], DType::F32)?;
+                Self::Scored(Box::new(Scorer { scored, guide, temperature, scores }))
             }
         }))
     }
 
     /// Whether asking needs BERT.
     pub fn needs_bert(&self) -> bool {
-        matches!(self, Self::Scored(Scorer { guide: GuideWeights::BertPooler { .. }, .. }))
+        matches!(self, Self::Scored(scorer) if matches!(scorer.guide, GuideWeights::BertPooler { .. }))
     }
 
     /// The question-independent half: one key per slice, or none where nothing is scored.
@@ -136,7 +137,7 @@ impl GuideWeights {
     /// Projects BERT's pooler output, `[1, BERT width]`, to z_T.
     pub fn project(&mut self, device: &dyn Device, pooled: View<'_>) -> Result<()> {
         if let Self::BertPooler { text_mlp, z_t } = self {
-            device.linear(text_mlp.linear(pooled, Epilogue::None, z_t, 1))?;
+            device.linear(text_mlp.linear(pooled, Epilogue::None, z_t.view_mut()))?;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Vision2d {
             let block = format!("{prefix}.encoder.layers.{i}");
             load_block(loading, part, &block, &NAMES, |loading| {
                 let mut projection = |name: &str| loading.affine(part, &format!("{block}.self_attn.{name}_proj"));
-                Ok(Qkv::Separate([projection("q")?, projection("k")?, projection("v")?]))
+                Ok(Qkv::Separate(Box::new([projection("q")?, projection("k")?, projection("v")?])))
             })
         });
         let blocks = blocks.collect::<Result<_>>()?;

@@ -1,12 +1,26 @@
 //! Checkpoint tensors by name, on the device.
 use crate::{Error, Progress, Result};
-use kernels::{DType, Device, Dims, HostTensor, Tensor};
+use kernels::ops::{Epilogue, LayerNorm, Linear};
+use kernels::{DType, Device, Dims, HostTensor, Tensor, View, ViewMut};
 use loaders::{Checkpoint, ModelFolder};
 
 /// Weight and bias of a linear layer or a layer norm.
 pub(crate) struct Affine {
     pub weight: Tensor,
     pub bias: Tensor,
+}
+
+impl Affine {
+    /// The layer norm of the first `rows` rows of `x` into those of `out`.
+    pub fn layer_norm<'a>(&'a self, x: &'a Tensor, eps: f32, out: &'a mut Tensor, rows: usize) -> LayerNorm<'a> {
+        let (x, out) = (x.view().rows(0..rows), out.view_mut().rows(0..rows));
+        LayerNorm { x, weight: self.weight.view(), bias: self.bias.view(), eps, out }
+    }
+
+    /// The linear op `epilogue(x · Wᵀ + b)` into `out`.
+    pub fn linear<'a>(&'a self, x: View<'a>, epilogue: Epilogue, out: ViewMut<'a>) -> Linear<'a> {
+        Linear { x, weight: self.weight.view(), bias: Some(self.bias.view()), epilogue, out }
+    }
 }
 
 /// Counts bytes over all parts of a model while they are made usable.
