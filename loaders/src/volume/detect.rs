@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Parts, Problem, VolumeOptions, images, nifti, nifti_header, npy};
+use super::{Parts, Problem, VolumeOptions, dicom, images, nifti, nifti_header, npy};
 
 /// Bytes that tell every format: DICOM's marker ends at 132.
 const START_BYTES: u64 = 132;
@@ -34,7 +34,7 @@ pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, 
     match format_of(path, &start) {
         Format::Npy => npy::read_file(path, options),
         Format::Nifti => nifti::read_file(&nifti::header_of(path).unwrap_or_else(|| path.to_owned()), options),
-        Format::Dicom => Err(Problem::not_ours("is DICOM")),
+        Format::Dicom => dicom::read(&[path.to_owned()][..], options),
         Format::Image => Err(Problem::new("is a single image, not a volume", "give the folder that holds all slices")),
         Format::Other => Err(unknown(metadata.len(), &start)),
     }
@@ -87,6 +87,7 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
     list(folder, DEPTH_MAX, &mut files)?;
     files.sort();
     let mut slices: Vec<PathBuf> = Vec::new();
+    let mut dicoms: Vec<PathBuf> = Vec::new();
     let mut others = 0usize;
     let mut deeper = None;
     for file in &files {
@@ -94,11 +95,19 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
         match format_of(file, &start) {
             Format::Image if file.parent() == Some(folder) => slices.push(file.clone()),
             Format::Image => deeper = file.parent(),
+            Format::Dicom => dicoms.push(file.clone()),
             _ => others += 1,
         }
     }
-    if !slices.is_empty() {
-        let mut parts = images::read_files(&slices, options)?;
+    let read = if !dicoms.is_empty() {
+        others += slices.len();
+        Some(dicom::read(&dicoms[..], options)?)
+    } else if !slices.is_empty() {
+        Some(images::read_files(&slices, options)?)
+    } else {
+        None
+    };
+    if let Some(mut parts) = read {
         if others > 0 {
             parts.info.notes.push(format!("{others} files of the folder are no slices and were ignored"));
         }

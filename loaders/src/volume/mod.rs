@@ -5,6 +5,7 @@
 //! voxels are finite and not all alike.
 
 mod detect;
+mod dicom;
 mod images;
 mod nifti;
 mod nifti_header;
@@ -188,6 +189,14 @@ pub fn parse_nifti_bytes(bytes: &[u8], options: &VolumeOptions) -> Result<RawVol
 /// As [`read_volume`].
 pub fn parse_npy_bytes(bytes: &[u8], options: &VolumeOptions) -> Result<RawVolume, Problem> {
     npy::read(&mut &bytes[..], bytes.len() as u64, options)?.settle()
+}
+
+/// Reads the bytes of DICOM files, each with its name, as if they lay in one folder.
+///
+/// # Errors
+/// As [`read_volume`].
+pub fn parse_dicom_files(files: &[(String, Vec<u8>)], options: &VolumeOptions) -> Result<RawVolume, Problem> {
+    dicom::read(files, options)?.settle()
 }
 
 /// Which of `volumes` is meant; `what` says what holds them.

@@ -1,0 +1,146 @@
+//! Stored pixels of one frame, unpacked and turned into intensities.
+//!
+//! JPEG (8 and 12 bit, lossless), JPEG-LS and JPEG 2000 go through `openreadout-codecs`: safe Rust that checks sizes
+//! before it allocates. `charls` needs CMake, which building this project may not; `jpeg-decoder` alone stops at 8-bit
+//! lossy samples; `hayro-jpeg2000` scales samples to 8 bits.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use openreadout_codecs::{CodecError, Raster};
+use openreadout_codecs::{jpeg_decode_limited, jpeg2000_decode_limited, jpegls_decode_limited, packbits_decode};
+
+use super::super::Problem;
+use super::super::scalar::Scale;
+use super::image::{Codec, Image, PixelFormat, Pixels};
+
+/// Decodes frame `index` of `image` into `out`, rows by columns.
+pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result<(), Problem> {
+    let header = &image.header;
+    let format = header.pixel;
+    let scale = header.frames[index].scale;
+    let big_endian = header.syntax.encoding.big_endian;
+    match &image.pixels {
+        Pixels::Native(bytes) => {
+            let frame_bytes = out.len() * usize::from(format.bits_allocated / 8);
+            // The header's check has seen that all frames are there.
+            unpack(&bytes[index * frame_bytes..][..frame_bytes], format.bits_allocated, big_endian, format, scale, out);
+        }
+        Pixels::Fragments(table, fragments) => {
+            let frame = frame_bytes(table, fragments, index, header.frames.len())?;
+            if header.syntax.codec == Codec::RunLength {
+                let bytes = run_length(&frame, format, out.len())?;
+                unpack(&bytes, format.bits_allocated, true, format, scale, out);
+                return Ok(());
+            }
+            let raster = unpack_stream(header.syntax.codec, &frame, out.len())?;
+            let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
+            if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
+                let finding = format!(
+                    "has a {} stream of {} rows, {} columns and {} channel(s), but the header says {rows}, {columns}, 1",
+                    header.syntax.name, raster.height, raster.width, raster.channels
+                );
+                return Err(Problem::new(finding, "export the file again"));
+            }
+            unpack(&raster.data, raster.bits_per_sample as u16, false, format, scale, out);
+        }
+    }
+    Ok(())
+}
+
+/// The packed bytes of one frame: its own fragment, all of them, or those that the offset table gives it.
+fn frame_bytes<'a>(
+    table: &[u8],
+    fragments: &[&'a [u8]],
+    index: usize,
+    frames: usize,
+) -> Result<Cow<'a, [u8]>, Problem> {
+    if frames == fragments.len() {
+        return Ok(Cow::Borrowed(fragments[index]));
+    }
+    if frames == 1 {
+        return Ok(Cow::Owned(fragments.concat()));
+    }
+    let (offsets, _) = table.as_chunks::<4>();
+    let offset = |frame: usize| offsets.get(frame).map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
+    let from = offset(index).filter(|_| offsets.len() == frames).ok_or_else(|| {
+        let finding = format!("has {} fragments for {frames} frames and no offset table", fragments.len());
+        Problem::new(finding, "convert it to explicit VR little endian, uncompressed")
+    })?;
+    let to = offset(index + 1).unwrap_or(u64::MAX);
+    let mut place = 0;
+    let mut bytes = Vec::new();
+    for fragment in fragments {
+        if (from..to).contains(&place) {
+            bytes.extend_from_slice(fragment);
+        }
+        // Each fragment lies behind a tag and a length.
+        place += fragment.len() as u64 + 8;
+    }
+    Ok(Cow::Owned(bytes))
+}
+
+/// Decodes a JPEG, JPEG-LS or JPEG 2000 stream of at most `pixels` pixels.
+fn unpack_stream(codec: Codec, stream: &[u8], pixels: usize) -> Result<Raster, Problem> {
+    let bytes_max = pixels * 2;
+    let decode = || match codec {
+        Codec::JpegLs => jpegls_decode_limited(stream, bytes_max),
+        Codec::Jpeg2000 => jpeg2000_decode_limited(stream, bytes_max),
+        _ => jpeg_decode_limited(stream, bytes_max),
+    };
+    let refused = |finding: String| Problem::new(finding, "copy or export the file again, uncompressed if need be");
+    // The decoders are others' code; should one panic on a damaged stream, the file is still only a bad file.
+    let decoded: Result<Raster, CodecError> = catch_unwind(AssertUnwindSafe(decode))
+        .map_err(|_| refused("has pixels that its decoder cannot make sense of".to_owned()))?;
+    decoded.map_err(|error| refused(format!("has pixels that cannot be decoded ({error})")))
+}
+
+/// Decodes DICOM's RLE (PS3.5, annex G): one PackBits segment for each byte of a pixel, most significant first.
+fn run_length(frame: &[u8], format: PixelFormat, pixels: usize) -> Result<Vec<u8>, Problem> {
+    let bad = |what: String| Problem::new(format!("has RLE pixels {what}"), "copy or export the file again");
+    let header = frame.first_chunk::<64>().ok_or_else(|| bad("shorter than their header".to_owned()))?;
+    let (words, _) = header.as_chunks::<4>();
+    let word = |index: usize| u32::from_le_bytes(words[index]) as usize;
+    let (segments, want) = (word(0), usize::from(format.bits_allocated / 8));
+    if segments != want {
+        return Err(bad(format!("of {segments} segments, wanted {want}")));
+    }
+    let mut bytes = vec![0; pixels * segments];
+    for segment in 0..segments {
+        let end = if segment + 1 < segments { word(segment + 2) } else { frame.len() };
+        let packed = frame.get(word(segment + 1)..end).ok_or_else(|| bad("with offsets past their end".to_owned()))?;
+        let plane = packbits_decode(packed, pixels).map_err(|error| bad(format!("that are damaged ({error})")))?;
+        if plane.len() != pixels {
+            return Err(bad(format!("of {} pixels, wanted {pixels}", plane.len())));
+        }
+        for (pixel, byte) in bytes.chunks_mut(segments).zip(plane) {
+            pixel[segment] = byte;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Turns containers of `bits` into intensities: the stored bits, their sign, the rescale.
+fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, scale: Scale, out: &mut [f32]) {
+    // Shifting the stored bits to the top and back drops what lies beside them and extends the sign.
+    let up = 32 - u32::from(format.bits_stored) - u32::from(format.shift);
+    let down = 32 - u32::from(format.bits_stored);
+    let intensity = |container: u32| {
+        let top = container << up;
+        let stored = if format.signed { f64::from((top as i32) >> down) } else { f64::from(top >> down) };
+        scale.apply(stored) as f32
+    };
+    match bits {
+        8 => out.iter_mut().zip(bytes).for_each(|(voxel, byte)| *voxel = intensity(u32::from(*byte))),
+        16 => {
+            let of = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
+            let (words, _) = bytes.as_chunks::<2>();
+            out.iter_mut().zip(words).for_each(|(voxel, word)| *voxel = intensity(u32::from(of(*word))));
+        }
+        _ => {
+            let of = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+            let (words, _) = bytes.as_chunks::<4>();
+            out.iter_mut().zip(words).for_each(|(voxel, word)| *voxel = intensity(of(*word)));
+        }
+    }
+}

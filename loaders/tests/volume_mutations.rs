@@ -1,0 +1,169 @@
+//! Cut and bent files: every truncation is refused, and no flipped bit makes a reader panic or lie about its shape.
+
+#[path = "volume_support/builders.rs"]
+mod builders;
+mod volume_support;
+
+use std::io::Write;
+
+use builders::{DicomSlice, nifti};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files, parse_nifti_bytes, parse_npy_bytes};
+use volume_support::golden;
+
+/// A volume that is not refused is whole: its voxels are finite and as many as its shape says.
+fn assert_whole(what: &str, read: Result<RawVolume, Problem>) {
+    if let Ok(volume) = read {
+        assert_eq!(volume.voxels.len(), volume.dims.iter().product::<usize>(), "{what}");
+        assert!(volume.voxels.iter().all(|voxel| voxel.is_finite()), "{what}");
+    }
+}
+
+/// Reads every truncation, which must fail, and every one-bit change, which must not panic.
+fn cut_and_flip(what: &str, bytes: &[u8], read: impl Fn(&[u8]) -> Result<RawVolume, Problem>) {
+    read(bytes).unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "{what}: cut to {end} of {} bytes", bytes.len());
+    }
+    let mut bent = bytes.to_vec();
+    for bit in 0..bytes.len() * 8 {
+        bent[bit / 8] ^= 1 << (bit % 8);
+        assert_whole(&format!("{what}: bit {bit}"), read(&bent));
+        bent[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+fn npy() -> Vec<u8> {
+    let dict = "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3, 4), }\n";
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((dict.len() as u16).to_le_bytes());
+    bytes.extend(dict.bytes());
+    bytes.extend((0..24i16).flat_map(|voxel| voxel.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn damaged_npy_is_refused() {
+    cut_and_flip("npy", &npy(), |bytes| parse_npy_bytes(bytes, &VolumeOptions::default()));
+}
+
+#[test]
+fn damaged_nifti_is_refused() {
+    let read = |bytes: &[u8]| parse_nifti_bytes(bytes, &VolumeOptions::default());
+    for version in [1, 2] {
+        let bytes = nifti(version);
+        cut_and_flip(&format!("NIfTI-{version}"), &bytes, read);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&bytes).expect("packed");
+        cut_and_flip(&format!("NIfTI-{version} gzip"), &gzip.finish().expect("packed"), read);
+    }
+}
+
+#[test]
+fn damaged_dicom_is_refused() {
+    let file = DicomSlice::axial(1).file();
+    let read = |bytes: &[u8]| parse_dicom_files(&[("a.dcm".to_owned(), bytes.to_vec())], &VolumeOptions::default());
+    cut_and_flip("DICOM", &file.1, read);
+    // In a folder, damage to one file must not pass either: cut, it is broken or no DICOM, which leaves a gap.
+    let mut files: Vec<_> = (1..=5).map(|instance| DicomSlice::axial(instance).file()).collect();
+    for end in 0..file.1.len() {
+        files[2].1 = DicomSlice::axial(3).file().1[..end].to_vec();
+        assert!(parse_dicom_files(&files, &VolumeOptions::default()).is_err(), "cut to {end}");
+    }
+}
+
+/// Sizes that no file holds are refused before they are allocated: each of these promises terabytes in few bytes.
+#[test]
+fn promises_are_not_allocated() {
+    let mut huge = nifti(1);
+    (1..=3).for_each(|axis| huge[40 + 2 * axis..][..2].copy_from_slice(&0x7fffi16.to_le_bytes()));
+    let options = VolumeOptions::default();
+    assert!(parse_nifti_bytes(&huge, &options).expect_err("huge").finding.contains("more than 536870912 voxels"));
+    let mut large = nifti(1);
+    (1..=3).for_each(|axis| large[40 + 2 * axis..][..2].copy_from_slice(&700i16.to_le_bytes()));
+    assert!(parse_nifti_bytes(&large, &options).expect_err("large").finding.contains("needs 686000352 bytes"));
+    let text = String::from_utf8_lossy(&npy()).into_owned();
+    assert!(text.contains("(2, 3, 4)"));
+    let huge_npy = |shape: &str| {
+        let mut bytes = npy();
+        let at = bytes.windows(9).position(|window| window == b"(2, 3, 4)").expect("the shape");
+        bytes.splice(at..at + 9, shape.bytes());
+        let length = (bytes[8] as usize + shape.len() - 9) as u8;
+        bytes[8] = length;
+        parse_npy_bytes(&bytes, &options).expect_err("huge").finding
+    };
+    assert!(huge_npy("(18446744073709551615, 2, 4)").contains("more than 536870912 voxels"));
+    assert!(huge_npy("(500, 512, 512)").contains("needs"));
+    // A gzip stream of 1 MiB of zeros promises more than deflate can pack into its bytes.
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&large[..352]).and_then(|()| gzip.write_all(&vec![0; 1 << 20])).expect("packed");
+    let error = parse_nifti_bytes(&gzip.finish().expect("packed"), &options).expect_err("a lie");
+    assert!(error.finding.contains("can hold at most"), "{error:?}");
+}
+
+/// A file of nested sequences does not exhaust the stack, and a deflated one does not exhaust the memory.
+#[test]
+fn nesting_and_bombs_are_bounded() {
+    let (name, bytes) = DicomSlice::axial(1).file();
+    let after_meta = bytes.windows(4).position(|window| window == [0x08, 0, 0x60, 0]).expect("the data set");
+    let mut nested = bytes[..after_meta].to_vec();
+    for _ in 0..100_000 {
+        nested.extend([0x08, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 0xff, 0xff, 0xff, 0xff]);
+        nested.extend([0xfe, 0xff, 0x00, 0xe0, 0xff, 0xff, 0xff, 0xff]);
+    }
+    let options = VolumeOptions::default();
+    let error = parse_dicom_files(&[(name.clone(), nested)], &options).expect_err("nested");
+    assert!(error.finding.contains("more than 32 deep"), "{error:?}");
+
+    let mut bomb = DeflateEncoder::new(Vec::new(), Compression::best());
+    for _ in 0..520 {
+        bomb.write_all(&vec![0; 1 << 20]).expect("packed");
+    }
+    let mut deflated = vec![0; 128];
+    deflated.extend(b"DICM\x02\x00\x10\x00UI\x16\x00");
+    deflated.extend(b"1.2.840.10008.1.2.1.99");
+    deflated.extend(bomb.finish().expect("packed"));
+    let error = parse_dicom_files(&[(name, deflated)], &options).expect_err("a bomb");
+    assert!(error.finding.contains("unpacks to more than"), "{error:?}");
+}
+
+/// SplitMix64: numbers that are the same in every run.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Real compressed files, bent at random places: the decoders' own code must hold as well.
+#[test]
+fn damaged_streams_are_refused() {
+    let Some((folder, _)) = golden("dicom/golden_dicom.json") else { return };
+    let names = [
+        "single/MR_small_jpeg_ls_lossless.dcm",
+        "single/693_J2KI.dcm",
+        "single/JPGExtended.dcm",
+        "multiframe/emri_small_RLE.dcm",
+        "multiframe/emri_small_jpeg_ls_lossless.dcm",
+        "multiframe/emri_small_jpeg_2k_lossless.dcm",
+        "mr_d2n_compressed_jpeg_lossless/IM-0001-0001-0001.dcm",
+    ];
+    for (seed, name) in names.into_iter().enumerate() {
+        let bytes = std::fs::read(folder.join("dicom").join(name)).expect("the file");
+        let mut state = seed as u64;
+        let mut pick = |below: usize| (random(&mut state) % below as u64) as usize;
+        for round in 0..60 {
+            let mut bent = bytes.clone();
+            for _ in 0..=pick(4) {
+                let place = pick(bent.len());
+                bent[place] ^= 1 << pick(8);
+            }
+            if round % 4 == 0 {
+                bent.truncate(pick(bytes.len()));
+            }
+            let read = parse_dicom_files(&[(name.to_owned(), bent)], &VolumeOptions::default());
+            assert_whole(&format!("{name}, seed {seed}, round {round}"), read);
+        }
+    }
+}
