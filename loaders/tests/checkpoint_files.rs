@@ -178,6 +178,7 @@ fn shards_are_found_through_their_index() {
         (r#""a":"../model.safetensors""#.to_string(), "which is not a file of its own folder"),
         (r#""a":"/etc/passwd""#.to_string(), "which is not a file of its own folder"),
         (r#""a":"sub/x.safetensors""#.to_string(), "which is not a file of its own folder"),
+        (r#""a":"..""#.to_string(), "which is not a file of its own folder"),
         (r#""a":"""#.to_string(), "which is not a file of its own folder"),
         (r#""a":"absent.safetensors""#.to_string(), "cannot open"),
         (
