@@ -6,8 +6,11 @@ use std::path::Path;
 use loaders::tensor::{Data, Entry};
 use loaders::torch_zip;
 
+/// A zip entry's name and content.
+type Named<'a> = (&'a str, &'a [u8]);
+
 /// A zip of uncompressed entries.
-fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+fn zip(entries: &[Named]) -> Vec<u8> {
     let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
     for (name, bytes) in entries {
         let (mut entry, config) = archive.new_file(name).start().unwrap();
@@ -157,7 +160,7 @@ fn zips_that_torch_does_not_write_are_refused() {
     let pickle = dict(&[]);
     let pickle = pickle.as_slice();
     assert_eq!(read(&zip(&[("a/data.pkl", pickle)])), Ok(vec![]), "byteorder is new in PyTorch 2");
-    let cases: [(&[(&str, &[u8])], &str); 6] = [
+    let cases: [(&[Named], &str); 6] = [
         (&[], "is a zip archive without data.pkl"),
         (&[("a/other", pickle)], "is a zip archive without data.pkl"),
         (&[("data.pkl", pickle)], "has zip entry \"data.pkl\" outside a folder"),
