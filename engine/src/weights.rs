@@ -51,7 +51,6 @@ impl<'a> Loading<'a> {
         let tensor = host(self.folder, part, name)?;
         let (owner, range) = tensor.owner();
         self.done += range.len() as u64;
-        read_in(tensor.bytes());
         let dtype = match tensor.dtype {
             loaders::DType::F32 => DType::F32,
             loaders::DType::F16 => DType::F16,
@@ -74,15 +73,6 @@ impl<'a> Loading<'a> {
     pub fn computed(&self, dims: &[usize], values: &[f32]) -> Result<Tensor> {
         Ok(self.device.weight(HostTensor::from_f32(dims, values))?)
     }
-}
-
-/// Bytes of the smallest page of memory.
-const PAGE_BYTES: usize = 4096;
-
-/// Touches every page, so that a mapped file is read here, in order, and not in the middle of the first answer.
-fn read_in(bytes: &[u8]) {
-    let sum = bytes.iter().step_by(PAGE_BYTES).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-    std::hint::black_box(sum);
 }
 
 /// The tensor on the host.

@@ -1,4 +1,39 @@
-//! The `engine-cli` command.
+//! The `engine-cli` command: Med-2E3 from the command line.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod canvas;
+mod chart;
+mod cli;
+mod completions;
+mod convert;
+mod doctor;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod make_model;
+mod montage;
+mod output;
+mod phantom;
+mod preprocess;
+mod progress;
+mod terminal;
+mod volume_args;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        output::note(&format!("error: a fault in engine-cli itself ({panic}); please report it with the command line"));
+    }));
+    interrupt::install();
+    let outcome = std::panic::catch_unwind(cli::run).unwrap_or(Err(None));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Some(failure)) => {
+            output::note(&format!("error: {failure}"));
+            failure.status.into()
+        }
+        Err(None) => failure::Status::Runtime.into(),
+    }
+}

@@ -105,7 +105,7 @@ pub fn phantom(seed: u64, dims: [usize; 3]) -> Vec<f32> {
     SPINE.iter().for_each(|shape| canvas.paint(sized(*shape)));
     canvas.add_ribs(girth);
     canvas.add_discs(girth);
-    canvas.add_noise(mix(seed ^ 0x6e6f_6973_65));
+    canvas.add_noise(mix(seed ^ 0x006e_6f69_7365));
     canvas.voxels
 }
 

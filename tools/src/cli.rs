@@ -1,0 +1,111 @@
+//! The command line: what can be typed, and which command it starts.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, Result};
+use crate::{completions, convert, doctor, generate, inspect, make_model, output, preprocess};
+
+/// Answers questions about CT volumes with Med-2E3. A research tool, not a medical device.
+#[derive(Debug, Parser)]
+#[command(name = "engine-cli", version, max_term_width = 110)]
+pub struct Cli {
+    /// Threads to compute with [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Generate(generate::Generate),
+    Preprocess(preprocess::Preprocess),
+    Inspect(inspect::Inspect),
+    Convert(convert::Convert),
+    MakeModel(make_model::MakeModel),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+}
+
+/// Parses the command line and runs the command. `Err(None)` has been reported already.
+pub fn run() -> Result<(), Option<Failure>> {
+    let started = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            let (text, terminal) = (error.render(), std::io::stdout().is_terminal());
+            let text = if terminal { text.ansi().to_string() } else { text.to_string() };
+            return output::print(&text).map(|_| ()).map_err(Some);
+        }
+        Err(error) => return Err(Some(usage(&error))),
+    };
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .map_err(|error| Failure::runtime(format!("cannot start {threads} threads: {error}")))?;
+    }
+    let done = match cli.command {
+        Command::Generate(command) => command.run(started),
+        Command::Preprocess(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Convert(command) => command.run(),
+        Command::MakeModel(command) => command.run(),
+        Command::Doctor(command) => command.run(),
+        Command::Completions(command) => command.run(),
+    };
+    done.map_err(Some)
+}
+
+/// clap's message of several lines as one sentence.
+fn usage(error: &clap::Error) -> Failure {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("no command is given; see engine-cli --help");
+    }
+    let text = error.to_string();
+    let finding = text.split("\n\nUsage:").next().unwrap_or(&text).split("\n\nFor more").next().unwrap_or(&text);
+    let words: Vec<&str> = finding.trim_start_matches("error: ").split_whitespace().collect();
+    Failure::usage(format!("{}; see --help", words.join(" ")))
+}
+
+/// `LO,HI` and `N,H,W`: exactly `N` values, separated by commas.
+pub fn list<T: std::str::FromStr + Copy + Default, const N: usize>(text: &str) -> Result<[T; N], String> {
+    let mut values = [T::default(); N];
+    let mut parts = text.split(',');
+    for value in &mut values {
+        *value = parts.next().and_then(|part| part.trim().parse().ok()).ok_or(format!("wanted {N} numbers"))?;
+    }
+    if parts.next().is_some() { Err(format!("wanted {N} numbers")) } else { Ok(values) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_have_exactly_their_length() {
+        assert_eq!(list::<f32, 2>("-160,240"), Ok([-160.0, 240.0]));
+        for bad in ["1", "1,2,3", "1,x", "", ","] {
+            assert!(list::<f32, 2>(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_are_one_sentence() {
+        for line in ["generate", "generate --model a --volume b --prompt c --top-p 2", "nonsense", "inspect --jsn"] {
+            let error = Cli::try_parse_from(["engine-cli"].into_iter().chain(line.split(' '))).unwrap_err();
+            let message = usage(&error).message;
+            assert!(!message.contains('\n') && message.ends_with("; see --help"), "{message}");
+        }
+    }
+}

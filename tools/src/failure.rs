@@ -1,0 +1,110 @@
+//! Why a command ended, as one sentence and the process's exit status.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// What every command returns.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The exit statuses of a failed command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Something went wrong while running: the disk, memory, an invariant.
+    Runtime = 1,
+    /// The command line asks for something that makes no sense.
+    Usage = 2,
+    /// A file that the user gave cannot be used.
+    Input = 3,
+    /// The device asked for is not there.
+    Device = 4,
+    /// Ctrl-C, by the shell's convention.
+    Interrupted = 130,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit status.
+    pub status: Status,
+    /// One sentence: what, where, and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure while running.
+    pub fn runtime(message: impl Into<String>) -> Self {
+        Self { status: Status::Runtime, message: message.into() }
+    }
+
+    /// A command line that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { status: Status::Usage, message: message.into() }
+    }
+
+    /// A bad input file.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { status: Status::Input, message: message.into() }
+    }
+
+    /// A device that is not there.
+    pub fn device(message: impl Into<String>) -> Self {
+        Self { status: Status::Device, message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<loaders::Error> for Failure {
+    fn from(error: loaders::Error) -> Self {
+        // What was given is opened, listed and read; anything else is done to files of our own.
+        let ours = matches!(&error, loaders::Error::Io { doing, .. } if !["open", "list", "read", "map into memory"].contains(doing));
+        let status = if ours { Status::Runtime } else { Status::Input };
+        Self { status, message: error.to_string() }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Loaders(error) => error.into(),
+            engine::Error::Device(error) => error.into(),
+            engine::Error::Request(message) => Self::input(message),
+        }
+    }
+}
+
+impl From<kernels::Error> for Failure {
+    fn from(error: kernels::Error) -> Self {
+        let status = match &error {
+            kernels::Error::Unavailable { .. } => Status::Device,
+            kernels::Error::Contract { .. } | kernels::Error::Memory { .. } => Status::Runtime,
+        };
+        Self { status, message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_of_error_has_its_status() {
+        let io = || std::io::Error::other("no");
+        let status = |failure: Failure| failure.status;
+        assert_eq!(status(loaders::Error::bad_input("a", "b", "c").into()), Status::Input);
+        assert_eq!(status(loaders::Error::io("a", "read", io()).into()), Status::Input);
+        assert_eq!(status(loaders::Error::io("a", "write", io()).into()), Status::Runtime);
+        assert_eq!(status(kernels::Error::Unavailable { detail: "x".into() }.into()), Status::Device);
+        assert_eq!(status(kernels::Error::Memory { wanted: 1 }.into()), Status::Runtime);
+    }
+}

@@ -1,0 +1,252 @@
+//! `generate`: a question about a scan, and the answer.
+
+mod demo;
+mod device;
+mod options;
+mod report;
+mod trace;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use engine::{Answer, Engine, LoadOptions, Request, TextMlp, TgisMode};
+use kernels::ops::Sampling;
+use loaders::ModelFolder;
+use loaders::volume::{self, PreparedVolume};
+
+use crate::failure::Result;
+use crate::output::{self, Reader};
+use crate::progress::Bars;
+use crate::volume_args::VolumeArgs;
+use crate::{chart, montage, terminal};
+use device::{DeviceChoice, PrecisionChoice};
+use report::{Report, Timings};
+
+/// Answer a question about a scan
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// The model's folder
+    #[arg(long, value_name = "DIR", required_unless_present = "demo", conflicts_with = "demo")]
+    model: Option<PathBuf>,
+    /// .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices
+    #[arg(long, value_name = "PATH", required_unless_present = "demo")]
+    volume: Option<PathBuf>,
+    /// The question
+    #[arg(long, value_name = "TEXT", required_unless_present = "demo")]
+    prompt: Option<String>,
+    /// Text that guides which slices count [default: the prompt]
+    #[arg(long, value_name = "TEXT")]
+    question: Option<String>,
+    /// Run a tiny built-in model with random weights on a made-up scan: shows that everything works, its words mean
+    /// nothing
+    #[arg(long)]
+    demo: bool,
+    /// auto, cpu, cuda[:N] or emulated
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionChoice>,
+    /// How slices are weighted: checkpoint, uniform, max or random:SEED
+    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = options::tgis)]
+    tgis: TgisMode,
+    /// Where the question's projection comes from: checkpoint or random:SEED
+    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = options::text_mlp)]
+    tgis_text_mlp: TextMlp,
+    #[command(flatten)]
+    sampling: options::SamplingArgs,
+    #[command(flatten)]
+    how: VolumeArgs,
+    /// Print one JSON object instead of the answer alone
+    #[arg(long)]
+    json: bool,
+    /// Write the values of every stage
+    #[arg(long, value_name = "FILE.safetensors")]
+    trace: Option<PathBuf>,
+    /// Draw a bar chart of the slices' scores
+    #[arg(long, value_name = "FILE.png")]
+    scores: Option<PathBuf>,
+    /// Draw the slices as the model sees them
+    #[arg(long, value_name = "FILE.png")]
+    montage: Option<PathBuf>,
+    /// Replace output files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// The model's folder.
+enum Model {
+    /// The user's.
+    Given(PathBuf),
+    /// The demo's, which lives as long as this.
+    Made(demo::TemporaryModel),
+}
+
+impl Generate {
+    /// Answers the question. `started` is when the process began.
+    pub fn run(&self, started: Instant) -> Result<()> {
+        for target in self.targets() {
+            output::check_target(target, self.force)?;
+        }
+        self.device.check()?;
+        let mut bars = Bars::new();
+        let mut timings = Timings::default();
+
+        let model = self.model()?;
+        let (folder, open_ms) = timed(|| Ok(ModelFolder::open(model.path())?))?;
+        let (prepared, prepare_ms) = timed(|| self.prepare(&folder))?;
+        timings.preprocess = prepare_ms;
+        let device = self.device.open(self.precision, &folder)?;
+        let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
+        let (mut engine, load_ms) =
+            timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;
+        timings.load = open_ms + load_ms;
+        let mut warnings = folder.warnings.clone();
+        warnings.extend(prepared.warnings.iter().cloned());
+        if !self.json {
+            bars.clear();
+            warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+        }
+
+        let (answer, encode_ms) = self.answer(&mut engine, &prepared, &mut bars)?;
+        timings.encode = encode_ms;
+        timings.add_answer(&answer.timings);
+        timings.total = milliseconds(started);
+        let report = Report::new(&answer, &prepared.source_slices, timings, engine.device().describe(), warnings);
+        self.write_files(&prepared, &answer)?;
+        if self.json {
+            output::print_json(&report)?;
+        } else if self.demo || std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            summarise(&report);
+        }
+        Ok(())
+    }
+
+    /// Files that will be written.
+    fn targets(&self) -> impl Iterator<Item = &Path> {
+        [&self.trace, &self.scores, &self.montage].into_iter().filter_map(|target| target.as_deref())
+    }
+
+    fn model(&self) -> Result<Model> {
+        match &self.model {
+            Some(path) => Ok(Model::Given(path.clone())),
+            None => {
+                output::note(demo::DISCLAIMER);
+                Ok(Model::Made(demo::TemporaryModel::make()?))
+            }
+        }
+    }
+
+    /// Reads the volume and makes it the model's input.
+    fn prepare(&self, folder: &ModelFolder) -> Result<PreparedVolume> {
+        let options = self.how.options();
+        let raw = match &self.volume {
+            Some(path) => volume::read_volume(path, &options)?,
+            None => demo::volume(),
+        };
+        Ok(volume::prepare(&raw, folder.config.vision_3d.img_size, &options)?)
+    }
+
+    fn prompt(&self) -> &str {
+        self.prompt.as_deref().unwrap_or(demo::QUESTION)
+    }
+
+    /// Encodes the volume and asks, streaming the answer to stdout.
+    fn answer(&self, engine: &mut Engine, prepared: &PreparedVolume, bars: &mut Bars) -> Result<(Answer, f64)> {
+        let mut request = Request::new(self.prompt());
+        request.question = self.question.clone();
+        request.max_new_tokens = self.sampling.max_new_tokens.or(self.demo.then_some(demo::MAX_NEW_TOKENS));
+        request.sampling = Sampling::from(&self.sampling);
+        request.logprobs = self.sampling.logprobs;
+        request.trace = self.trace.is_some();
+        let mut stages = request.trace.then(engine::Trace::default);
+        let (encoded, encode_ms) = timed(|| {
+            let voxels = &prepared.voxels;
+            Ok(engine.encode_traced(voxels, stages.as_mut(), &mut |p| bars.show(p.stage, p.done, p.total))?)
+        })?;
+        let bars = std::cell::RefCell::new(bars);
+        let mut failure = None;
+        let mut on_token = |token: engine::TokenEvent<'_>| {
+            if self.json {
+                return ControlFlow::Continue(());
+            }
+            bars.borrow_mut().clear();
+            match output::print(token.text) {
+                Ok(Reader::Listening) => ControlFlow::Continue(()),
+                Ok(Reader::Gone) => ControlFlow::Break(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let mut on_progress = |p: engine::Progress<'_>| bars.borrow_mut().show(p.stage, p.done, p.total);
+        let mut answer = engine.ask_with_progress(&encoded, &request, &mut on_token, &mut on_progress)?;
+        bars.borrow_mut().clear();
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if !self.json {
+            output::print("\n")?;
+        }
+        if let (Some(mut stages), Some(asked)) = (stages, answer.trace.take()) {
+            stages.tensors.extend(asked.tensors);
+            answer.trace = Some(stages);
+        }
+        Ok((answer, encode_ms))
+    }
+
+    fn write_files(&self, prepared: &PreparedVolume, answer: &Answer) -> Result<()> {
+        if let (Some(path), Some(trace)) = (&self.trace, &answer.trace) {
+            trace::write(path, self.force, trace)?;
+        }
+        if let Some(path) = &self.scores {
+            match &answer.slice_scores {
+                Some(scores) => {
+                    let question = self.question.as_deref().unwrap_or(self.prompt());
+                    output::write_bytes(path, self.force, &chart::scores_png(scores, question)?)?;
+                }
+                None => output::note("warning: --scores: this variant does not score slices, so no chart is drawn"),
+            }
+        }
+        if let Some(path) = &self.montage {
+            let scores = answer.slice_scores.as_deref();
+            let png = montage::montage_png(&prepared.voxels, prepared.dims, scores)?;
+            output::write_bytes(path, self.force, &png)?;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Made(temporary) => temporary.path(),
+        }
+    }
+}
+
+/// Scores and timings, for a person at a terminal.
+fn summarise(report: &Report) {
+    if let Some(scores) = &report.slice_scores {
+        let top: Vec<_> = report.top_slices.iter().map(|top| (top.slice, top.score, top.source_slices)).collect();
+        for line in terminal::score_chart(scores, &top) {
+            output::note(&line);
+        }
+    }
+    output::note(&report.summary());
+}
+
+/// A result and the milliseconds that it took.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let started = Instant::now();
+    let done = work()?;
+    Ok((done, milliseconds(started)))
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

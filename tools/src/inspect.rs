@@ -1,0 +1,47 @@
+//! `inspect`: what is in a model folder or a volume, before anything is run.
+
+mod model;
+mod volume;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::failure::Result;
+use crate::volume_args::VolumeArgs;
+
+/// Say what is in a model folder or a volume
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["model", "volume"]))]
+pub struct Inspect {
+    /// The model's folder
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices
+    #[arg(long, value_name = "PATH")]
+    volume: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Draw the slices as a model of 32 x 256 x 256 sees them
+    #[arg(long, value_name = "FILE.png", requires = "volume")]
+    montage: Option<PathBuf>,
+    #[command(flatten)]
+    how: VolumeArgs,
+    /// Replace a picture that exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl Inspect {
+    /// Prints what is found.
+    pub fn run(&self) -> Result<()> {
+        if let Some(path) = &self.model {
+            return model::inspect(path, self.json);
+        }
+        match &self.volume {
+            Some(path) => volume::inspect(path, &self.how.options(), self.json, self.montage.as_deref(), self.force),
+            None => Ok(()),
+        }
+    }
+}

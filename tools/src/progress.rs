@@ -1,0 +1,58 @@
+//! A bar on stderr while the model loads and the volume is encoded; nothing where stderr is not a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows one stage after another, each with its own bar.
+pub struct Bars {
+    stage: String,
+    bar: ProgressBar,
+}
+
+impl Bars {
+    /// No bar yet.
+    pub fn new() -> Self {
+        Self { stage: String::new(), bar: ProgressBar::hidden() }
+    }
+
+    /// The stage has come so far.
+    pub fn show(&mut self, stage: &str, done: u64, total: u64) {
+        if self.stage != stage {
+            self.clear();
+            self.stage = stage.to_owned();
+            // indicatif draws nothing on a stderr that is not a terminal.
+            self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            self.bar.set_style(style(stage));
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    /// Takes the bar away before something else is printed.
+    pub fn clear(&mut self) {
+        self.bar.finish_and_clear();
+        self.stage.clear();
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Bytes for files, counts for everything else.
+fn style(stage: &str) -> ProgressStyle {
+    let (label, counts) = match stage {
+        "load" => ("loading", "{bytes}/{total_bytes}"),
+        "write" => ("writing", "{bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        "vision_3d" => ("3D encoder", "{pos}/{len} blocks"),
+        "vision_2d" => ("2D encoder", "{pos}/{len} slices"),
+        "prefill" => ("reading the prompt", "{pos}/{len} layers"),
+        other => (other, "{pos}/{len}"),
+    };
+    let template = format!("{label:<18} [{{bar:40}}] {counts}");
+    ProgressStyle::with_template(&template).map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
+}
