@@ -11,6 +11,7 @@ use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 
 pub(crate) mod attend;
+pub(crate) mod fast;
 pub(crate) mod gather;
 pub(crate) mod lanes;
 pub(crate) mod math;

@@ -5,7 +5,7 @@ use crate::ops::Epilogue;
 
 /// One stretch of a row.
 #[derive(Clone, Copy)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// The sums; for SwiGLU the gate's.
     pub sums: *const f32,
     /// SwiGLU's value sums.
@@ -21,7 +21,7 @@ pub(super) struct Stretch {
 /// # Safety
 /// As [`Lanes`]; all addresses hold `count` values.
 #[inline(always)]
-pub(super) unsafe fn finish<L: Lanes>(epilogue: Epilogue, stretch: Stretch) {
+pub(crate) unsafe fn finish<L: Lanes>(epilogue: Epilogue, stretch: Stretch) {
     let whole = stretch.count / L::WIDTH * L::WIDTH;
     // SAFETY: the caller's promise; the last, short vector goes through arrays.
     unsafe {

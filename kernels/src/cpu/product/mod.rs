@@ -1,9 +1,11 @@
 //! `x · Wᵀ` with a fused end, straight from weights in the checkpoint's own type.
 //!
 //! Few rows stream the weights once (`gemv`); many rows widen panels of them into a thread's scratch and multiply
-//! register tiles (`gemm`). Each sum runs over the inner dimension in an order that depends on neither the other rows
+//! register tiles (`gemm`), or multiply in bf16 (`fast`) if allowed. Each sum runs over the inner dimension in an order that depends on neither the other rows
 //! nor the number of threads, so results repeat bit for bit.
+use super::fast::{self, Offer};
 use super::lanes::Isa;
+use crate::cpu::Precision;
 use crate::ops::Epilogue;
 use crate::{DType, Error, Result, View};
 use half::{bf16, f16};
@@ -12,6 +14,8 @@ mod finish;
 mod gemm;
 mod gemv;
 pub(crate) mod pack;
+
+pub(crate) use finish::{Stretch, finish};
 
 /// Rows up to which the weights are streamed; measured where both ways cost the same (2 Zen 3 cores).
 const STREAMED_ROWS: usize = 8;
@@ -52,8 +56,8 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Writes `[rows, columns]`.
-    pub fn run(&self, isa: Isa, out: &mut [f32]) {
+    /// Writes `[rows, columns]`; rounds x to bf16 where `precision` allows and the processor gains by it.
+    pub fn run(&self, isa: Isa, precision: Precision, out: &mut [f32]) {
         let double = usize::from(self.epilogue == Epilogue::SwiGlu);
         let weights = match self.weights {
             Weights::F32(w) => w.len(),
@@ -71,6 +75,11 @@ impl Product<'_> {
                 Weights::Bf16(w) => gemv::run(isa, self, w, out),
             }
         } else {
+            if let (Weights::Bf16(w), Precision::Fast, Offer::Checked(way)) = (self.weights, precision, fast::offer())
+                && fast::suits(self)
+            {
+                return fast::run(way, isa, self, w, out);
+            }
             match self.weights {
                 Weights::F32(w) => gemm::run(isa, self, w, out),
                 Weights::F16(w) => gemm::run(isa, self, w, out),
@@ -80,7 +89,7 @@ impl Product<'_> {
     }
 
     /// Whether weight rows come in pairs, gate and value.
-    fn gated(&self) -> bool {
+    pub fn gated(&self) -> bool {
         self.epilogue == Epilogue::SwiGlu
     }
 }
