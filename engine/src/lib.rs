@@ -1,7 +1,33 @@
 //! Med-2E3 itself, written once over the `Device` trait.
 //!
 //! [`Engine::load`] makes a checkpoint usable on a device, [`Engine::encode`] looks at a volume once, and
-//! [`Engine::ask`] answers questions about it.
+//! [`Engine::ask`] answers questions about it:
+//!
+//! ```no_run
+//! use engine::{Engine, LoadOptions, Request};
+//! use kernels::{Cpu, Precision};
+//! use loaders::volume::{VolumeOptions, prepare, read_volume};
+//! use std::ops::ControlFlow;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = loaders::ModelFolder::open("Med-2E3-M3D".as_ref())?;
+//! let device = Arc::new(Cpu { precision: Precision::Exact });
+//! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
+//!
+//! let options = VolumeOptions::default();
+//! let volume = prepare(&read_volume("scan.nii.gz".as_ref(), &options)?, engine.img_size(), &options)?;
+//! let encoded = engine.encode(&volume.voxels, &mut |_| ())?; // once per volume
+//! for question in ["Which plane is shown?", "Is there a nodule?"] {
+//!     let answer = engine.ask(&encoded, &Request::new(question), &mut |token| {
+//!         print!("{}", token.text);
+//!         ControlFlow::Continue(())
+//!     })?;
+//!     println!("\n{:?}", answer.slice_scores);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod connector;
