@@ -136,7 +136,7 @@ fn stored_bytes(volume: &RawVolume, dtype: &str, reversed: bool) -> Vec<u8> {
     }
 }
 
-/// Every single file and multi-frame file that is a scan matches to the bit; every other one is refused, with the reason.
+/// Every single or multi-frame file that is a scan matches to the bit; every other one is refused, with the reason.
 #[test]
 fn single_files_match_pydicom_or_are_refused() {
     let Some((folder, golden)) = golden("dicom/golden_dicom.json") else { return };

@@ -1,5 +1,6 @@
 //! Shared helpers of the whole-engine tests.
 #![forbid(unsafe_code)]
 
+pub mod fuzz;
 pub mod golden;
 pub mod tidy;

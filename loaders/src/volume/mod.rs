@@ -202,6 +202,9 @@ pub fn parse_dicom_files(files: &[(String, Vec<u8>)], options: &VolumeOptions) -
 /// Which of `volumes` is meant; `what` says what holds them.
 pub(crate) fn pick(volumes: u64, options: &VolumeOptions, what: impl Fn() -> String) -> Result<u64, Problem> {
     match options.index {
+        _ if volumes == 0 => {
+            Err(Problem::new(format!("holds no volume ({})", what()), "give a file that holds one volume"))
+        }
         None if volumes == 1 => Ok(0),
         None => {
             let finding = format!("holds {volumes} volumes ({})", what());

@@ -8,7 +8,7 @@ use super::{Problem, SliceOrder};
 /// How the stored axes were turned into slices, rows and columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Orientation {
-    /// Body direction of each stored axis, fastest first, as nibabel writes it ("RAS": to the right, anterior, superior).
+    /// Body direction of each stored axis, fastest first, as nibabel writes it ("RAS": right, anterior, superior).
     pub source_axes: String,
     /// For slices, rows and columns of the volume that was read: the stored axis (0 is the fastest) they come from.
     pub from_axis: [usize; 3],

@@ -37,7 +37,7 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
             let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
             if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
                 let finding = format!(
-                    "has a {} stream of {} rows, {} columns and {} channel(s), but the header says {rows}, {columns}, 1",
+                    "has a {} stream of {} rows, {} columns, {} channel(s), but the header says {rows}, {columns}, 1",
                     header.syntax.name, raster.height, raster.width, raster.channels
                 );
                 return Err(Problem::new(finding, "export the file again"));

@@ -1,0 +1,170 @@
+//! Mutated files make every reader fail politely: no panic, in bounded time, with bounded memory.
+//!
+//! `FUZZ_SECONDS` is the time per target. Cases are numbered and the same on every machine: `FUZZ_CASE=123` runs one
+//! again, for a debugger. The number of a case that ended the whole process stays in a file in the build folder.
+use cap::Cap;
+use engine_tests::fuzz::{Seed, TARGETS, Target, mutate, target};
+use std::alloc::System;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
+
+/// Refuses what would take the whole process past the 1 GiB that a bad input may cost.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, 1 << 30);
+/// Allocations are counted for the whole process, so one target runs at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// All that a case may allocate, freed or not: a flat part, and a multiple of the file.
+const ALLOCATED_BYTES_MAX: usize = 64 << 20;
+const ALLOCATED_PER_BYTE_MAX: usize = 64;
+/// What a bad input may take, on a machine that does other things too.
+const CASE_TIME_MAX: Duration = Duration::from_secs(10);
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs one case: whether the input was accepted, or what was wrong with how the reader ended.
+fn judge(target: &Target, input: &[u8]) -> Result<bool, String> {
+    let before = ALLOCATOR.total_allocated();
+    let start = Instant::now();
+    let outcome = catch_unwind(AssertUnwindSafe(|| (target.read)(input)));
+    let took = start.elapsed();
+    let allocated = ALLOCATOR.total_allocated() - before;
+    let allowed = ALLOCATED_BYTES_MAX + ALLOCATED_PER_BYTE_MAX * input.len();
+    match outcome {
+        Err(_) => Err("it panicked".into()),
+        Ok(_) if took > CASE_TIME_MAX => Err(format!("it took {took:?}")),
+        Ok(_) if allocated > allowed => Err(format!("it allocated {allocated} bytes for a file of {}", input.len())),
+        Ok(Err(message)) if message.is_empty() || message.contains('\n') || message.len() > 2000 => {
+            Err(format!("its message is not one sentence: {message:?}"))
+        }
+        Ok(outcome) => Ok(outcome.is_ok()),
+    }
+}
+
+/// Ends the process if nobody reports in time: a reader that hangs cannot be stopped otherwise.
+fn watch(name: &'static str, kept: PathBuf) -> mpsc::Sender<()> {
+    let (alive, heard) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        loop {
+            match heard.recv_timeout(2 * CASE_TIME_MAX) {
+                Ok(()) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    eprintln!("{name}: no end after {:?}; the case is in {}", 2 * CASE_TIME_MAX, kept.display());
+                    std::process::abort();
+                }
+            }
+        }
+    });
+    alive
+}
+
+/// A number given by an environment variable.
+fn given(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, not a whole number")))
+}
+
+fn fuzz(name: &'static str) {
+    let _alone = alone();
+    let target = target(name);
+    let seeds = (target.seeds)();
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}.case"));
+    // Written beforehand: a refused allocation or a hang ends the process.
+    let mut current = File::create(&kept).expect("the build folder can be written");
+    let alive = watch(name, kept.clone());
+    let (only, time) = (given("FUZZ_CASE"), Duration::from_secs(given("FUZZ_SECONDS").unwrap_or(3)));
+    let start = Instant::now();
+    let (mut cases, mut accepted) = (0, 0);
+    while start.elapsed() < time && (only.is_none() || cases == 0) {
+        let index = only.unwrap_or(cases);
+        current.rewind().and_then(|()| current.write_all(format!("{index:20}").as_bytes())).expect("the disk has room");
+        match judge(target, &mutate(&seeds, index)) {
+            Ok(is_accepted) => accepted += usize::from(is_accepted),
+            Err(why) => panic!("{name}, case {index}: {why}; FUZZ_CASE={index} runs it again"),
+        }
+        cases += 1;
+        alive.send(()).expect("the watch outlives the cases");
+    }
+    std::fs::remove_file(&kept).expect("the file was just written");
+    println!("{name}: {cases} cases in {:?}, {accepted} of them still readable", start.elapsed());
+    assert!(only.is_some() || cases > 100, "only {cases} cases");
+}
+
+#[test]
+fn safetensors() {
+    fuzz("safetensors");
+}
+
+#[test]
+fn torch_zip() {
+    fuzz("torch_zip");
+}
+
+#[test]
+fn nifti() {
+    fuzz("nifti");
+}
+
+#[test]
+fn npy() {
+    fuzz("npy");
+}
+
+#[test]
+fn dicom() {
+    fuzz("dicom");
+}
+
+#[test]
+fn config() {
+    fuzz("config");
+}
+
+#[test]
+fn seeds_are_accepted_and_most_mutations_change_them() {
+    let _alone = alone();
+    for target in TARGETS {
+        let seeds = (target.seeds)();
+        for (number, seed) in seeds.iter().enumerate() {
+            let whole = (seed.wrap)(seed.bytes.clone());
+            assert_eq!((target.read)(&whole), Ok(()), "{}, seed {number}", target.name);
+        }
+        let refused = (0..1000).filter(|&index| (target.read)(&mutate(&seeds, index)).is_err()).count();
+        assert!(refused > 250, "{}: only {refused} of 1000 mutations were refused", target.name);
+    }
+}
+
+#[test]
+fn a_bad_reader_is_caught() {
+    let _alone = alone();
+    let seeds = || vec![Seed { bytes: vec![0; 4], wrap: |bytes| bytes }];
+    let caught = |read: fn(&[u8]) -> Result<(), String>| judge(&Target { name: "bad", seeds, read }, &[0; 4]);
+    assert_eq!(caught(|_| Ok(())), Ok(true));
+    assert_eq!(caught(|_| Err("x: is not a scan; give a scan".into())), Ok(false));
+    let panics = caught(|bytes| {
+        assert_ne!(bytes[0], 0, "on purpose");
+        Ok(())
+    });
+    assert!(panics.unwrap_err().contains("panicked"));
+    let allocates = caught(|_| {
+        drop(std::hint::black_box(vec![1u8; 65 << 20]));
+        Ok(())
+    });
+    assert!(allocates.unwrap_err().contains("allocated"));
+    assert!(caught(|_| Err("two\nlines".into())).unwrap_err().contains("one sentence"));
+}
+
+#[test]
+fn cases_repeat() {
+    let seeds = (target("npy").seeds)();
+    for index in 0..200 {
+        assert_eq!(mutate(&seeds, index), mutate(&seeds, index));
+    }
+}
