@@ -8,7 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::volume::{RawVolume, VolumeKind, VolumeOptions};
+use crate::volume::{RawVolume, VolumeKind, VolumeOptions, finite_range};
 
 /// A volume ready for the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,48 +35,63 @@ pub fn prepare(raw: &RawVolume, img_size: [usize; 3], options: &VolumeOptions) -
         return Err(Error::bad_input("volume", finding, "give three sizes of 1 or more"));
     }
     let mut warnings = raw.info.notes.clone();
-    let scaled: Vec<f32>;
-    let voxels = match raw.kind {
+    let scaling = match raw.kind {
         VolumeKind::Prepared => {
             if options.window.is_some() {
                 warnings.push("the window was not applied: the .npy is already scaled to 0..1".to_owned());
             }
-            &raw.voxels
+            Scaling::NONE
         }
-        VolumeKind::Intensity => {
-            scaled = scale(raw, options.window)?;
-            &scaled
-        }
+        VolumeKind::Intensity => Scaling::of(finite_range(&raw.voxels).1, options.window)?,
     };
-    let crop = foreground(voxels, raw.dims).ok_or_else(|| {
+    let crop = foreground(&raw.voxels, raw.dims, scaling).ok_or_else(|| {
         Error::bad_input("volume", "holds no voxel above 0, so there is nothing to see", "give another volume")
     })?;
-    let (voxels, source_slices) = resize(voxels, raw.dims, crop, img_size);
+    let (voxels, source_slices) = resize(&raw.voxels, raw.dims, crop, img_size, scaling);
     Ok(PreparedVolume { voxels, dims: img_size, source_slices, crop, warnings })
 }
 
-/// Clips to the window and scales to 0..1, computed in f64.
-fn scale(raw: &RawVolume, window: Option<[f32; 2]>) -> Result<Vec<f32>> {
-    let [mut low, mut high] = raw.info.range;
-    if let Some([from, to]) = window {
-        if !(from.is_finite() && to.is_finite() && from < to) {
-            let finding = format!("the window {from},{to} is not a pair of rising numbers");
-            return Err(Error::bad_input("--window", finding, "give LO,HI with LO below HI, e.g. -160,240"));
-        }
-        low = low.clamp(from, to);
-        high = high.clamp(from, to);
-        if low >= high {
-            let [first, last] = raw.info.range;
-            let finding = format!("the window {from},{to} leaves nothing of the volume's range {first}..{last}");
-            return Err(Error::bad_input("--window", finding, "choose a window that overlaps the range"));
-        }
-    }
-    let (base, span) = (f64::from(low), f64::from(high) - f64::from(low));
-    Ok(raw.voxels.par_iter().map(|voxel| ((f64::from(voxel.clamp(low, high)) - base) / span) as f32).collect())
+/// Clipping to `low..high` and scaling of that range to 0..1, applied to each voxel as it is used.
+#[derive(Debug, Clone, Copy)]
+struct Scaling {
+    low: f32,
+    high: f32,
+    base: f64,
+    span: f64,
 }
 
-/// The tight box of voxels above 0.
-fn foreground(voxels: &[f32], [slices, rows, columns]: [usize; 3]) -> Option<[[usize; 2]; 3]> {
+impl Scaling {
+    /// Voxels as they are.
+    const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY, base: 0.0, span: 1.0 };
+
+    /// Scaling of the window's part of `range`.
+    fn of([mut low, mut high]: [f32; 2], window: Option<[f32; 2]>) -> Result<Self> {
+        if let Some([from, to]) = window {
+            if !(from.is_finite() && to.is_finite() && from < to) {
+                let finding = format!("the window {from},{to} is not a pair of rising numbers");
+                return Err(Error::bad_input("--window", finding, "give LO,HI with LO below HI, e.g. -160,240"));
+            }
+            let range = format!("{low}..{high}");
+            (low, high) = (low.clamp(from, to), high.clamp(from, to));
+            if low >= high {
+                let finding = format!("the window {from},{to} leaves nothing of the volume's range {range}");
+                return Err(Error::bad_input("--window", finding, "choose a window that overlaps the range"));
+            }
+        }
+        if low >= high {
+            return Err(Error::bad_input("volume", "is constant or not finite", "give a volume that shows something"));
+        }
+        Ok(Self { low, high, base: f64::from(low), span: f64::from(high) - f64::from(low) })
+    }
+
+    /// The scaled voxel, computed in f64.
+    fn apply(self, voxel: f32) -> f32 {
+        ((f64::from(voxel.clamp(self.low, self.high)) - self.base) / self.span) as f32
+    }
+}
+
+/// The tight box of voxels that are above 0 when scaled.
+fn foreground(voxels: &[f32], [slices, rows, columns]: [usize; 3], scaling: Scaling) -> Option<[[usize; 2]; 3]> {
     /// One box around both.
     fn join(a: Option<[[usize; 2]; 3]>, b: Option<[[usize; 2]; 3]>) -> Option<[[usize; 2]; 3]> {
         match (a, b) {
@@ -87,8 +102,8 @@ fn foreground(voxels: &[f32], [slices, rows, columns]: [usize; 3]) -> Option<[[u
     let in_slice = |slice: usize| {
         let plane = &voxels[slice * rows * columns..][..rows * columns];
         let in_row = |(row, line): (usize, &[f32])| {
-            let first = line.iter().position(|&voxel| voxel > 0.0)?;
-            let last = line.iter().rposition(|&voxel| voxel > 0.0)?;
+            let first = line.iter().position(|&voxel| scaling.apply(voxel) > 0.0)?;
+            let last = line.iter().rposition(|&voxel| scaling.apply(voxel) > 0.0)?;
             Some([[slice, slice + 1], [row, row + 1], [first, last + 1]])
         };
         plane.chunks(columns).enumerate().map(in_row).fold(None, join)
@@ -124,6 +139,7 @@ fn resize(
     [_, rows, columns]: [usize; 3],
     crop: [[usize; 2]; 3],
     size: [usize; 3],
+    scaling: Scaling,
 ) -> (Vec<f32>, Vec<[usize; 2]>) {
     let [slice_taps, row_taps, column_taps] = [0, 1, 2].map(|axis| taps(crop[axis], size[axis]));
     let mut out = vec![0.0; size.iter().product()];
@@ -134,7 +150,10 @@ fn resize(
         let blended = |row: usize, out: &mut [f32]| {
             let (near, far) = (line(slice_tap.first, row), line(slice_tap.second, row));
             for (voxel, tap) in out.iter_mut().zip(&column_taps) {
-                let along = |line: &[f32]| line[tap.first] * (1.0 - tap.weight) + line[tap.second] * tap.weight;
+                let along = |line: &[f32]| {
+                    let [first, second] = [tap.first, tap.second].map(|column| scaling.apply(line[column]));
+                    first * (1.0 - tap.weight) + second * tap.weight
+                };
                 *voxel = along(near) * (1.0 - slice_tap.weight) + along(far) * slice_tap.weight;
             }
         };
@@ -196,7 +215,7 @@ mod tests {
     #[test]
     fn a_box_of_the_wanted_size_is_copied() {
         let voxels: Vec<f32> = (0..60).map(|i| i as f32 / 60.0).collect();
-        let (out, sources) = resize(&voxels, [3, 4, 5], [[0, 3], [0, 4], [0, 5]], [3, 4, 5]);
+        let (out, sources) = resize(&voxels, [3, 4, 5], [[0, 3], [0, 4], [0, 5]], [3, 4, 5], Scaling::NONE);
         assert_eq!(out, voxels);
         assert_eq!(sources, [[0, 0], [1, 1], [2, 2]]);
     }
@@ -207,7 +226,7 @@ mod tests {
         voxels[(5 + 2) * 6 + 3] = 0.5;
         voxels[(2 * 5 + 4) * 6 + 1] = 0.1;
         voxels[0] = -1.0;
-        assert_eq!(foreground(&voxels, [4, 5, 6]), Some([[1, 3], [2, 5], [1, 4]]));
-        assert_eq!(foreground(&[0.0; 8], [2, 2, 2]), None);
+        assert_eq!(foreground(&voxels, [4, 5, 6], Scaling::NONE), Some([[1, 3], [2, 5], [1, 4]]));
+        assert_eq!(foreground(&[0.0; 8], [2, 2, 2], Scaling::NONE), None);
     }
 }

@@ -1,10 +1,9 @@
 //! What makes DICOM files one stack, on slices written by hand.
 
-#[path = "volume_support/builders.rs"]
-#[allow(dead_code, reason = "the NIfTI builder serves the mutation tests")]
-mod builders;
+#[path = "volume_support/dicom_file.rs"]
+mod dicom_file;
 
-use builders::DicomSlice;
+use dicom_file::DicomSlice;
 use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files};
 
 fn read(slices: &[DicomSlice], options: &VolumeOptions) -> Result<RawVolume, Problem> {
@@ -39,7 +38,7 @@ fn the_odd_slice_is_named() {
     wider[2].columns = 10;
     assert_eq!(
         refused(&wider),
-        "003.dcm: has rows and columns [6.0, 10.0], but 001.dcm has [6.0, 8.0]; \
+        "003.dcm: has rows and columns [6, 10], but 001.dcm has [6, 8]; \
          give a folder that holds only the slices of one stack"
     );
     let mut turned = axial(4);

@@ -30,6 +30,9 @@ pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, 
     if metadata.is_dir() {
         return read_folder(path, options);
     }
+    if !metadata.is_file() {
+        return Err(Problem::new("is neither a file nor a folder", "save the volume to a file first"));
+    }
     let start = start_of(path)?;
     match format_of(path, &start) {
         Format::Npy => npy::read_file(path, options),

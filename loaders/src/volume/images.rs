@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, ImageReader, Limits};
 use rayon::prelude::*;
 
+use super::orientation::flip;
 use super::scalar::voxel_count;
 use super::{Parts, Problem, VolumeOptions};
 
@@ -41,7 +42,7 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
 
     let dims = [kept.len(), rows as usize, columns as usize];
     if options.reverses() {
-        super::reverse_slices(&mut voxels, dims);
+        flip(&mut voxels, dims, [true, false, false]);
     }
     let mut parts = Parts::new("image folder", voxels, dims);
     parts.info.source_dims = dims.to_vec();

@@ -133,18 +133,7 @@ impl Parts {
 
     /// Repairs non-finite voxels and refuses a volume in which there is nothing to see.
     fn settle(mut self) -> Result<RawVolume, Problem> {
-        let (bad, range) = self
-            .voxels
-            .par_chunks(1 << 16)
-            .map(|chunk| {
-                chunk.iter().fold((0usize, [f32::INFINITY, f32::NEG_INFINITY]), |(bad, [low, high]), &voxel| {
-                    if voxel.is_finite() { (bad, [low.min(voxel), high.max(voxel)]) } else { (bad + 1, [low, high]) }
-                })
-            })
-            .reduce(
-                || (0, [f32::INFINITY, f32::NEG_INFINITY]),
-                |(bad, [low, high]), (more, [lower, higher])| (bad + more, [low.min(lower), high.max(higher)]),
-            );
+        let (bad, range) = finite_range(&self.voxels);
         let [low, high] = range;
         if low > high {
             return Err(Problem::new("holds no finite voxel", "give a volume with finite voxels"));
@@ -162,9 +151,26 @@ impl Parts {
             let note = format!("{bad} voxels were not finite and took the volume's minimum, {low}");
             self.info.notes.push(note);
         }
+        if self.dims[0] == 1 {
+            self.info.notes.push("the volume is a single slice; a series is read by giving its folder".to_owned());
+        }
         self.info.range = range;
         Ok(RawVolume { voxels: self.voxels, dims: self.dims, kind: self.kind, info: self.info })
     }
+}
+
+/// How many voxels are not finite, and the smallest and largest of the others (infinities the wrong way, if none is).
+pub(crate) fn finite_range(voxels: &[f32]) -> (usize, [f32; 2]) {
+    const NONE: (usize, [f32; 2]) = (0, [f32::INFINITY, f32::NEG_INFINITY]);
+    let join = |(bad, [low, high]): (usize, [f32; 2]), (more, [lower, higher]): (usize, [f32; 2])| {
+        (bad + more, [low.min(lower), high.max(higher)])
+    };
+    let of_chunk = |chunk: &[f32]| {
+        chunk.iter().fold(NONE, |(bad, [low, high]), &voxel| {
+            if voxel.is_finite() { (bad, [low.min(voxel), high.max(voxel)]) } else { (bad + 1, [low, high]) }
+        })
+    };
+    voxels.par_chunks(1 << 16).map(of_chunk).reduce(|| NONE, join)
 }
 
 /// Reads the volume at `path`: .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices.
@@ -215,14 +221,5 @@ pub(crate) fn pick(volumes: u64, options: &VolumeOptions, what: impl Fn() -> Str
             let finding = format!("holds {volumes} volume(s) ({}), but --index is {index}", what());
             Err(Problem::new(finding, format!("choose --index 0 to {}", volumes - 1)))
         }
-    }
-}
-
-/// The last slice first.
-pub(crate) fn reverse_slices(voxels: &mut [f32], [slices, rows, columns]: [usize; 3]) {
-    let plane = rows * columns;
-    for slice in 0..slices / 2 {
-        let (front, back) = voxels.split_at_mut((slices - 1 - slice) * plane);
-        front[slice * plane..][..plane].swap_with_slice(&mut back[..plane]);
     }
 }

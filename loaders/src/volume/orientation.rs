@@ -8,7 +8,8 @@ use super::{Problem, SliceOrder};
 /// How the stored axes were turned into slices, rows and columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Orientation {
-    /// Body direction of each stored axis, fastest first, as nibabel writes it ("RAS": right, anterior, superior).
+    /// Body direction of each stored axis, fastest first, as nibabel writes it ("RAS": to the right, then anterior and
+    /// superior).
     pub source_axes: String,
     /// For slices, rows and columns of the volume that was read: the stored axis (0 is the fastest) they come from.
     pub from_axis: [usize; 3],
@@ -93,13 +94,14 @@ pub(crate) fn cross(a: &[f64; 3], b: &[f64; 3]) -> [f64; 3] {
 
 /// Voxels stored with `dims` (fastest first) as slices, rows and columns taken from the named stored axes.
 pub(crate) fn reorder(
-    voxels: Vec<f32>,
+    mut voxels: Vec<f32>,
     dims: [usize; 3],
     from_axis: [usize; 3],
     flipped: [bool; 3],
 ) -> (Vec<f32>, [usize; 3]) {
     let out_dims = from_axis.map(|axis| dims[axis]);
-    if from_axis == [2, 1, 0] && flipped == [false; 3] {
+    if from_axis == [2, 1, 0] {
+        flip(&mut voxels, out_dims, flipped);
         return (voxels, out_dims);
     }
     let strides = [1, dims[0], dims[0] * dims[1]];
@@ -119,6 +121,32 @@ pub(crate) fn reorder(
         }
     });
     (out, out_dims)
+}
+
+/// Reverses the flipped ones of slices, rows and columns in place: the axes of most scans need nothing else.
+pub(crate) fn flip(voxels: &mut [f32], [slices, rows, columns]: [usize; 3], flipped: [bool; 3]) {
+    let plane = rows * columns;
+    if flipped[0] {
+        reverse_blocks(voxels, slices, plane);
+    }
+    if flipped[1] || flipped[2] {
+        voxels.par_chunks_mut(plane).for_each(|plane| {
+            if flipped[1] {
+                reverse_blocks(plane, rows, columns);
+            }
+            if flipped[2] {
+                plane.chunks_mut(columns).for_each(<[f32]>::reverse);
+            }
+        });
+    }
+}
+
+/// Puts the last of `count` blocks of `size` values first.
+fn reverse_blocks(values: &mut [f32], count: usize, size: usize) {
+    for block in 0..count / 2 {
+        let (front, back) = values.split_at_mut((count - 1 - block) * size);
+        front[block * size..][..size].swap_with_slice(&mut back[..size]);
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +186,18 @@ mod tests {
         for (slice, row, column) in [(0, 0, 0), (2, 1, 3), (1, 0, 2)] {
             let want = (column * 100 + (2 - slice) * 10 + row) as f32;
             assert_eq!(out[(slice * 2 + row) * 4 + column], want);
+        }
+    }
+    #[test]
+    fn flips_in_place_are_the_flips_of_a_reordering() {
+        // Slices 3, rows 2, columns 4; the value spells its own place: 100 slice + 10 row + column.
+        let stored: Vec<f32> = (0..24).map(|i| (i / 8 * 100 + i / 4 % 2 * 10 + i % 4) as f32).collect();
+        for flipped in [[true, false, false], [false, true, false], [false, false, true], [true, true, true]] {
+            let (out, _) = reorder(stored.clone(), [4, 2, 3], [2, 1, 0], flipped);
+            let [s, r, c] =
+                [(flipped[0], 2), (flipped[1], 1), (flipped[2], 3)].map(|(flip, last)| if flip { last } else { 0 });
+            assert_eq!(out[0], (s * 100 + r * 10 + c) as f32, "{flipped:?}");
+            assert_eq!(out[23], ((2 - s) * 100 + (1 - r) * 10 + 3 - c) as f32, "{flipped:?}");
         }
     }
 }

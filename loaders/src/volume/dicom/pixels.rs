@@ -36,9 +36,10 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
             let raster = unpack_stream(header.syntax.codec, &frame, out.len())?;
             let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
             if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
+                let found = [raster.height, raster.width, raster.channels];
+                let name = header.syntax.name;
                 let finding = format!(
-                    "has a {} stream of {} rows, {} columns, {} channel(s), but the header says {rows}, {columns}, 1",
-                    header.syntax.name, raster.height, raster.width, raster.channels
+                    "has a {name} stream of {found:?} rows, columns and channels, wanted [{rows}, {columns}, 1]"
                 );
                 return Err(Problem::new(finding, "export the file again"));
             }
@@ -142,5 +143,50 @@ fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, scale:
             let (words, _) = bytes.as_chunks::<4>();
             out.iter_mut().zip(words).for_each(|(voxel, word)| *voxel = intensity(of(*word)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_table_shares_fragments_out_to_frames() {
+        let fragments: [&[u8]; 3] = [b"abcd", b"ef", b"ghijkl"];
+        // Frame 1 starts at the third fragment: behind 4 and 2 bytes and two headers of 8.
+        let table = [0u32, 22].map(u32::to_le_bytes).concat();
+        assert_eq!(&*frame_bytes(&table, &fragments, 0, 2).unwrap(), b"abcdef");
+        assert_eq!(&*frame_bytes(&table, &fragments, 1, 2).unwrap(), b"ghijkl");
+        assert_eq!(&*frame_bytes(&[], &fragments, 0, 1).unwrap(), b"abcdefghijkl");
+        assert_eq!(&*frame_bytes(&[], &fragments, 2, 3).unwrap(), b"ghijkl");
+        assert!(frame_bytes(&[], &fragments, 0, 2).unwrap_err().finding.contains("no offset table"));
+    }
+
+    #[test]
+    fn stored_bits_are_cut_out_and_their_sign_extended() {
+        let unpacked = |bits_stored, shift, signed, value: u16| {
+            let format = PixelFormat { bits_allocated: 16, bits_stored, shift, signed };
+            let mut out = [0.0];
+            unpack(&value.to_le_bytes(), 16, false, format, Scale { slope: 2.0, intercept: 1.0 }, &mut out);
+            out[0]
+        };
+        assert_eq!(unpacked(12, 0, false, 0xf123), 2.0 * 291.0 + 1.0);
+        assert_eq!(unpacked(12, 0, true, 0x0fff), -2.0 + 1.0);
+        assert_eq!(unpacked(12, 4, true, 0xfff7), -2.0 + 1.0);
+        assert_eq!(unpacked(16, 0, true, 0x8000), 2.0 * -32768.0 + 1.0);
+    }
+
+    #[test]
+    fn run_lengths_fill_most_significant_bytes_first() {
+        let format = PixelFormat { bits_allocated: 16, bits_stored: 16, shift: 0, signed: false };
+        let mut frame = vec![0; 64];
+        for (word, value) in [2u32, 64, 66].into_iter().enumerate() {
+            frame[4 * word..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        // Three times 1, then the literals 7, 8, 9.
+        frame.extend([254, 1, 2, 7, 8, 9]);
+        assert_eq!(run_length(&frame, format, 3).unwrap(), [1, 7, 1, 8, 1, 9]);
+        assert!(run_length(&frame[..68], format, 3).is_err());
+        assert!(run_length(&frame[..40], format, 3).is_err());
     }
 }

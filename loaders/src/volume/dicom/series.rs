@@ -149,7 +149,9 @@ fn same_everywhere(slices: &[Slice<'_>]) -> Result<(), Problem> {
         // The first slice is the rule if the second agrees with it, else the middle one is.
         let agreed = slices.len() < 2 || same(&slices[0], &slices[1]);
         let rule = &slices[if agreed { 0 } else { slices.len() / 2 }];
-        let show = |slice: &Slice<'a>| of(slice).map_or("none".to_owned(), |numbers| format!("{numbers:?}"));
+        let show = |slice: &Slice<'a>| {
+            of(slice).map_or("none".to_owned(), |n| format!("[{}]", n.map(|x| x.to_string()).join(", ")))
+        };
         match slices.iter().find(|slice| !same(slice, rule)) {
             None => Ok(()),
             Some(odd) => {
