@@ -67,8 +67,11 @@ impl fmt::Display for Failure {
 impl From<loaders::Error> for Failure {
     fn from(error: loaders::Error) -> Self {
         // What was given is opened, listed and read; anything else is done to files of our own.
-        let ours = matches!(&error, loaders::Error::Io { doing, .. } if !["open", "list", "read", "map into memory"].contains(doing));
-        let status = if ours { Status::Runtime } else { Status::Input };
+        let given = ["open", "list", "read", "map into memory"];
+        let status = match &error {
+            loaders::Error::Io { doing, .. } if !given.contains(doing) => Status::Runtime,
+            loaders::Error::Io { .. } | loaders::Error::BadInput { .. } => Status::Input,
+        };
         Self { status, message: error.to_string() }
     }
 }
