@@ -1,0 +1,150 @@
+//! Answers: on stdout alone, or as JSON with the fields that others rely on.
+
+use serde_json::Value;
+
+use crate::{Inputs, inputs, json, run, text};
+
+const SLICES: usize = 32;
+/// 256 pooled 3D tokens and 256 aggregated 2D tokens.
+const IMAGE_ROWS: usize = 512;
+
+/// `generate` on the tiny model and the small volume.
+fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let Inputs { model, volume } = inputs();
+    [&["generate", "--model", model, "--volume", volume, "--prompt", "What is it?"], more].concat()
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn json_has_every_field_of_the_contract() {
+    let answer = json(&ask(&["--json", "--logprobs", "3", "--max-new-tokens", "5"]));
+    let fields: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut wanted = vec![
+        "text",
+        "token_ids",
+        "finish_reason",
+        "slice_scores",
+        "top_slices",
+        "usage",
+        "prompt_ids",
+        "top_logprobs",
+        "timings_ms",
+        "device",
+        "warnings",
+    ];
+    wanted.sort_unstable();
+    assert_eq!(fields, wanted);
+
+    let scores = floats(&answer["slice_scores"]);
+    assert_eq!(scores.len(), SLICES);
+    assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+    let top = answer["top_slices"].as_array().unwrap();
+    let first = top[0]["slice"].as_u64().unwrap() as usize;
+    assert_eq!(scores[first], scores.iter().copied().fold(0.0, f64::max));
+    assert!(top.windows(2).all(|pair| pair[0]["score"].as_f64() >= pair[1]["score"].as_f64()));
+    for slice in top {
+        let source = floats(&slice["source_slices"]);
+        assert!(source.len() == 2 && source[0] <= source[1] && source[1] < 8.0, "{source:?}");
+    }
+
+    let prompt_ids = answer["prompt_ids"].as_array().unwrap();
+    assert_eq!(prompt_ids.iter().filter(|id| **id == -201).count(), 1);
+    assert_eq!(answer["usage"]["prompt_tokens"], prompt_ids.len() - 1 + IMAGE_ROWS);
+    let tokens = answer["token_ids"].as_array().unwrap();
+    assert_eq!(answer["usage"]["completion_tokens"], tokens.len());
+    let reason = if tokens.len() == 5 { "length" } else { "stop" };
+    assert_eq!(answer["finish_reason"], reason);
+    let logprobs = answer["top_logprobs"].as_array().unwrap();
+    assert_eq!(logprobs.len(), tokens.len());
+    for (step, token) in logprobs.iter().zip(tokens) {
+        let step = step.as_array().unwrap();
+        assert_eq!((step.len(), &step[0][0]), (3, token), "greedy takes the most likely");
+        assert!(step.iter().all(|candidate| candidate[1].as_f64().unwrap() < 0.0));
+    }
+
+    let timings = answer["timings_ms"].as_object().unwrap();
+    let mut stages = vec!["load", "preprocess", "encode", "tgis", "prefill", "decode", "first_token", "total"];
+    stages.sort_unstable();
+    assert_eq!(timings.keys().map(String::as_str).collect::<Vec<_>>(), stages);
+    assert!(timings.values().all(|time| time.as_f64().unwrap() >= 0.0));
+    assert!(answer["device"].as_str().unwrap().starts_with("cpu"));
+}
+
+#[test]
+fn stdout_carries_the_answer_alone() {
+    let streamed = run(&ask(&["--max-new-tokens", "6"]));
+    let reported = json(&ask(&["--max-new-tokens", "6", "--json"]));
+    assert_eq!(streamed.stdout, format!("{}\n", reported["text"].as_str().unwrap()));
+    assert_eq!((streamed.status, streamed.stderr.as_str()), (Some(0), ""));
+    assert!(reported.get("top_logprobs").is_none(), "only with --logprobs");
+}
+
+#[test]
+fn the_same_request_gives_the_same_answer() {
+    let tokens = |more: &[&str]| {
+        let more: Vec<&str> = more.iter().copied().chain(["--json", "--max-new-tokens", "12"]).collect();
+        json(&ask(&more))["token_ids"].clone()
+    };
+    let greedy = tokens(&[]);
+    assert_eq!(greedy, tokens(&["--threads", "1"]), "whatever the number of threads");
+    let sampled = |seed: &str| tokens(&["--temperature", "1.5", "--top-p", "0.9", "--top-k", "50", "--seed", seed]);
+    let first = sampled("1");
+    assert_eq!(first, sampled("1"));
+    assert_ne!(first, sampled("2"), "twelve tokens of another seed");
+}
+
+#[test]
+fn slices_are_weighted_as_asked() {
+    let answer = |more: &[&str]| {
+        let more: Vec<&str> = more.iter().copied().chain(["--json", "--max-new-tokens", "1"]).collect();
+        json(&ask(&more))
+    };
+    assert!(floats(&answer(&["--tgis", "uniform"])["slice_scores"]).iter().all(|score| *score == 1.0 / 32.0));
+    let max = answer(&["--tgis", "max"]);
+    assert!(max["slice_scores"].is_null() && max["top_slices"].as_array().unwrap().is_empty());
+    let random = |seed: &str| answer(&["--tgis", seed])["slice_scores"].clone();
+    assert!(random("random:1") == random("random:1") && random("random:1") != random("random:2"));
+    let trained = answer(&[])["slice_scores"].clone();
+    let other = answer(&["--tgis-text-mlp", "random:1"])["slice_scores"].clone();
+    assert_ne!(trained, other);
+    let guided = answer(&["--question", "Is there a nodule in the left lung?"]);
+    assert_ne!(guided["slice_scores"], trained, "the question guides the slices");
+    assert_eq!(guided["prompt_ids"], answer(&[])["prompt_ids"], "and nothing else");
+}
+
+#[test]
+fn pictures_and_stages_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [scores, montage, trace] = ["s.png", "m.png", "t.safetensors"].map(|name| folder.path().join(name));
+    let files = ["--scores", text(&scores), "--montage", text(&montage), "--trace", text(&trace)];
+    let more: Vec<&str> = files.into_iter().chain(["--max-new-tokens", "1"]).collect();
+    let first = run(&ask(&more));
+    assert_eq!(first.status, Some(0), "{}", first.stderr);
+    for picture in [&scores, &montage] {
+        assert!(image::open(picture).unwrap().width() >= 1000);
+    }
+    let bytes = std::fs::read(&trace).unwrap();
+    let entries = loaders::safetensors::read_header(&trace, &bytes).unwrap();
+    let shape = |name: &str| &entries.iter().find(|entry| entry.name == name).unwrap_or_else(|| panic!("{name}")).shape;
+    assert_eq!(shape("volume"), &[SLICES, 256, 256]);
+    assert_eq!(shape("z_3d"), &[256, 192]);
+    assert_eq!(shape("z_2d_slices"), &[SLICES, 256, 192]);
+    for name in ["z_t", "tgis_scores", "z_2d", "z_i", "prompt_logits"] {
+        assert!(!shape(name).is_empty(), "{name}");
+    }
+    let again = run(&ask(&more));
+    assert!(again.status == Some(2) && again.stderr.contains("--force"), "{}", again.stderr);
+}
+
+#[test]
+fn the_demo_needs_nothing_and_says_what_it_is() {
+    let outcome = run(&["generate", "--demo", "--max-new-tokens", "4"]);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stdout.ends_with('\n'));
+    for wanted in ["weights are random", "slice scores (N = 32", "encode", "decode"] {
+        assert!(outcome.stderr.contains(wanted), "{wanted}: {}", outcome.stderr);
+    }
+}
