@@ -192,7 +192,7 @@ fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {
     if volume.len() != wanted {
         let found = volume.len();
         return Err(Error::Request(format!(
-            "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for this size"
+            "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for that"
         )));
     }
     match volume.iter().find(|voxel| !voxel.is_finite()) {

@@ -41,7 +41,7 @@ impl Engine {
         let limit = self.config.llm_max_length;
         if prompt_tokens > limit {
             return Err(Error::Request(format!(
-                "the prompt has {prompt_tokens} tokens with the image's, but the model takes at most {limit}; shorten it"
+                "the prompt has {prompt_tokens} tokens with the image's, but the model takes at most {limit}; cut it"
             )));
         }
         self.check_ids(&prompt)?;

@@ -6,8 +6,8 @@ use kernels::{Device, View};
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceTensor {
     /// The paper's name: `volume`, `z_3d`, `z_2d_slices`, `z_t`, `tgis_scores`, `z_2d`, `z_i`, `prompt_logits`; and
-    /// between them `vit_tokens`, `siglip_tokens`, `bert_pooler`, `prompt_embeddings`, `llm_layer_0` and, of the last row,
-    /// `llm_norm`.
+    /// between them `vit_tokens`, `siglip_tokens`, `bert_pooler`, `prompt_embeddings`, `llm_layer_0` and, of the last
+    /// row, `llm_norm`.
     pub name: String,
     /// Its dims, slowest first.
     pub dims: Vec<usize>,

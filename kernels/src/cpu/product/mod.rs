@@ -1,8 +1,8 @@
 //! `x · Wᵀ` with a fused end, straight from weights in the checkpoint's own type.
 //!
 //! Few rows stream the weights once (`gemv`); many rows widen panels of them into a thread's scratch and multiply
-//! register tiles (`gemm`), or multiply in bf16 (`fast`) if allowed. Each sum runs over the inner dimension in an order that depends on neither the other rows
-//! nor the number of threads, so results repeat bit for bit.
+//! register tiles (`gemm`), or multiply in bf16 (`fast`) if allowed. Each sum runs over the inner dimension in an order
+//! that depends on neither the other rows nor the number of threads, so results repeat bit for bit.
 use super::fast::{self, Offer};
 use super::lanes::Isa;
 use crate::cpu::Precision;
