@@ -69,7 +69,7 @@ pub trait Device: Send + Sync {
     /// If the size differs, or an op that was enqueued before has failed.
     fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()>;
 
-    /// See [`Copy`].
+    /// See [`struct@Copy`].
     fn copy(&self, op: Copy<'_>) -> Result<()>;
 
     /// See [`PatchEmbed3d`].

@@ -43,7 +43,7 @@ pub struct Generate {
     /// nothing
     #[arg(long)]
     demo: bool,
-    /// auto, cpu, cuda[:N] or emulated
+    /// auto, cpu, cuda, cuda:N or emulated
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
