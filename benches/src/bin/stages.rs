@@ -40,7 +40,8 @@ impl<'a> Stage<'a> {
         self.core += times * core;
         self.flops += times * flops as f64;
         println!(
-            r#"{{"stage":"{}","op":"{op}","times":{times},"wall_ms":{:.3},"core_ms":{:.3},"gflops_per_core":{:.1},"gb_per_s":{:.1}}}"#,
+            "{{\"stage\":\"{}\",\"op\":\"{op}\",\"times\":{times},\"wall_ms\":{:.3},\"core_ms\":{:.3},\
+             \"gflops_per_core\":{:.1},\"gb_per_s\":{:.1}}}",
             self.name,
             wall * 1e3,
             core * 1e3,
