@@ -170,3 +170,50 @@ fn damaged_streams_are_refused() {
         }
     }
 }
+
+/// The file with its one fragment cut to `keep` bytes, its length put right.
+fn with_fragment_cut(file: &[u8], keep: impl Fn(usize) -> usize) -> Vec<u8> {
+    let find = |from: usize, what: &[u8]| {
+        from + file[from..].windows(what.len()).position(|window| window == what).expect("the mark")
+    };
+    let pixels = find(0, b"\xe0\x7f\x10\x00O") + 12;
+    let table_bytes = u32::from_le_bytes(file[pixels + 4..pixels + 8].try_into().expect("a length")) as usize;
+    let fragment = pixels + 8 + table_bytes;
+    let fragment_bytes = u32::from_le_bytes(file[fragment + 4..fragment + 8].try_into().expect("a length")) as usize;
+    let start = fragment + 8;
+    assert_eq!(file[start + fragment_bytes..][..4], *b"\xfe\xff\xdd\xe0", "there is one fragment");
+    let kept = keep(fragment_bytes) & !1;
+    let mut cut = file[..start].to_vec();
+    cut[fragment + 4..fragment + 8].copy_from_slice(&(kept as u32).to_le_bytes());
+    cut.extend(&file[start..start + kept]);
+    cut.extend(&file[start + fragment_bytes..]);
+    cut
+}
+
+/// A stream that was cut before it was packed into a sound file is noticed: decoders fill in what is missing.
+#[test]
+fn streams_cut_inside_a_sound_file_are_refused() {
+    let Some((folder, _)) = golden("dicom/golden_dicom.json") else { return };
+    let names = [
+        "single/MR_small_jpeg_ls_lossless.dcm",
+        "single/693_J2KI.dcm",
+        "single/J2K_pixelrep_mismatch.dcm",
+        "single/JPGExtended.dcm",
+        "transcoded_lidc0314_one_slice/04_rle.dcm",
+        "transcoded_lidc0314_one_slice/05_jpeg_lossless_p14.dcm",
+        "transcoded_lidc0314_one_slice/07_jpegls_lossless.dcm",
+        "transcoded_lidc0314_one_slice/09_jpeg2000_lossless.dcm",
+    ];
+    for name in names {
+        let bytes = std::fs::read(folder.join("dicom").join(name)).expect("the file");
+        let read = |keep: &dyn Fn(usize) -> usize| {
+            let file = (name.to_owned(), with_fragment_cut(&bytes, keep));
+            parse_dicom_files(&[file], &VolumeOptions::default())
+        };
+        assert!(read(&|bytes| bytes).is_ok(), "{name}");
+        assert!(read(&|bytes| bytes / 2).is_err(), "{name} cut to a half");
+        assert!(read(&|bytes| bytes - bytes / 10).is_err(), "{name} cut to nine tenths");
+        assert!(read(&|bytes| bytes - 6).is_err(), "{name} cut by 6 bytes");
+        assert!(read(&|_| 0).is_err(), "{name} without a byte");
+    }
+}

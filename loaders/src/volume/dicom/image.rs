@@ -209,8 +209,7 @@ impl<'a> Image<'a> {
             let finding = format!("is an image of {samples} sample(s) per pixel, {photometric:?}; wanted MONOCHROME2");
             return Err(Rejection::NotAnImage(Problem::new(finding, "give the original series of the scan")));
         }
-        if matches!((&pixels, syntax.codec), (Pixels::Native(_), Codec::Native)) {
-        } else if matches!((&pixels, syntax.codec), (Pixels::Native(_), _) | (_, Codec::Native)) {
+        if matches!(pixels, Pixels::Native(_)) != (syntax.codec == Codec::Native) {
             let finding = format!("names the transfer syntax {}, but its pixels are packed otherwise", syntax.name);
             return Err(Problem::new(finding, "export the file again").into());
         }

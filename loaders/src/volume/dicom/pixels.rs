@@ -33,6 +33,10 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
                 unpack(&bytes, format.bits_allocated, true, format, scale, out);
                 return Ok(());
             }
+            if !has_end_mark(&frame) {
+                let finding = format!("has {} pixels that end without their end mark", header.syntax.name);
+                return Err(Problem::cut_short(finding));
+            }
             let raster = unpack_stream(header.syntax.codec, &frame, out.len())?;
             let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
             if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
@@ -79,6 +83,13 @@ fn frame_bytes<'a>(
         place += fragment.len() as u64 + 8;
     }
     Ok(Cow::Owned(bytes))
+}
+
+/// Whether a JPEG, JPEG-LS or JPEG 2000 stream ends as it must, padding aside: all three end with the bytes FF D9, and
+/// decoders quietly invent what is missing from a stream that does not.
+fn has_end_mark(stream: &[u8]) -> bool {
+    let end = stream.iter().rposition(|byte| !matches!(byte, 0 | 0xff)).map_or(0, |last| last + 1);
+    stream[..end].ends_with(&[0xff, 0xd9])
 }
 
 /// Decodes a JPEG, JPEG-LS or JPEG 2000 stream of at most `pixels` pixels.
