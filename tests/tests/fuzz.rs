@@ -3,7 +3,7 @@
 //! `FUZZ_SECONDS` is the time per target. Cases are numbered and the same on every machine: `FUZZ_CASE=123` runs one
 //! again, for a debugger. The number of a case that ended the whole process stays in a file in the build folder.
 use cap::Cap;
-use engine_tests::fuzz::{Seed, TARGETS, Target, mutate, target};
+use engine_tests::fuzz::{Seed, TARGETS, Target, mutate, read_dicom_file, target};
 use std::alloc::System;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -72,9 +72,12 @@ fn given(variable: &str) -> Option<u64> {
 }
 
 fn fuzz(name: &'static str) {
+    fuzz_from(target(name), &(target(name).seeds)());
+}
+
+fn fuzz_from(target: &Target, seeds: &[Seed]) {
     let _alone = alone();
-    let target = target(name);
-    let seeds = (target.seeds)();
+    let name = target.name;
     let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}.case"));
     // Written beforehand: a refused allocation or a hang ends the process.
     let mut current = File::create(&kept).expect("the build folder can be written");
@@ -85,7 +88,7 @@ fn fuzz(name: &'static str) {
     while start.elapsed() < time && (only.is_none() || cases == 0) {
         let index = only.unwrap_or(cases);
         current.rewind().and_then(|()| current.write_all(format!("{index:20}").as_bytes())).expect("the disk has room");
-        match judge(target, &mutate(&seeds, index)) {
+        match judge(target, &mutate(seeds, index)) {
             Ok(is_accepted) => accepted += usize::from(is_accepted),
             Err(why) => panic!("{name}, case {index}: {why}; FUZZ_CASE={index} runs it again"),
         }
@@ -120,6 +123,24 @@ fn npy() {
 #[test]
 fn dicom() {
     fuzz("dicom");
+}
+
+/// Real files bring what seeds built in code do not: JPEG, JPEG-LS and JPEG 2000 streams.
+#[test]
+fn dicom_of_the_shared_data() {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let root = std::env::var_os("MED2E3_SHARED_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let Ok(files) = std::fs::read_dir(root.join("dicom/single")) else {
+        eprintln!("not run: shared data folder absent (set MED2E3_SHARED_DATA)");
+        return;
+    };
+    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("the folder can be listed").path()).collect();
+    paths.sort();
+    let contents = paths.iter().map(|path| std::fs::read(path).expect("the file can be read"));
+    let small = contents.filter(|bytes| bytes.len() <= 64 << 10);
+    let seeds: Vec<Seed> = small.map(|bytes| Seed { bytes, wrap: |bytes| bytes }).collect();
+    assert!(seeds.len() > 5, "only {} small files", seeds.len());
+    fuzz_from(&Target { name: "dicom_shared", seeds: Vec::new, read: read_dicom_file }, &seeds);
 }
 
 #[test]

@@ -76,6 +76,12 @@ fn read_dicom(bytes: &[u8]) -> Result<(), String> {
     found.map(drop).map_err(|problem| problem.at(Path::new("series")).to_string())
 }
 
+/// Reads bytes as a file of its own, for seeds that are no slice of the built-in series.
+pub fn read_dicom_file(bytes: &[u8]) -> Result<(), String> {
+    let found = parse_dicom_files(&[("scan.dcm".into(), bytes.to_vec())], &VolumeOptions::default());
+    found.map(drop).map_err(|problem| problem.at(Path::new("scan.dcm")).to_string())
+}
+
 /// The bytes stand in for each of a model's four files in turn; they are accepted where one of them can be so.
 fn read_config(bytes: &[u8]) -> Result<(), String> {
     let sound = seeds::config_files();
