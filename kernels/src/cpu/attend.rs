@@ -1,8 +1,10 @@
 //! Attention of some queries of one head, in one pass over tiles of keys and values (after FlashAttention).
 //!
 //! A row's running maximum and sum are rescaled tile by tile. Tiles start at multiples of [`TILE_TOKENS`], so a row's
-//! result depends neither on the rows beside it nor on how work is shared out.
-use super::lanes::{Job, Lanes, Rows, RowsMut};
+//! result depends neither on the rows beside it nor on how work is shared out. One or two queries, as in decode, skip
+//! the packing (`attend_few`) and round in another order.
+use super::attend_few::AttendFew;
+use super::lanes::{Isa, Job, Lanes, Rows, RowsMut};
 use super::math;
 use super::product::pack::{Runs, columns8};
 use super::scratch::{self, Kind, Scratch};
@@ -36,7 +38,8 @@ pub(crate) struct Tokens<'a> {
 
 impl Tokens<'_> {
     /// The key and the value of a token; the next ones of its page follow at the strides.
-    fn at(&self, token: usize) -> (*const f32, *const f32) {
+    #[inline(always)]
+    pub fn at(&self, token: usize) -> (*const f32, *const f32) {
         let (page, row) = match self.pages {
             None => (0, token),
             Some((table, page)) => (table[token / PAGE_TOKENS] as usize * page, token % PAGE_TOKENS),
@@ -54,7 +57,7 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn by(&self, query: usize) -> usize {
+    pub fn by(&self, query: usize) -> usize {
         match self {
             Seen::All(tokens) => *tokens,
             Seen::UpTo(positions) => positions[query] as usize + 1,
@@ -92,6 +95,16 @@ struct State {
     sums: Scratch,
     /// Columns of `sums`: `head_dim`, rounded up to whole panels.
     columns: usize,
+}
+
+/// Queries up to which keys and values are streamed.
+const FEW: usize = 2;
+
+impl Attend<'_> {
+    /// Attends in the way that suits the call's number of queries, `all`.
+    pub fn run_on(self, isa: Isa, all: usize) {
+        if all <= FEW { isa.run(AttendFew(self)) } else { isa.run(self) }
+    }
 }
 
 impl Job for Attend<'_> {

@@ -11,10 +11,13 @@ use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 
 pub(crate) mod attend;
+mod attend_few;
 pub(crate) mod fast;
 pub(crate) mod gather;
 pub(crate) mod lanes;
 pub(crate) mod math;
+#[cfg(test)]
+mod math_tests;
 pub(crate) mod product;
 pub(crate) mod scratch;
 pub(crate) mod widen;

@@ -28,7 +28,7 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa) -> Result<()> {
             at: values.as_ptr().wrapping_add(row * stride + column),
             stride,
         };
-        isa.run(Attend {
+        let task = Attend {
             q: rows(q, row + first, q_stride),
             tokens: Tokens { k: rows(k, row, k_stride), v: rows(v, row, v_stride), pages: None },
             seen: Seen::All(tokens),
@@ -37,7 +37,8 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa) -> Result<()> {
             scale,
             // Tasks write disjoint rows or columns.
             out: RowsMut { at: { out }.0.wrapping_add((row + first) * hidden + column), stride: hidden },
-        });
+        };
+        task.run_on(isa, tokens);
     });
     Ok(())
 }

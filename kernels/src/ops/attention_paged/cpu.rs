@@ -31,7 +31,7 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa) -> Result<()> {
             Rows { at: values.as_ptr().wrapping_add(at), stride: head_dim }
         };
         let at = first * hidden + head * head_dim;
-        isa.run(Attend {
+        let task = Attend {
             q: Rows { at: q.as_ptr().wrapping_add(at), stride: hidden },
             tokens: Tokens { k: cached(k), v: cached(v), pages: Some((table, page)) },
             seen: Seen::UpTo(&positions[first..first + queries]),
@@ -40,7 +40,8 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa) -> Result<()> {
             scale,
             // Tasks write disjoint rows or columns.
             out: RowsMut { at: { out }.0.wrapping_add(at), stride: hidden },
-        });
+        };
+        task.run_on(isa, shape.rows);
     });
     Ok(())
 }

@@ -113,6 +113,8 @@ fn agrees_with_f64() {
         ([2, 1, 7], 250..360),
         ([1, 1, 128], 700..701),
         ([2, 2, 20], 0..49),
+        ([2, 1, 7], 90..92),
+        ([1, 1, 20], 300..301),
     ]) {
         let case = Case::new(seed, heads, positions.clone());
         let (want, bounds) = case.want();
