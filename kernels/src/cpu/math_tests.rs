@@ -69,7 +69,8 @@ fn gelu_with_erf() {
     }
 }
 
-/// The power's roundings, two of the constants among them, are relative to its size, which the exponential turns into relative error.
+/// The power's roundings, two of the constants among them, are relative to its size, which the exponential turns into
+/// relative error.
 #[test]
 fn gelu_with_tanh() {
     let power = |v: f64| -2.0 * (2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v);
