@@ -14,7 +14,7 @@ use crate::{completions, convert, doctor, generate, inspect, make_model, output,
 #[command(name = "engine-cli", version, max_term_width = 110)]
 pub struct Cli {
     /// Threads to compute with [default: all cores]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     #[command(subcommand)]
     command: Command,

@@ -16,7 +16,7 @@ use kernels::ops::Sampling;
 use loaders::ModelFolder;
 use loaders::volume::{self, PreparedVolume};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::{self, Reader};
 use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
@@ -87,9 +87,7 @@ enum Model {
 impl Generate {
     /// Answers the question. `started` is when the process began.
     pub fn run(&self, started: Instant) -> Result<()> {
-        for target in self.targets() {
-            output::check_target(target, self.force)?;
-        }
+        self.check_targets()?;
         self.device.check()?;
         let mut bars = Bars::new();
         let mut timings = Timings::default();
@@ -103,19 +101,20 @@ impl Generate {
         let (mut engine, load_ms) =
             timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;
         timings.load = open_ms + load_ms;
-        let mut warnings = folder.warnings.clone();
-        warnings.extend(prepared.warnings.iter().cloned());
-        if !self.json {
-            bars.clear();
-            warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+        bars.clear();
+        let mut warnings = Warnings { quiet: self.json, found: Vec::new() };
+        if self.demo {
+            warnings.add(demo::DISCLAIMER);
         }
+        folder.warnings.iter().chain(&prepared.warnings).for_each(|warning| warnings.add(warning));
 
         let (answer, encode_ms) = self.answer(&mut engine, &prepared, &mut bars)?;
         timings.encode = encode_ms;
         timings.add_answer(&answer.timings);
         timings.total = milliseconds(started);
-        let report = Report::new(&answer, &prepared.source_slices, timings, engine.device().describe(), warnings);
-        self.write_files(&prepared, &answer)?;
+        self.write_files(&prepared, &answer, &mut warnings)?;
+        let device = engine.device().describe();
+        let report = Report::new(&answer, &prepared.source_slices, timings, device, warnings.found);
         if self.json {
             output::print_json(&report)?;
         } else if self.demo || std::io::IsTerminal::is_terminal(&std::io::stderr()) {
@@ -129,13 +128,26 @@ impl Generate {
         [&self.trace, &self.scores, &self.montage].into_iter().filter_map(|target| target.as_deref())
     }
 
+    /// Refuses, before any work is done, files that could not be written.
+    fn check_targets(&self) -> Result<()> {
+        let targets: Vec<&Path> = self.targets().collect();
+        for (index, target) in targets.iter().enumerate() {
+            if let Some(volume) = &self.volume {
+                output::check_not_input(target, volume)?;
+            }
+            output::check_target(target, self.force)?;
+            if targets[..index].contains(target) {
+                let shown = target.display();
+                return Err(Failure::usage(format!("{shown}: is to be written twice; give each file its own name")));
+            }
+        }
+        Ok(())
+    }
+
     fn model(&self) -> Result<Model> {
         match &self.model {
             Some(path) => Ok(Model::Given(path.clone())),
-            None => {
-                output::note(demo::DISCLAIMER);
-                Ok(Model::Made(demo::TemporaryModel::make()?))
-            }
+            None => Ok(Model::Made(demo::TemporaryModel::make()?)),
         }
     }
 
@@ -198,7 +210,7 @@ impl Generate {
         Ok((answer, encode_ms))
     }
 
-    fn write_files(&self, prepared: &PreparedVolume, answer: &Answer) -> Result<()> {
+    fn write_files(&self, prepared: &PreparedVolume, answer: &Answer, warnings: &mut Warnings) -> Result<()> {
         if let (Some(path), Some(trace)) = (&self.trace, &answer.trace) {
             trace::write(path, self.force, trace)?;
         }
@@ -208,7 +220,7 @@ impl Generate {
                     let question = self.question.as_deref().unwrap_or(self.prompt());
                     output::write_bytes(path, self.force, &chart::scores_png(scores, question)?)?;
                 }
-                None => output::note("warning: --scores: this variant does not score slices, so no chart is drawn"),
+                None => warnings.add("slices are not scored here, so --scores draws no chart"),
             }
         }
         if let Some(path) = &self.montage {
@@ -217,6 +229,21 @@ impl Generate {
             output::write_bytes(path, self.force, &png)?;
         }
         Ok(())
+    }
+}
+
+/// What the user should know: on stderr at once, or in the report alone.
+struct Warnings {
+    quiet: bool,
+    found: Vec<String>,
+}
+
+impl Warnings {
+    fn add(&mut self, warning: &str) {
+        if !self.quiet {
+            output::note(&format!("warning: {warning}"));
+        }
+        self.found.push(warning.to_owned());
     }
 }
 

@@ -1,10 +1,13 @@
 //! Ctrl-C: unfinished files are removed and the process ends with status 130.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::failure::Status;
 
+/// Set before anything is removed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Files and folders that are not finished yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -15,13 +18,31 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 /// Installs the handler. Where the system refuses one, Ctrl-C keeps its usual effect.
 pub fn install() {
     let handler = || {
-        for path in unfinished().iter() {
-            // Whatever cannot be removed stays; there is no one left to tell.
-            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-        }
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        unfinished().iter().for_each(|path| remove(path));
         std::process::exit(Status::Interrupted as i32);
     };
     let _ = ctrlc::set_handler(handler);
+}
+
+/// Once the handler runs, leaves the end of the process to it: work that fails because its files are being removed is
+/// no failure.
+pub fn settle() {
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+/// Removes a file or folder that may be growing still: the work goes on until the process ends. What cannot be removed
+/// stays; there is no one left to tell.
+fn remove(path: &Path) {
+    const ATTEMPTS: usize = 5;
+    for _ in 0..ATTEMPTS {
+        let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        if removed.is_ok() {
+            return;
+        }
+    }
 }
 
 /// While it lives, Ctrl-C removes the path.

@@ -24,10 +24,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        output::note(&format!("error: a fault in engine-cli itself ({panic}); please report it with the command line"));
+        let place = panic.to_string().replace('\n', " ");
+        output::note(&format!("error: a fault in engine-cli itself ({place}); please report it with the command line"));
     }));
     interrupt::install();
     let outcome = std::panic::catch_unwind(cli::run).unwrap_or(Err(None));
+    interrupt::settle();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Some(failure)) => {

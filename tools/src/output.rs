@@ -56,6 +56,17 @@ pub fn check_target(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to replace what was given as input, whatever `--force` says.
+pub fn check_not_input(target: &Path, input: &Path) -> Result<()> {
+    match (target.canonicalize(), input.canonicalize()) {
+        (Ok(target), Ok(input)) if target == input => {
+            let shown = input.display();
+            Err(Failure::usage(format!("{shown}: is the input, which is never changed; give another file to write")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file beside its final place and moves it there once `fill` has written all of it.
 pub fn write_file(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     check_target(path, force)?;

@@ -31,6 +31,7 @@ pub struct Preprocess {
 impl Preprocess {
     /// Reads, prepares and writes.
     pub fn run(&self) -> Result<()> {
+        output::check_not_input(&self.out, &self.volume)?;
         output::check_target(&self.out, self.force)?;
         let options = self.how.options();
         let raw = volume::read_volume(&self.volume, &options)?;

@@ -12,7 +12,7 @@ use crate::phantom::phantom;
 
 /// What is said before the demo's answer.
 pub const DISCLAIMER: &str =
-    "note: the demo model's weights are random, so its words mean nothing; it shows that every stage runs";
+    "the demo model's weights are random, so its words mean nothing; it shows that every stage runs";
 /// What is asked unless the user asks something.
 pub const QUESTION: &str = "What abnormality does this CT scan show?";
 

@@ -32,6 +32,7 @@ pub fn inspect(
     force: bool,
 ) -> Result<()> {
     if let Some(target) = montage_path {
+        output::check_not_input(target, path)?;
         output::check_target(target, force)?;
     }
     let raw = volume::read_volume(path, options)?;
@@ -88,7 +89,11 @@ fn text(path: &str, raw: &RawVolume, histogram: &[u64]) -> String {
         }
         None => line("orientation", "not given by the file; slices are taken as they are stored".into()),
     }
-    let unit = if raw.kind == VolumeKind::Prepared { " (prepared: within 0..1)" } else { "" };
+    let unit = match raw.kind {
+        VolumeKind::Prepared => " (prepared: within 0..1)",
+        VolumeKind::Intensity if info.modality.as_deref() == Some("CT") => " HU",
+        VolumeKind::Intensity => "",
+    };
     line("intensities", format!("{} to {}{unit}", info.range[0], info.range[1]));
     if let Some([slope, intercept]) = info.rescale {
         line("rescale", format!("stored value x {slope} + {intercept}"));

@@ -24,6 +24,7 @@ fn wrong_usage_is_status_2() {
         with("--window 3,1"),
         with("--slice-order feet-first"),
         with("--threads 0"),
+        with("--scores s.png --montage s.png"),
         "inspect".into(),
         "inspect --model a --volume b".into(),
         "preprocess --volume a --out b --size 0,1,1".into(),
@@ -126,6 +127,9 @@ fn nothing_that_was_given_is_changed() {
     succeed(&["inspect", "--model", text(&model)]);
     succeed(&["inspect", "--volume", text(&volume)]);
     fail(&["preprocess", "--volume", text(&volume), "--out", text(&volume)], 2);
+    fail(&["preprocess", "--volume", text(&volume), "--out", text(&volume), "--force"], 2);
+    fail(&["inspect", "--volume", text(&volume), "--montage", text(&volume), "--force"], 2);
+    fail(&["generate", "--demo", "--volume", text(&volume), "--scores", text(&volume), "--force"], 2);
     fail(&["make-model", "--preset", "tiny", "--out", text(&model)], 2);
     fail(&["convert", "--model", text(&model), "--out", text(&model)], 2);
     fail(&["convert", "--model", text(&model), "--out", text(&model.join("inside"))], 3);
