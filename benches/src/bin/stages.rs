@@ -11,6 +11,9 @@ use std::time::Instant;
 
 const RUNS: usize = 3;
 
+/// Seconds that a timing lasts at least.
+const SHORTEST: f64 = 0.05;
+
 /// Sums of a stage.
 struct Stage<'a> {
     device: &'a dyn Device,
@@ -28,12 +31,18 @@ impl<'a> Stage<'a> {
 
     /// Times an op that runs `count` times per layer; `flops` and `bytes` (weights, for products) are of one run.
     fn op(&mut self, op: &str, count: usize, [flops, bytes]: [usize; 2], mut run: impl FnMut() -> Result<()>) {
+        let start = Instant::now();
+        run().expect("valid");
+        // Time on cores is counted in ticks of the system: short ops run until it means something.
+        let inner = (SHORTEST / start.elapsed().as_secs_f64()).clamp(1.0, 1e4) as usize;
         let (mut wall, mut core) = (f64::MAX, f64::MAX);
-        for _ in 0..=RUNS {
+        for _ in 0..RUNS {
             let (start, before) = (Instant::now(), core_seconds());
-            run().expect("valid");
-            wall = wall.min(start.elapsed().as_secs_f64());
-            core = core.min(core_seconds() - before);
+            for _ in 0..inner {
+                run().expect("valid");
+            }
+            wall = wall.min(start.elapsed().as_secs_f64() / inner as f64);
+            core = core.min((core_seconds() - before) / inner as f64);
         }
         let times = (count * self.layers) as f64;
         self.wall += times * wall;
@@ -45,7 +54,7 @@ impl<'a> Stage<'a> {
             self.name,
             wall * 1e3,
             core * 1e3,
-            flops as f64 / core / 1e9,
+            per_core(flops as f64, core),
             bytes as f64 / wall / 1e9
         );
     }
@@ -86,14 +95,19 @@ impl<'a> Stage<'a> {
 
     fn end(self) {
         println!(
-            r#"{{"stage":"{}","total":true,"wall_ms":{:.1},"core_ms":{:.1},"tflop":{:.3},"gflops_per_core":{:.1}}}"#,
+            r#"{{"stage":"{}","total":true,"wall_ms":{:.1},"core_ms":{:.1},"tflop":{:.3},"gflops_per_core":{}}}"#,
             self.name,
             self.wall * 1e3,
             self.core * 1e3,
             self.flops / 1e12,
-            self.flops / self.core / 1e9
+            per_core(self.flops, self.core)
         );
     }
+}
+
+/// Billions per second on one core; JSON's null where the time is unknown.
+fn per_core(flops: f64, core: f64) -> String {
+    if core > 0.0 { format!("{:.1}", flops / core / 1e9) } else { "null".into() }
 }
 
 /// Seconds that this process's threads ran on cores; 0 where the system does not say.
