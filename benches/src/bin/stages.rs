@@ -50,7 +50,7 @@ impl<'a> Stage<'a> {
         self.flops += times * flops as f64;
         println!(
             "{{\"stage\":\"{}\",\"op\":\"{op}\",\"times\":{times},\"wall_ms\":{:.3},\"core_ms\":{:.3},\
-             \"gflops_per_core\":{:.1},\"gb_per_s\":{:.1}}}",
+             \"gflops_per_core\":{},\"gb_per_s\":{:.1}}}",
             self.name,
             wall * 1e3,
             core * 1e3,
