@@ -42,8 +42,8 @@ fn assert_refused(folder: PathBuf, want: &[(&str, &str)], readable: &[&str]) {
     }
 }
 
-/// nibabel refuses what we refuse, but for one file: it goes by the name of a gzip file, we go by the content. What it
-/// reads, we read: a NaN in pixdim is not used beside a sound sform, and a singular sform gives way to the qform.
+/// nibabel reads two of these: one with a NaN for a voxel size and one with a singular sform. Where the header
+/// contradicts itself, so may the picture, so we refuse both.
 #[test]
 fn broken_nifti_is_refused() {
     let Some((folder, nibabel)) = golden("nifti/nibabel_on_broken.json") else { return };
@@ -55,25 +55,19 @@ fn broken_nifti_is_refused() {
         ("dim0_is_9.nii", "9 axes"),
         ("dim_negative.nii", "length -32"),
         ("empty.nii", "empty"),
+        ("gzip_named_nii.nii", "does not end in .gz"),
+        ("pixdim_nan.nii", "voxel size (pixdim) of NaN"),
+        ("singular_sform.nii", "singular or non-finite sform"),
         ("text_file.nii.gz", "no known volume format"),
         ("truncated_gz.nii.gz", "fewer voxels than its header says"),
         ("truncated_in_header.nii.gz", "cannot be read to its end"),
         ("vox_offset_negative.nii", "byte -400"),
     ];
-    let readable = ["gzip_named_nii.nii", "pixdim_nan.nii", "singular_sform.nii"];
-    assert_refused(folder.clone(), &want, &readable);
+    assert_refused(folder, &want, &[]);
     for (name, _) in want {
-        assert!(nibabel[name].as_str().expect("known to nibabel").starts_with("ERR"), "{name}");
+        let refused = nibabel[name].as_str().expect("known to nibabel").starts_with("ERR");
+        assert!(refused || ["pixdim_nan.nii", "singular_sform.nii"].contains(&name), "{name}");
     }
-    let sound = read(&folder.join("../derived/ctsm_crop_32x32x10.nii")).expect("the file they were made from");
-    for name in readable {
-        let volume = read(&folder.join(name)).expect(name);
-        assert!(volume.voxels == sound.voxels && volume.dims == sound.dims, "{name}");
-        let loads = nibabel[name].as_str().expect("known to nibabel").contains("range -152..771");
-        assert!(loads || name == "gzip_named_nii.nii", "{name}");
-    }
-    let noted = read(&folder.join("singular_sform.nii")).expect("read by its qform").info.notes;
-    assert!(noted.iter().any(|note| note.contains("the qform was used")), "{noted:?}");
 }
 
 /// pydicom reads some of these by default or by force; we read the one whose image is whole.

@@ -27,6 +27,20 @@ struct Source<R> {
     gzip: bool,
 }
 
+/// Refuses a file whose name and content disagree about gzip: one of the two is not what its writer meant.
+fn check_name(path: &Path, gzip: bool) -> Result<(), Problem> {
+    let extension = path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
+    match extension.as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("nii" | "hdr" | "img") if gzip => {
+            Err(Problem::new("is a gzip stream, but its name does not end in .gz", "rename it to end in .nii.gz"))
+        }
+        Some("gz") if !gzip => {
+            Err(Problem::new("is no gzip stream, but its name ends in .gz", "rename it without .gz"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens `path`, through gzip where its content says so.
 fn open(path: &Path) -> Result<Source<Box<dyn Read>>, Problem> {
     let mut file = BufReader::new(File::open(path)?);
@@ -42,6 +56,7 @@ fn open(path: &Path) -> Result<Source<Box<dyn Read>>, Problem> {
 /// Reads the NIfTI file at `path`: a single file, or the header of a pair.
 pub(crate) fn read_file(path: &Path, options: &VolumeOptions) -> Result<Parts, Problem> {
     let mut source = open(path)?;
+    check_name(path, source.gzip)?;
     let header_start = read_start(&mut source.stream)?;
     let header = parse(&header_start)?;
     if header.single_file {

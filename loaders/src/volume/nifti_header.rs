@@ -209,7 +209,7 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
     let mut spacing_known = true;
     let pixdim = [1, 2, 3].map(|axis| {
         let step = fields.real([76, 104], axis).abs();
-        if step.is_finite() && step > 0.0 {
+        if step > 0.0 {
             return step;
         }
         spacing_known = false;
@@ -223,11 +223,21 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
         _ => 1.0,
     };
     let in_mm = |columns: [[f64; 3]; 3]| columns.map(|column| column.map(|x| x * to_mm));
+    if let Some(step) = [1, 2, 3].map(|axis| fields.real([76, 104], axis)).into_iter().find(|step| !step.is_finite()) {
+        return Err(Problem::new(
+            format!("has a voxel size (pixdim) of {step}"),
+            "write the file again with a finite one",
+        ));
+    }
     if sform_code > 0 {
         if is_sound(&sform) {
             return Ok((in_mm(sform), true));
         }
-        notes.push("the sform is singular or not finite; the qform was used".to_owned());
+        let finding = format!("has a singular or non-finite sform ({sform:?})");
+        return Err(Problem::new(
+            finding,
+            "write the file again with a valid sform, or with sform_code 0 and a valid qform",
+        ));
     }
     if !spacing_known {
         notes.push("the voxel size (pixdim) is not positive, so spacing is unknown".to_owned());
@@ -238,10 +248,6 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
             Problem::new("has a qform that is no rotation", "write the file again with a valid sform or qform")
         })?;
         return Ok((in_mm(columns), spacing_known));
-    }
-    if sform_code > 0 {
-        let finding = format!("has a singular or non-finite sform ({sform:?}) and no qform");
-        return Err(Problem::new(finding, "write the file again with a valid sform or qform"));
     }
     notes.push("no sform and no qform: x was taken to run to the left, y anterior and z superior".to_owned());
     let [x, y, z] = pixdim;
