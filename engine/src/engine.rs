@@ -66,7 +66,7 @@ impl Engine {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
-        folder.check(check_options(options))?;
+        let tokenizers = folder.check(check_options(options))?;
         let config = folder.config.clone();
         let loading = &mut Loading::new(&*device, folder, progress);
         let vision_3d = Vision3d::load(loading, &config)?;
@@ -75,12 +75,11 @@ impl Engine {
         let aggregation = Aggregation::load(loading, &config, options.tgis, options.text_mlp)?;
         let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
-        let bert_tokenizer = needs_bert.then(|| BertTokenizer::open(&folder.path.join("vision3d_model")));
         Ok(Self {
             llm: Llm::load(loading, &config)?,
             volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
-            tokenizer: LlmTokenizer::open(&folder.path)?,
-            bert_tokenizer: bert_tokenizer.transpose()?,
+            tokenizer: tokenizers.llm,
+            bert_tokenizer: tokenizers.bert,
             vision_3d,
             connector_3d,
             planes,
