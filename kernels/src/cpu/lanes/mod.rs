@@ -141,6 +141,13 @@ unsafe fn tile<L: Lanes, const ROWS: usize>(depth: usize, x: Rows, w: *const f32
     }
 }
 
+/// Eight values: what a target without vectors, or with short ones, handles well.
+type Narrow = plain::Plain<8, 4>;
+
+/// The width and the tile of AVX-512.
+#[cfg(test)]
+type Wide = plain::Plain<16, 12>;
+
 /// Work that is written once for all vector widths.
 pub(crate) trait Job {
     /// Does it; `#[inline(always)]`, and so must be all that it calls with vectors, closures included.
@@ -155,6 +162,9 @@ pub(crate) trait Job {
 pub(crate) enum Isa {
     /// What the target has by default.
     Plain,
+    /// The same, as wide as AVX-512: runs what depends on the width where no processor is as wide.
+    #[cfg(test)]
+    PlainWide,
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -172,6 +182,8 @@ impl Isa {
     /// All that this processor has, the narrowest first.
     pub fn all() -> Vec<Self> {
         let mut all = vec![Isa::Plain];
+        #[cfg(test)]
+        all.push(Isa::PlainWide);
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             all.push(Isa::Avx2);
@@ -186,7 +198,9 @@ impl Isa {
     /// Values in one of its vectors.
     pub fn width(self) -> usize {
         match self {
-            Isa::Plain => plain::Plain::WIDTH,
+            Isa::Plain => Narrow::WIDTH,
+            #[cfg(test)]
+            Isa::PlainWide => Wide::WIDTH,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::Avx2::WIDTH,
             #[cfg(target_arch = "x86_64")]
@@ -198,7 +212,10 @@ impl Isa {
     pub fn run(self, job: impl Job) {
         match self {
             // SAFETY: `Plain` uses no special instruction.
-            Isa::Plain => unsafe { job.run::<plain::Plain>() },
+            Isa::Plain => unsafe { job.run::<Narrow>() },
+            // SAFETY: as above.
+            #[cfg(test)]
+            Isa::PlainWide => unsafe { job.run::<Wide>() },
             // SAFETY: `all` detected the instructions; nothing else makes this value.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::run(job) },
