@@ -19,6 +19,13 @@ pub enum Error {
         /// Bytes asked for.
         wanted: usize,
     },
+    /// A kernel failed; the device runs nothing more.
+    Launch {
+        /// The entry point.
+        kernel: &'static str,
+        /// What the driver or the emulator said.
+        detail: String,
+    },
     /// The device does not run here.
     Unavailable {
         /// Why, and what to do.
@@ -31,6 +38,9 @@ impl fmt::Display for Error {
         match self {
             Error::Contract { op, detail } => write!(f, "{op}: {detail}"),
             Error::Memory { wanted } => write!(f, "the device could not allocate {wanted} bytes"),
+            Error::Launch { kernel, detail } => {
+                write!(f, "{kernel}: {detail}; the device runs nothing more, start anew")
+            }
             Error::Unavailable { detail } => f.write_str(detail),
         }
     }

@@ -8,16 +8,20 @@ pub mod cpu;
 pub mod device;
 pub mod dtype;
 pub mod error;
+pub mod gpu;
 pub mod ops;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_gpu;
 
 pub use check::DimCheck;
 pub use cpu::{Cpu, Precision};
 pub use device::{Device, HostTensor};
 pub use dtype::{DType, Elem};
 pub use error::{Error, Result};
+pub use gpu::{Emulation, Gpu};
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
 
 /// Tokens in one page of the KV cache.

@@ -48,8 +48,8 @@ impl Dims {
 pub enum Space {
     /// Ordinary memory that Rust code may read and write.
     Host,
-    /// Memory of a GPU.
-    Gpu,
+    /// Memory of the GPU with this number, counted from the start of the process.
+    Gpu(u32),
 }
 
 /// One allocation; dropping it drops `owner`, which releases the memory.
@@ -171,6 +171,11 @@ impl<'a> View<'a> {
         self.stride
     }
 
+    /// Where its memory lies.
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
     /// The device address; only launchers use it.
     pub fn addr(&self) -> *const u8 {
         self.addr
@@ -267,6 +272,11 @@ impl<'a> ViewMut<'a> {
     /// Its element type.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Where its memory lies.
+    pub fn space(&self) -> Space {
+        self.space
     }
 
     /// The device address; only launchers use it.

@@ -1,4 +1,92 @@
-//! The place of the CUDA emulator. Nothing is here yet, and nothing depends on this crate.
+//! Runs CUDA C++ kernels on the CPU, one fiber per CUDA thread.
 //!
-//! It will run the engine's CUDA C++ kernels on the CPU, one fiber per CUDA thread, to test them without a GPU. It will
-//! know nothing of the engine.
+//! Kernels include `simt.h` where a host compiler builds them; every block barrier, warp instruction and asynchronous
+//! copy then comes here. Blocks spread over the threads of rayon's pool; the threads of one block take turns on one of
+//! them, in an order that the launch's seed decides. Knows nothing of any model.
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+mod block;
+mod collective;
+mod copy;
+mod fault;
+mod memory;
+mod mma;
+mod shared;
+mod thread;
+
+pub use fault::Fault;
+pub use memory::{announce_buffer, forget_buffer};
+
+/// A kernel as the host compiler built it; takes the address of its parameter block.
+pub type Entry = unsafe extern "C" fn(params: *const c_void);
+
+/// The shape of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Blocks along x, y, z.
+    pub blocks: [u32; 3],
+    /// Threads of a block along x, y, z; a multiple of 32 in all.
+    pub threads: [u32; 3],
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+}
+
+thread_local! {
+    static WORKER: RefCell<block::Worker> = RefCell::new(block::Worker::new());
+}
+
+/// Runs a kernel to its end. Seed 0 runs threads in order; any other seed in an order of its own.
+///
+/// # Errors
+/// The first [`Fault`] that a thread ran into; memory then holds whatever was written before.
+///
+/// # Safety
+/// `entry` takes a parameter block like `params`, and the addresses in it are valid for what the kernel does.
+pub unsafe fn launch(entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Result<(), Fault> {
+    check(grid)?;
+    let launch = block::Launch { entry, params, grid, seed };
+    let blocks = grid.blocks.iter().map(|&count| u64::from(count)).product::<u64>();
+    let stop = AtomicBool::new(false);
+    let run = |index: u64| {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let index = if seed & 1 == 1 { blocks - 1 - index } else { index };
+        let result = WORKER.with_borrow_mut(|worker| worker.run(launch, index));
+        if result.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        result
+    };
+    if blocks == 1 { run(0) } else { (0..blocks).into_par_iter().map(run).collect() }
+}
+
+/// As [`launch`], for a kernel that reports its memory accesses.
+///
+/// # Errors
+/// As [`launch`], and for the first access that no correct kernel makes.
+///
+/// # Safety
+/// As [`launch`].
+pub unsafe fn launch_checked(_name: &str, entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Result<(), Fault> {
+    // SAFETY: as the caller promises.
+    unsafe { launch(entry, grid, params, seed) }
+}
+
+fn check(grid: Grid) -> Result<(), Fault> {
+    let threads: u64 = grid.threads.iter().map(|&count| u64::from(count)).product();
+    if threads == 0 || threads > 1024 || !threads.is_multiple_of(32) {
+        return Err(Fault::new(format!("{threads} threads in a block, wanted a multiple of 32 up to 1024")));
+    }
+    if grid.blocks.contains(&0) {
+        return Err(Fault::new(format!("a grid of {:?} blocks", grid.blocks)));
+    }
+    let (wanted, most) = (grid.shared_bytes as usize, shared::SharedMemory::dynamic_max());
+    if wanted > most {
+        return Err(Fault::new(format!("{wanted} bytes of dynamic shared memory, at most {most}")));
+    }
+    Ok(())
+}

@@ -2,6 +2,7 @@
 use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+pub(crate) mod launch;
 pub mod reference;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,38 @@
+//! Compiles every kernel twice for the emulator: plain, and with memory accesses reported.
+use std::env::var;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let folder = PathBuf::from(var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let sources = kernel_sources(&folder.join("src/ops"));
+    let emulator = var("DEP_SIMT_SIMT_INCLUDE").or_else(|_| var("DEP_SIMT_INCLUDE")).expect("simt names its headers");
+    let build = |prefix: &str, checked: bool| {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").opt_level(2).include(&emulator).include(folder.join("include"));
+        build.define("SIMT_PREFIX", Some(prefix)).flag("-xc++").flag("-ffp-contract=off").flag("-fno-strict-aliasing");
+        build.flag("-Wall").flag("-Wextra").flag("-Werror").flag("-Wno-unknown-pragmas");
+        if checked {
+            build.flag("-fsanitize=thread").flag("--param=tsan-instrument-func-entry-exit=0").flag("-g1");
+        }
+        build.files(&sources).compile(&format!("{prefix}kernels"));
+    };
+    build("simt_plain_", false);
+    build("simt_checked_", true);
+    println!("cargo::rerun-if-changed=include");
+    println!("cargo::rerun-if-changed={emulator}");
+    for source in &sources {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+}
+
+/// Every `kernel*.cu` of an op.
+fn kernel_sources(ops: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(ops).expect("the ops lie in src/ops").filter_map(Result::ok);
+    let mut sources: Vec<PathBuf> = folders
+        .filter_map(|folder| std::fs::read_dir(folder.path()).ok())
+        .flat_map(|files| files.filter_map(Result::ok).map(|file| file.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "cu"))
+        .collect();
+    sources.sort();
+    sources
+}

@@ -1,0 +1,39 @@
+// bf16 in memory, f32 in registers: single values, pairs in one word, eight in one 16-byte access.
+#pragma once
+#include "kernel.cuh"
+
+__device__ __forceinline__ float to_float(bf16 value) { return __bfloat162float(value); }
+
+// To the nearest, ties to even.
+__device__ __forceinline__ bf16 to_bf16(float value) { return __float2bfloat16_rn(value); }
+
+// The pair (low, high) in one word.
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    uint32_t word;
+    memcpy(&word, &pair, 4);
+    return word;
+}
+
+__device__ __forceinline__ float2 unpack_bf16(uint32_t word) {
+    return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
+}
+
+// Eight values from a 16-byte boundary.
+__device__ __forceinline__ void load_bf16x8(float (&out)[8], const bf16* from) {
+    uint4 words = *reinterpret_cast<const uint4*>(from);
+    const uint32_t word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float2 pair = unpack_bf16(word[i]);
+        out[2 * i] = pair.x;
+        out[2 * i + 1] = pair.y;
+    }
+}
+
+// Eight values, rounded, to a 16-byte boundary.
+__device__ __forceinline__ void store_bf16x8(bf16* to, const float (&values)[8]) {
+    *reinterpret_cast<uint4*>(to) =
+        make_uint4(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]), pack_bf16(values[4], values[5]),
+                   pack_bf16(values[6], values[7]));
+}

@@ -1,0 +1,45 @@
+// Sums and maxima over a warp or a block, in a fixed order: the same input gives the same bits.
+#pragma once
+#include "kernel.cuh"
+
+__device__ __forceinline__ float warp_sum(float value) {
+#pragma unroll
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(kAllLanes, value, lanes);
+    return value;
+}
+
+__device__ __forceinline__ float warp_max(float value) {
+#pragma unroll
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, lanes));
+    return value;
+}
+
+// The sum over all threads of a block of kThreads, to every thread.
+template <int kThreads>
+__device__ __forceinline__ float block_sum(float value) {
+    constexpr int kWarps = kThreads / kWarp;
+    SHARED(float, partial, kWarps);
+    value = warp_sum(value);
+    if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
+    __syncthreads();  // every warp's sum is written
+    float total = 0.0f;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; warp++) total += partial[warp];
+    __syncthreads();  // everyone has read: the next call may write
+    return total;
+}
+
+// The maximum over all threads of a block of kThreads, to every thread.
+template <int kThreads>
+__device__ __forceinline__ float block_max(float value) {
+    constexpr int kWarps = kThreads / kWarp;
+    SHARED(float, partial, kWarps);
+    value = warp_max(value);
+    if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
+    __syncthreads();  // every warp's maximum is written
+    float most = partial[0];
+#pragma unroll
+    for (int warp = 1; warp < kWarps; warp++) most = fmaxf(most, partial[warp]);
+    __syncthreads();  // everyone has read: the next call may write
+    return most;
+}

@@ -1,0 +1,108 @@
+//! `mma.sync` on one warp's fragments, in the layout of the PTX manual.
+use crate::block::WARP;
+use half::{bf16, f16};
+use std::ffi::c_void;
+
+#[repr(C)]
+struct Mma {
+    d: *mut u32,
+    a: *const u32,
+    b: *const u32,
+    kind: u32,
+}
+
+/// Row and first column of the pair or quad in register `register` of A, for elements `per` to a register.
+fn place_a(lane: usize, register: usize, per: usize) -> [usize; 2] {
+    [lane / 4 + register % 2 * 8, (lane % 4 + register / 2 * 4) * per]
+}
+
+/// First row (of K) and column of register `register` of B.
+fn place_b(lane: usize, register: usize, per: usize) -> [usize; 2] {
+    [(lane % 4 + register * 4) * per, lane / 4]
+}
+
+/// Row and column of accumulator `register`.
+fn place_d(lane: usize, register: usize) -> [usize; 2] {
+    [lane / 4 + register / 2 * 8, lane % 4 * 2 + register % 2]
+}
+
+/// D += A·B of 16 × K by K × 8.
+fn multiply<T: Copy + std::ops::AddAssign + std::ops::Mul<Output = T>, const K: usize>(
+    a: &[[T; K]; 16],
+    b: &[[T; 8]; K],
+    d: &mut [[T; 8]; 16],
+) {
+    for (a, d) in a.iter().zip(d) {
+        for (&a, b) in a.iter().zip(b) {
+            for (d, &b) in d.iter_mut().zip(b) {
+                *d += a * b;
+            }
+        }
+    }
+}
+
+/// Gathers fragments, multiplies, scatters. `widen` splits a register into its elements.
+///
+/// # Safety
+/// All 32 payloads are `Mma`s with 4 registers of `d`, 4 of `a` and 2 of `b`.
+unsafe fn run<T, const K: usize, const PER: usize>(
+    payloads: *mut *mut c_void,
+    zero: T,
+    widen: impl Fn(u32) -> [T; PER],
+    bits: fn(T) -> u32,
+    value: fn(u32) -> T,
+) where
+    T: Copy + std::ops::AddAssign + std::ops::Mul<Output = T>,
+{
+    let (mut a, mut b, mut d) = ([[zero; K]; 16], [[zero; 8]; K], [[zero; 8]; 16]);
+    // SAFETY: as the caller promises; lanes are suspended, so their fragments are nobody else's.
+    unsafe {
+        let payload = |lane: usize| &*(*payloads.add(lane)).cast::<Mma>();
+        for lane in 0..WARP {
+            let from = payload(lane);
+            for register in 0..4 {
+                let [row, column] = place_a(lane, register, PER);
+                a[row][column..column + PER].copy_from_slice(&widen(*from.a.add(register)));
+                let [row, column] = place_d(lane, register);
+                d[row][column] = value(*from.d.add(register));
+            }
+            for register in 0..2 {
+                let [row, column] = place_b(lane, register, PER);
+                for (i, element) in widen(*from.b.add(register)).into_iter().enumerate() {
+                    b[row + i][column] = element;
+                }
+            }
+        }
+        multiply(&a, &b, &mut d);
+        for lane in 0..WARP {
+            for register in 0..4 {
+                let [row, column] = place_d(lane, register);
+                *payload(lane).d.add(register) = bits(d[row][column]);
+            }
+        }
+    }
+}
+
+fn bf16_pair(word: u32) -> [f32; 2] {
+    [f32::from_bits(word << 16), bf16::from_bits((word >> 16) as u16).to_f32()]
+}
+
+fn f16_pair(word: u32) -> [f32; 2] {
+    [word as u16, (word >> 16) as u16].map(|bits| f16::from_bits(bits).to_f32())
+}
+
+fn i8_quad(word: u32) -> [i32; 4] {
+    word.to_le_bytes().map(|byte| i32::from(byte as i8))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simt_exec_mma(payloads: *mut *mut c_void, _mask: u32) {
+    // SAFETY: `mma.sync` is executed by all lanes, which handed in `Mma`s of one kind.
+    unsafe {
+        match (*(*payloads).cast::<Mma>()).kind {
+            0 => run::<f32, 16, 2>(payloads, 0.0, bf16_pair, f32::to_bits, f32::from_bits),
+            1 => run::<f32, 16, 2>(payloads, 0.0, f16_pair, f32::to_bits, f32::from_bits),
+            _ => run::<i32, 32, 4>(payloads, 0, i8_quad, |v| v as u32, |v| v as i32),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The emulator in the place of the driver: host memory between red zones, launches that end before they return.
+use super::Kernel;
+use crate::{Error, Mem, Result, Space};
+use simt::Grid;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+
+/// Alignment of device memory, as the driver's.
+const ALIGN: usize = 256;
+
+/// Bytes before and after every allocation that no kernel may touch.
+const RED_ZONE: usize = 256;
+
+/// What the red zones hold.
+const GUARD: u8 = 0xa5;
+
+/// How kernels are emulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Emulation {
+    /// 0 runs threads in order; any other seed in an order of its own.
+    pub seed: u64,
+    /// Checks every memory access; about three times slower.
+    pub checked: bool,
+}
+
+/// Memory that a kernel may use, between red zones.
+struct Guarded {
+    base: *mut u8,
+    layout: Layout,
+    bytes: usize,
+}
+
+// SAFETY: owns its bytes and looks at the red zones only when it is dropped.
+unsafe impl Send for Guarded {}
+// SAFETY: as above.
+unsafe impl Sync for Guarded {}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the block is ours, and every byte of the red zones was written when it was made.
+        let intact = unsafe {
+            let front = std::slice::from_raw_parts(self.base, RED_ZONE);
+            let back = std::slice::from_raw_parts(self.base.add(RED_ZONE + self.bytes), RED_ZONE);
+            front.iter().chain(back).all(|&byte| byte == GUARD)
+        };
+        simt::forget_buffer(self.base.addr() + RED_ZONE);
+        // SAFETY: allocated with this layout, released once.
+        unsafe { dealloc(self.base, self.layout) }
+        assert!(intact || std::thread::panicking(), "a kernel wrote past a buffer of {} bytes", self.bytes);
+    }
+}
+
+/// Zeroed memory between red zones.
+pub(super) fn alloc_guarded(bytes: usize, space: Space) -> Result<Mem> {
+    let layout = bytes
+        .checked_add(2 * RED_ZONE)
+        .and_then(|all| Layout::from_size_align(all, ALIGN).ok())
+        .ok_or(Error::Memory { wanted: bytes })?;
+    // SAFETY: the layout is never empty; all bytes are written before anyone reads them.
+    let base = unsafe {
+        let base = alloc(layout);
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        base.write_bytes(GUARD, layout.size());
+        base.add(RED_ZONE).write_bytes(0, bytes);
+        base
+    };
+    let owner = Guarded { base, layout, bytes };
+    simt::announce_buffer(base.addr() + RED_ZONE, bytes);
+    // SAFETY: `owner` keeps exactly these bytes until it is dropped.
+    Ok(unsafe { Mem::from_raw(base.add(RED_ZONE), bytes, space, true, Box::new(owner)) })
+}
+
+/// # Safety
+/// As [`super::Gpu::launch`].
+pub(super) unsafe fn launch(emulation: Emulation, kernel: &Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+    // SAFETY: a constant of the compiled source.
+    let threads = unsafe { (kernel.source_threads)() };
+    assert_eq!(kernel.threads, threads, "{}: launcher and source disagree about threads", kernel.name);
+    let result = match emulation.checked {
+        // SAFETY: as the caller promises.
+        true => unsafe { simt::launch_checked(kernel.name, kernel.checked, grid, params, emulation.seed) },
+        // SAFETY: as above.
+        false => unsafe { simt::launch(kernel.plain, grid, params, emulation.seed) },
+    };
+    result.map_err(|fault| Error::Launch { kernel: kernel.name, detail: fault.to_string() })
+}

@@ -1,0 +1,104 @@
+//! A compiled entry point, and the checked addresses that its parameter block is made of.
+use super::Gpu;
+use crate::{DType, Error, Result, Space, View, ViewMut};
+use simt::Entry;
+
+/// An entry point of a `kernel.cu`: by name in the driver's module, by address in the emulator.
+pub struct Kernel {
+    /// The name in the module.
+    pub name: &'static str,
+    /// Threads of a block; the source says the same.
+    pub threads: u32,
+    /// As the host compiler built it.
+    pub plain: Entry,
+    /// The same, reporting every memory access.
+    pub checked: Entry,
+    /// Threads of a block as the source has it.
+    pub source_threads: unsafe extern "C" fn() -> u32,
+}
+
+/// Declares `kernel!(name, THREADS)`: a static [`Kernel`] for the entry point `name`.
+macro_rules! kernel {
+    ($name:ident, $threads:expr) => {{
+        unsafe extern "C" {
+            #[link_name = concat!("simt_plain_", stringify!($name))]
+            fn plain(params: *const std::ffi::c_void);
+            #[link_name = concat!("simt_checked_", stringify!($name))]
+            fn checked(params: *const std::ffi::c_void);
+            #[link_name = concat!("simt_plain_", stringify!($name), "_threads")]
+            fn source_threads() -> u32;
+        }
+        $crate::gpu::kernel::Kernel { name: stringify!($name), threads: $threads, plain, checked, source_threads }
+    }};
+}
+pub(crate) use kernel;
+
+/// A device address inside a parameter block; null stands for an absent tensor.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Ptr(u64);
+
+impl Ptr {
+    /// No tensor.
+    pub const NULL: Self = Self(0);
+}
+
+/// Checks the tensors of one op call and turns them into addresses.
+pub(crate) struct Args<'a> {
+    pub gpu: &'a Gpu,
+    pub op: &'static str,
+}
+
+impl Args<'_> {
+    /// The address of an input of activations or weights.
+    pub fn bf16(&self, tensor: &'static str, view: &View<'_>) -> Result<Ptr> {
+        self.typed(tensor, view, DType::Bf16)
+    }
+
+    /// The address of an input, or null.
+    pub fn optional(&self, tensor: &'static str, view: &Option<View<'_>>) -> Result<Ptr> {
+        view.as_ref().map_or(Ok(Ptr::NULL), |view| self.bf16(tensor, view))
+    }
+
+    /// The address of an input of the given element type.
+    pub fn typed(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
+        self.address(tensor, view.addr().addr(), view.space(), [view.dtype(), dtype])
+    }
+
+    /// The address of an output of activations.
+    pub fn out(&self, tensor: &'static str, view: &mut ViewMut<'_>) -> Result<Ptr> {
+        self.out_typed(tensor, view, DType::Bf16)
+    }
+
+    /// The address of an output of the given element type.
+    pub fn out_typed(&self, tensor: &'static str, view: &mut ViewMut<'_>, dtype: DType) -> Result<Ptr> {
+        let (space, found) = (view.space(), view.dtype());
+        self.address(tensor, view.addr().addr(), space, [found, dtype])
+    }
+
+    fn address(&self, tensor: &str, at: usize, space: Space, [found, wanted]: [DType; 2]) -> Result<Ptr> {
+        if space != self.gpu.space() {
+            let own = self.gpu.space();
+            return self.refuse(format!("{tensor} lies in the memory of {space:?}, but the op runs on {own:?}"));
+        }
+        if found != wanted {
+            return self.refuse(format!("{tensor} holds {found:?}, wanted {wanted:?}"));
+        }
+        if !at.is_multiple_of(found.bytes()) {
+            let step = found.bytes();
+            return self.refuse(format!("{tensor} starts at {at:#x}, wanted a multiple of {step}"));
+        }
+        Ok(Ptr(at as u64))
+    }
+
+    /// A size as kernels take it.
+    pub fn size(&self, name: &str, size: usize) -> Result<u32> {
+        u32::try_from(size)
+            .map_err(|_| Error::Contract { op: self.op, detail: format!("{name} is {size}, more than {}", u32::MAX) })
+    }
+
+    /// An error of this op.
+    pub fn refuse<T>(&self, detail: String) -> Result<T> {
+        Err(Error::Contract { op: self.op, detail })
+    }
+}
