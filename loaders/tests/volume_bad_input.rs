@@ -1,4 +1,4 @@
-//! Every broken file of the data folder is refused in one sentence, or read as truthfully as nibabel and pydicom do.
+//! Every broken file of the data folder is refused in one sentence.
 
 mod volume_support;
 
@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use loaders::error::Result;
 use loaders::volume::{RawVolume, VolumeOptions, read_volume};
-use sha2::{Digest, Sha256};
 use volume_support::golden;
 
 /// The bound for refusing a bad file; they take milliseconds.
@@ -27,13 +26,13 @@ fn read(path: &Path) -> Result<RawVolume> {
 }
 
 /// Checks each file of `folder` against its expectation, all of them, and no other.
-fn assert_refused(folder: PathBuf, want: &[(&str, &str)], readable: &[&str]) {
+fn assert_refused(folder: PathBuf, want: &[(&str, &str)]) {
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .expect("the folder is there")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    let mut known: Vec<&str> = want.iter().map(|(name, _)| *name).chain(readable.iter().copied()).collect();
+    let mut known: Vec<&str> = want.iter().map(|(name, _)| *name).collect();
     known.sort_unstable();
     assert_eq!(names, known);
     for (name, finding) in want {
@@ -63,22 +62,23 @@ fn broken_nifti_is_refused() {
         ("truncated_in_header.nii.gz", "cannot be read to its end"),
         ("vox_offset_negative.nii", "byte -400"),
     ];
-    assert_refused(folder, &want, &[]);
+    assert_refused(folder, &want);
     for (name, _) in want {
         let refused = nibabel[name].as_str().expect("known to nibabel").starts_with("ERR");
         assert!(refused || ["pixdim_nan.nii", "singular_sform.nii"].contains(&name), "{name}");
     }
 }
 
-/// pydicom reads some of these by default or by force; we read the one whose image is whole.
+/// pydicom reads the pixels of some of these; what their headers say about them cannot be trusted.
 #[test]
 fn broken_dicom_is_refused() {
-    let Some((folder, pydicom)) = golden("dicom/golden_dicom.json") else { return };
+    let Some((folder, _)) = golden("dicom/golden_dicom.json") else { return };
     let folder = folder.join("dicom/broken");
     let want = [
         ("ExplVR_BigEndNoMeta.dcm", "no known volume format"),
         ("GDCMJ2K_TextGBR.dcm", "3 sample(s) per pixel"),
         ("MR_truncated.dcm", "needs 8192 bytes where 8130 are left"),
+        ("bad_sequence.dcm", "wanted at most 64 digits and dots"),
         ("empty_charset_LEI.dcm", "without an image"),
         ("lidc64_iop_not_orthonormal.dcm", "right angles"),
         ("lidc64_no_pixeldata.dcm", "without pixel data"),
@@ -91,12 +91,7 @@ fn broken_dicom_is_refused() {
         ("rtplan_truncated.dcm", "ends within element (300A,00B0)"),
         ("ts_j2k_truncated_codestream.dcm", "needs 153358 bytes where 74257 are left"),
     ];
-    // A private sequence of this file is odd, its image is whole: the stored values are pydicom's, to the bit.
-    assert_refused(folder.clone(), &want, &["bad_sequence.dcm"]);
-    let volume = read(&folder.join("bad_sequence.dcm")).expect("its image is whole");
-    let stored: Vec<u8> = volume.voxels.iter().flat_map(|voxel| ((voxel + 1024.0) as u16).to_le_bytes()).collect();
-    let hash: String = Sha256::digest(stored).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(pydicom["broken/bad_sequence.dcm"]["sha256"], hash);
+    assert_refused(folder, &want);
 }
 
 /// A series that is not one stack names the slice that is odd, and gaps can be accepted.
@@ -110,7 +105,7 @@ fn bad_series_are_refused() {
         ("mixed_orientation", "000155.dcm: has orientation [0, 1, 0, 0, 0, -1]"),
         ("one_truncated", "000064.dcm: ends within element (7FE0,0010)"),
     ];
-    assert_refused(folder.clone(), &want, &[]);
+    assert_refused(folder.clone(), &want);
     let allow_gaps = VolumeOptions { allow_gaps: true, ..VolumeOptions::default() };
     let volume = read_volume(&folder.join("missing_slice"), &allow_gaps).expect("the gap is accepted");
     assert_eq!(volume.dims, [11, 64, 64]);

@@ -251,7 +251,7 @@ impl Header {
         let integer = |tag| dataset.text(tag).and_then(|text| text.parse().ok());
         let header = Self {
             syntax,
-            series_uid: dataset.text(tag::SERIES_UID).unwrap_or_default(),
+            series_uid: series_uid(dataset)?,
             series_number: integer(tag::SERIES_NUMBER).unwrap_or(i64::MAX),
             description: dataset.text(tag::SERIES_DESCRIPTION),
             instance: integer(tag::INSTANCE_NUMBER).unwrap_or(i64::MAX),
@@ -283,6 +283,17 @@ impl PixelFormat {
         let signed = dataset.number(tag::PIXEL_REPRESENTATION).unwrap_or(0) == 1;
         Ok(Self { bits_allocated: allocated, bits_stored: stored, shift: high + 1 - stored, signed })
     }
+}
+
+/// What tells this series from others; empty where the file does not say. A text that is no UID (DICOM PS3.5 §9.1)
+/// was put there by something that does not keep DICOM, and then slices cannot be trusted to belong together.
+fn series_uid(dataset: &Dataset<'_>) -> Result<String, Problem> {
+    let uid = dataset.text(tag::SERIES_UID).unwrap_or_default();
+    if uid.len() <= 64 && uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Ok(uid);
+    }
+    let finding = format!("has the SeriesInstanceUID {uid:?}, wanted at most 64 digits and dots");
+    Err(Problem::new(finding, "export the series again, or de-identify it with a tool that writes valid UIDs"))
 }
 
 /// How many frames the file says it has.
