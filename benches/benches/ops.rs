@@ -1,7 +1,7 @@
 //! Every op of the CPU device at the released model's sizes. Throughput is floating-point operations per second
 //! for products and attention, bytes read and written per second for the rest.
 #![expect(missing_docs, reason = "criterion's macros make functions without documentation")]
-use benches::inputs::{activations, ids, weights};
+use benches::inputs::{PagedAttention, activations, weights};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::ops::*;
 use kernels::{Cpu, DType, Device, Precision, Tensor};
@@ -62,30 +62,10 @@ fn attention(c: &mut Criterion) {
             });
         });
     }
-    for (name, rows, context) in [("prefill_576", 576u32, 576u32), ("decode_680", 1, 680)] {
-        let (heads, pages) = (32, context.div_ceil(64));
-        let [k, v] = [0; 2].map(|_| activations(&CPU, &[pages as usize * heads, 64, 96]));
-        let [q, mut out] = [0; 2].map(|_| activations(&CPU, &[rows as usize, heads * 96]));
-        let table = ids(&CPU, &(0..pages).rev().collect::<Vec<u32>>());
-        let positions = ids(&CPU, &(context - rows..context).collect::<Vec<u32>>());
-        let seen: u64 = (u64::from(context - rows) + 1..=u64::from(context)).sum();
-        group.throughput(Throughput::Elements(4 * seen * heads as u64 * 96));
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                CPU.attention_paged(AttentionPaged {
-                    q: q.view(),
-                    k_pages: k.view(),
-                    v_pages: v.view(),
-                    block_table: table.view(),
-                    positions: positions.view(),
-                    heads,
-                    kv_heads: heads,
-                    scale: 0.102,
-                    out: out.view_mut(),
-                })
-                .expect("valid");
-            });
-        });
+    for (name, rows, context) in [("prefill_576", 576, 576), ("decode_680", 1, 680)] {
+        let mut attention = PagedAttention::new(&CPU, rows, context);
+        group.throughput(Throughput::Elements(attention.flops as u64));
+        group.bench_function(name, |b| b.iter(|| attention.run(&CPU).expect("valid")));
     }
     group.finish();
 }

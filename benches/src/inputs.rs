@@ -1,6 +1,7 @@
 //! Random tensors: zeros would let the processor cheat.
 use half::bf16;
-use kernels::{DType, Device, Tensor};
+use kernels::ops::AttentionPaged;
+use kernels::{DType, Device, PAGE_TOKENS, Result, Tensor};
 
 /// Numbers in [-1, 1): a multiplicative sequence, quick enough for gigabytes.
 fn numbers(count: usize) -> impl Iterator<Item = f32> {
@@ -42,4 +43,61 @@ pub fn ids(device: &dyn Device, values: &[u32]) -> Tensor {
     let mut tensor = device.tensor(&[values.len()], DType::U32).expect("memory for ids");
     device.write(&mut tensor, values).expect("sizes agree");
     tensor
+}
+
+/// Phi-3's heads in the released model.
+const HEADS: usize = 32;
+/// Columns of a head.
+const HEAD_DIM: usize = 96;
+
+/// One call of paged attention at the released model's sizes, over pages in reverse order.
+pub struct PagedAttention {
+    q: Tensor,
+    k_pages: Tensor,
+    v_pages: Tensor,
+    block_table: Tensor,
+    positions: Tensor,
+    out: Tensor,
+    /// Floating-point operations of a call: two products per key that a query sees.
+    pub flops: usize,
+}
+
+impl PagedAttention {
+    /// `rows` new tokens of a sequence that then has `context`.
+    ///
+    /// # Panics
+    /// If there is not enough memory.
+    pub fn new(device: &dyn Device, rows: usize, context: usize) -> Self {
+        let pages = context.div_ceil(PAGE_TOKENS);
+        let [k_pages, v_pages] = [0; 2].map(|_| activations(device, &[pages * HEADS, PAGE_TOKENS, HEAD_DIM]));
+        let [q, out] = [0; 2].map(|_| activations(device, &[rows, HEADS * HEAD_DIM]));
+        let seen: usize = (context - rows + 1..=context).sum();
+        Self {
+            q,
+            k_pages,
+            v_pages,
+            block_table: ids(device, &(0..pages as u32).rev().collect::<Vec<u32>>()),
+            positions: ids(device, &((context - rows) as u32..context as u32).collect::<Vec<u32>>()),
+            out,
+            flops: 4 * seen * HEADS * HEAD_DIM,
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run(&mut self, device: &dyn Device) -> Result<()> {
+        device.attention_paged(AttentionPaged {
+            q: self.q.view(),
+            k_pages: self.k_pages.view(),
+            v_pages: self.v_pages.view(),
+            block_table: self.block_table.view(),
+            positions: self.positions.view(),
+            heads: HEADS,
+            kv_heads: HEADS,
+            scale: 1.0 / (HEAD_DIM as f32).sqrt(),
+            out: self.out.view_mut(),
+        })
+    }
 }

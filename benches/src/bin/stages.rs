@@ -4,7 +4,7 @@
 //! stdout. `wall_ms` and `core_ms` are the best of three: time passed, and time on cores (Linux), which other work on
 //! the machine disturbs less. Weights are bf16, random; the layers of a stage share one layer's weights, which exceed
 //! the last-level cache in decode.
-use benches::inputs::{activations, ids, weights};
+use benches::inputs::{PagedAttention, activations, ids, weights};
 use kernels::ops::*;
 use kernels::{Cpu, Device, Precision, Result, Tensor};
 use std::time::Instant;
@@ -161,7 +161,7 @@ fn language_model(device: &dyn Device, name: &'static str, rows: usize, context:
     let positions = ids(device, &((context - rows) as u32..context as u32).collect::<Vec<u32>>());
     let table = ids(device, &(0..pages as u32).rev().collect::<Vec<u32>>());
     let [mut k, mut v] = [0; 2].map(|_| activations(device, &[pages * heads, 64, head_dim]));
-    let [mut q, mut out] = [0; 2].map(|_| activations(device, &[rows, 3072]));
+    let mut q = activations(device, &[rows, 3072]);
     stage.op("qkv_rope_append", 1, [6 * rows * 6144, 8 * rows * 9216], || {
         device.qkv_rope_append(QkvRopeAppend {
             qkv: qkv.view(),
@@ -176,20 +176,8 @@ fn language_model(device: &dyn Device, name: &'static str, rows: usize, context:
             v_pages: v.view_mut(),
         })
     });
-    let seen: usize = (context - rows + 1..=context).sum();
-    stage.op("attention_paged", 1, [4 * seen * 3072, 8 * context * 3072], || {
-        device.attention_paged(AttentionPaged {
-            q: q.view(),
-            k_pages: k.view(),
-            v_pages: v.view(),
-            block_table: table.view(),
-            positions: positions.view(),
-            heads,
-            kv_heads: heads,
-            scale: 0.102,
-            out: out.view_mut(),
-        })
-    });
+    let mut attention = PagedAttention::new(device, rows, context);
+    stage.op("attention_paged", 1, [attention.flops, 8 * context * 3072], || attention.run(device));
     stage.linear("out", 1, &x, 3072, 3072, Epilogue::Residual);
     stage.linear("gate_up", 1, &x, 3072, 8192, Epilogue::SwiGlu);
     stage.linear("down", 1, &activations(device, &[rows, 8192]), 8192, 3072, Epilogue::Residual);
