@@ -26,6 +26,13 @@ pub enum Error {
         /// What the driver or the emulator said.
         detail: String,
     },
+    /// An op's result is not the CPU's; only [`crate::Shadow`] compares.
+    Differs {
+        /// The op.
+        op: &'static str,
+        /// Which element of which tensor, what was found and what was wanted.
+        detail: String,
+    },
     /// The device does not run here.
     Unavailable {
         /// Why, and what to do.
@@ -36,7 +43,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Contract { op, detail } => write!(f, "{op}: {detail}"),
+            Error::Contract { op, detail } | Error::Differs { op, detail } => write!(f, "{op}: {detail}"),
             Error::Memory { wanted } => write!(f, "the device could not allocate {wanted} bytes"),
             Error::Launch { kernel, detail } => {
                 write!(f, "{kernel}: {detail}; the device runs nothing more, start anew")

@@ -10,6 +10,7 @@ pub mod dtype;
 pub mod error;
 pub mod gpu;
 pub mod ops;
+pub mod shadow;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
@@ -22,6 +23,7 @@ pub use device::{Device, HostTensor};
 pub use dtype::{DType, Elem};
 pub use error::{Error, Result};
 pub use gpu::{Emulation, Gpu};
+pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
 
 /// Tokens in one page of the KV cache.

@@ -296,6 +296,17 @@ impl<'a> ViewMut<'a> {
         Self { addr: unsafe { self.addr.add(offset) }, dims: self.dims.with_first(rows.end - rows.start), ..self }
     }
 
+    /// The same window for reading.
+    pub fn as_view(&self) -> View<'_> {
+        let stride = self.dims.as_slice().last().copied().unwrap_or(1);
+        View { addr: self.addr, dims: self.dims, stride, dtype: self.dtype, space: self.space, life: PhantomData }
+    }
+
+    /// The same window, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> ViewMut<'_> {
+        ViewMut { addr: self.addr, dims: self.dims, dtype: self.dtype, space: self.space, life: PhantomData }
+    }
+
     /// The same elements under other dims of the same count.
     ///
     /// # Panics

@@ -1,0 +1,248 @@
+//! A device that runs every op a second time on the CPU, from the very same inputs, and stops at the first difference.
+use crate::ops::*;
+use crate::{Cpu, DType, Device, Error, HostTensor, Mem, Precision, Result, Tensor, View};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const CPU: Cpu = Cpu { precision: Precision::Exact };
+
+/// Wraps a device; slow, since inputs and outputs of every op travel to the host.
+pub struct Shadow {
+    device: Arc<dyn Device>,
+    ops: AtomicU64,
+}
+
+impl Shadow {
+    /// Checks `device` op by op.
+    pub fn new(device: Arc<dyn Device>) -> Self {
+        Self { device, ops: AtomicU64::new(0) }
+    }
+
+    /// Ops that were compared so far.
+    pub fn compared(&self) -> u64 {
+        self.ops.load(Ordering::Relaxed)
+    }
+
+    /// A copy on the CPU: floats as f32, which holds every float type exactly.
+    fn twin(&self, view: View<'_>) -> Result<Tensor> {
+        let (dims, cpu): (_, &dyn Device) = (view.dims(), &CPU);
+        if view.dtype() == DType::U32 {
+            let mut tensor = cpu.tensor(dims.as_slice(), DType::U32)?;
+            cpu.write(&mut tensor, &self.device.read_u32(view)?)?;
+            return Ok(tensor);
+        }
+        let mut tensor = cpu.tensor(dims.as_slice(), DType::F32)?;
+        cpu.write(&mut tensor, &self.device.read(view)?)?;
+        Ok(tensor)
+    }
+
+    /// Compares an output with its twin: `u32` exactly, f32 within 2^-12 of the tensor's largest magnitude (sums of
+    /// some thousand terms), bf16 within one unit in the last place of the element and a quarter of one of the largest
+    /// (attention rounds its weights, so small elements err by what large ones weigh).
+    fn compare(&self, op: &'static str, tensor: &str, got: View<'_>, want: &Tensor) -> Result<()> {
+        self.ops.fetch_add(1, Ordering::Relaxed);
+        let cpu: &dyn Device = &CPU;
+        if got.dtype() == DType::U32 {
+            let (got, want) = (self.device.read_u32(got)?, cpu.read_u32(want.view())?);
+            let first = got.iter().zip(&want).position(|(got, want)| got != want);
+            return first.map_or(Ok(()), |at| differs(op, tensor, at, got.len(), [got[at].into(), want[at].into()]));
+        }
+        let exact = got.dtype() == DType::F32;
+        let (got, want) = (self.device.read(got)?, cpu.read(want.view())?);
+        let most = want.iter().filter(|v| v.is_finite()).fold(0f32, |most, v| most.max(v.abs()));
+        let bound = |want: f32| if exact { most / 4096.0 } else { want.abs() / 128.0 + most / 512.0 };
+        let agrees =
+            |got: f32, want: f32| got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= bound(want);
+        let first = got.iter().zip(&want).position(|(&got, &want)| !agrees(got, want));
+        first.map_or(Ok(()), |at| differs(op, tensor, at, got.len(), [got[at].into(), want[at].into()]))
+    }
+}
+
+fn differs(op: &'static str, tensor: &str, at: usize, count: usize, [got, want]: [f64; 2]) -> Result<()> {
+    let detail = format!("element {at} of {count} of {tensor} is {got}, but the CPU has {want} from the same inputs");
+    Err(Error::Differs { op, detail })
+}
+
+/// Runs an op with one output on the device and on the CPU, and compares.
+///
+/// `twin!(self, op, Struct { inputs } optional { inputs } plain { values } out output)`: inputs and optional inputs are
+/// views, plain values are copied.
+macro_rules! twin {
+    ($self:ident, $method:ident, $op:expr, $kind:ident {
+        $($input:ident),*; $($optional:ident),*; $($plain:ident),*; $output:ident
+    }) => {{
+        let $kind { $($input,)* $($optional,)* $($plain,)* mut $output } = $op;
+        let mut want = $self.twin($output.as_view())?;
+        $(let $input = ($input, $self.twin($input)?);)*
+        $(let $optional = ($optional, $optional.map(|view| $self.twin(view)).transpose()?);)*
+        $self.device.$method($kind {
+            $($input: $input.0,)* $($optional: $optional.0,)* $($plain,)* $output: $output.reborrow()
+        })?;
+        CPU.$method($kind {
+            $($input: $input.1.view(),)*
+            $($optional: $optional.1.as_ref().map(Tensor::view),)*
+            $($plain,)*
+            $output: want.view_mut()
+        })?;
+        $self.compare(stringify!($method), stringify!($output), $output.as_view(), &want)
+    }};
+}
+
+impl Device for Shadow {
+    fn describe(&self) -> String {
+        format!("{}, every op compared with the CPU", self.device.describe())
+    }
+    fn activation(&self) -> DType {
+        self.device.activation()
+    }
+    fn alloc(&self, bytes: usize) -> Result<Mem> {
+        self.device.alloc(bytes)
+    }
+    fn weight(&self, tensor: HostTensor) -> Result<Tensor> {
+        self.device.weight(tensor)
+    }
+    fn copy_in(&self, dst: &mut Tensor, src: &[u8]) -> Result<()> {
+        self.device.copy_in(dst, src)
+    }
+    fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()> {
+        self.device.copy_out(src, dst)
+    }
+    fn copy(&self, op: Copy<'_>) -> Result<()> {
+        twin!(self, copy, op, Copy { x;;; out })
+    }
+    fn patch_embed_3d(&self, op: PatchEmbed3d<'_>) -> Result<()> {
+        twin!(self, patch_embed_3d, op, PatchEmbed3d { volume, weight, bias, positions, class_token;; patch; out })
+    }
+    fn patch_embed_2d(&self, op: PatchEmbed2d<'_>) -> Result<()> {
+        twin!(self, patch_embed_2d, op, PatchEmbed2d { volume, weight, bias, positions;; patch; out })
+    }
+    fn embed_tokens(&self, op: EmbedTokens<'_>) -> Result<()> {
+        twin!(self, embed_tokens, op, EmbedTokens { table, ids;;; out })
+    }
+    fn embed_bert(&self, op: EmbedBert<'_>) -> Result<()> {
+        twin!(self, embed_bert, op, EmbedBert { words, positions, types, weight, bias, ids;; eps; out })
+    }
+    fn layer_norm(&self, op: LayerNorm<'_>) -> Result<()> {
+        twin!(self, layer_norm, op, LayerNorm { x, weight, bias;; eps; out })
+    }
+    fn rms_norm(&self, op: RmsNorm<'_>) -> Result<()> {
+        twin!(self, rms_norm, op, RmsNorm { x, weight;; eps; out })
+    }
+    fn linear(&self, op: Linear<'_>) -> Result<()> {
+        twin!(self, linear, op, Linear { x, weight; bias; epilogue; out })
+    }
+    fn attention_full(&self, op: AttentionFull<'_>) -> Result<()> {
+        twin!(self, attention_full, op, AttentionFull { q, k, v;; sequences, heads, scale; out })
+    }
+    fn avg_pool(&self, op: AvgPool<'_>) -> Result<()> {
+        twin!(self, avg_pool, op, AvgPool { x;; grid, window; out })
+    }
+    fn slice_keys(&self, op: SliceKeys<'_>) -> Result<()> {
+        twin!(self, slice_keys, op, SliceKeys { ; z_3d, z_2d_slices; whole_volume; keys })
+    }
+    fn tgis_scores(&self, op: TgisScores<'_>) -> Result<()> {
+        twin!(self, tgis_scores, op, TgisScores { keys, guide;; temperature; scores })
+    }
+    fn slice_combine(&self, op: SliceCombine<'_>) -> Result<()> {
+        twin!(self, slice_combine, op, SliceCombine { z_2d_slices, scores;;; out })
+    }
+    fn slice_max(&self, op: SliceMax<'_>) -> Result<()> {
+        twin!(self, slice_max, op, SliceMax { z_2d_slices;;; out })
+    }
+    fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()> {
+        let QkvRopeAppend { qkv, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
+        let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
+        let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
+        let inputs = [qkv, cos, sin, positions, block_table].map(|view| self.twin(view));
+        self.device.qkv_rope_append(QkvRopeAppend {
+            qkv,
+            cos,
+            sin,
+            positions,
+            block_table,
+            heads,
+            kv_heads,
+            q: q.reborrow(),
+            k_pages: k_pages.reborrow(),
+            v_pages: v_pages.reborrow(),
+        })?;
+        let [qkv, cos, sin, positions, block_table] = inputs;
+        let (qkv, cos, sin, positions, block_table) = (qkv?, cos?, sin?, positions?, block_table?);
+        let [want_q, want_k, want_v] = &mut want;
+        CPU.qkv_rope_append(QkvRopeAppend {
+            qkv: qkv.view(),
+            cos: cos.view(),
+            sin: sin.view(),
+            positions: positions.view(),
+            block_table: block_table.view(),
+            heads,
+            kv_heads,
+            q: want_q.view_mut(),
+            k_pages: want_k.view_mut(),
+            v_pages: want_v.view_mut(),
+        })?;
+        self.compare("qkv_rope_append", "q", q.as_view(), &want[0])?;
+        self.compare("qkv_rope_append", "k_pages", k_pages.as_view(), &want[1])?;
+        self.compare("qkv_rope_append", "v_pages", v_pages.as_view(), &want[2])
+    }
+    fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
+        twin!(self, attention_paged, op, AttentionPaged {
+            q, k_pages, v_pages, block_table, positions;; heads, kv_heads, scale; out
+        })
+    }
+    fn sample(&self, op: Sample<'_>) -> Result<()> {
+        twin!(self, sample, op, Sample { logits;; sampling, step; out })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_refused, numbers, tensor, tensor_u32};
+    use crate::testing_gpu::Rig;
+    use crate::{Emulation, Gpu};
+
+    fn shadow() -> Shadow {
+        Shadow::new(Arc::new(Gpu::emulated(Emulation::default())))
+    }
+
+    #[test]
+    fn a_right_op_passes_and_is_counted() {
+        let shadow = shadow();
+        let rig = Rig { device: &shadow };
+        let x = rig.acts(&[3, 24], &numbers(5, 72, 2.0));
+        let (weight, mut out) = (rig.weight(&[24], &numbers(6, 24, 2.0)), rig.poisoned(&[3, 24]));
+        let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: out.view_mut() };
+        shadow.rms_norm(op).expect("agrees");
+        assert_eq!(shadow.compared(), 1);
+        assert!(rig.read(&out).iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn an_op_that_is_refused_is_refused() {
+        let shadow = shadow();
+        let rig = Rig { device: &shadow };
+        let (x, weight, mut out) = (rig.poisoned(&[2, 8]), rig.poisoned(&[7]), rig.poisoned(&[2, 8]));
+        let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1.0, out: out.view_mut() };
+        assert_refused(shadow.rms_norm(op), "rms_norm: weight.dim is 7, but x.dim is 8");
+    }
+
+    /// One element off by a little more than is allowed: in bf16, in f32, in ids, and NaN on one side only.
+    #[test]
+    fn the_first_element_that_differs_is_named() {
+        let shadow = shadow();
+        let rig = Rig { device: &shadow };
+        let check = |got: &Tensor, want: &Tensor| shadow.compare("op", "out", got.view(), want);
+        let want = tensor(&[4], &[1.0, -8.0, 0.0, 2.0]);
+        check(&rig.acts(&[4], &[1.0, -8.0, 0.015, 2.03]), &want).expect("within the bound");
+        let text = "op: element 2 of 4 of out is 0.016357421875, but the CPU has 0 from the same inputs";
+        assert_refused(check(&rig.acts(&[4], &[1.0, -8.0, 0.0164, 9.0]), &want), text);
+        let text = "op: element 3 of 4 of out is NaN, but the CPU has 2 from the same inputs";
+        assert_refused(check(&rig.acts(&[4], &[1.0, -8.0, 0.0, f32::NAN]), &want), text);
+        check(&rig.floats(&[4], &[1.001, -8.0, 0.0, 2.0]), &want).expect("within the bound");
+        let text = "op: element 0 of 4 of out is 1.0029296875, but the CPU has 1 from the same inputs";
+        assert_refused(check(&rig.floats(&[4], &[1.0029296875, -8.0, 0.0, 2.0]), &want), text);
+        let text = "op: element 1 of 2 of out is 5, but the CPU has 4 from the same inputs";
+        assert_refused(check(&rig.ids(&[7, 5]), &tensor_u32(&[7, 4])), text);
+    }
+}
