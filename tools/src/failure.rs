@@ -90,7 +90,10 @@ impl From<kernels::Error> for Failure {
     fn from(error: kernels::Error) -> Self {
         let status = match &error {
             kernels::Error::Unavailable { .. } => Status::Device,
-            kernels::Error::Contract { .. } | kernels::Error::Memory { .. } => Status::Runtime,
+            kernels::Error::Contract { .. }
+            | kernels::Error::Memory { .. }
+            | kernels::Error::Launch { .. }
+            | kernels::Error::Differs { .. } => Status::Runtime,
         };
         Self { status, message: error.to_string() }
     }
