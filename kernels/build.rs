@@ -23,13 +23,22 @@ fn main() {
     for source in &sources {
         println!("cargo::rerun-if-changed={}", source.display());
     }
+    // An op's first kernel.cu is no known source yet, but its launcher changes with it.
+    for folder in op_folders(&folder.join("src/ops")) {
+        println!("cargo::rerun-if-changed={}", folder.join("launch.rs").display());
+    }
+}
+
+fn op_folders(ops: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(ops).expect("the ops lie in src/ops").filter_map(Result::ok);
+    folders.map(|folder| folder.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// Every `kernel*.cu` of an op.
 fn kernel_sources(ops: &Path) -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(ops).expect("the ops lie in src/ops").filter_map(Result::ok);
-    let mut sources: Vec<PathBuf> = folders
-        .filter_map(|folder| std::fs::read_dir(folder.path()).ok())
+    let mut sources: Vec<PathBuf> = op_folders(ops)
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flat_map(|files| files.filter_map(Result::ok).map(|file| file.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "cu"))
         .collect();

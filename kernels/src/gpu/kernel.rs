@@ -41,6 +41,11 @@ pub struct Ptr(u64);
 impl Ptr {
     /// No tensor.
     pub const NULL: Self = Self(0);
+
+    /// Whether it lies on a boundary of `bytes`.
+    pub fn is_aligned(self, bytes: u64) -> bool {
+        self.0.is_multiple_of(bytes)
+    }
 }
 
 /// Checks the tensors of one op call and turns them into addresses.
