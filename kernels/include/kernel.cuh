@@ -12,7 +12,8 @@ using uint32_t = unsigned int;
 using int32_t = int;
 using uint64_t = unsigned long long;
 using size_t = decltype(sizeof(0));
-#define offsetof(type, member) __builtin_offsetof(type, member)
+// NVRTC has no offsetof, and of the usual ways to write it its front end takes this alone for a constant.
+#define offsetof(type, member) __INTADDR__(&(((type*)0)->member))
 #else
 #include <cstddef>
 #include <cstdint>
