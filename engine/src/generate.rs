@@ -44,9 +44,10 @@ impl Engine {
                 "the prompt has {prompt_tokens} tokens with the image's, but the model takes at most {limit}; cut it"
             )));
         }
-        self.check_ids(&prompt)?;
+        self.check_ids(prompt.before.iter().chain(&prompt.after).chain(request.forced.iter().flatten()))?;
         let new_tokens =
             request.max_new_tokens.unwrap_or(usize::MAX).min(self.llm.start(prompt_tokens) - prompt_tokens);
+        let new_tokens = request.forced.as_ref().map_or(new_tokens, |ids| new_tokens.min(ids.len()));
         let mut trace = request.trace.then(Trace::default);
         let device = self.device.clone();
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
@@ -141,14 +142,18 @@ impl Engine {
     }
 
     /// A tokenizer of another model could give ids that the table does not have.
-    fn check_ids(&self, prompt: &Prompt) -> Result<()> {
+    fn check_ids<'a>(&self, mut ids: impl Iterator<Item = &'a u32>) -> Result<()> {
         let vocab = self.config.llm.vocab_size;
-        match prompt.before.iter().chain(&prompt.after).find(|&&id| id as usize >= vocab) {
+        match ids.find(|&&id| id as usize >= vocab) {
             Some(id) => Err(Error::Request(format!(
                 "the tokenizer gives id {id}, but the model's table has {vocab} rows; use the tokenizer of this model"
             ))),
             None => Ok(()),
         }
+    }
+
+    fn ends_answer(&self, id: u32) -> bool {
+        self.config.llm.eos_token_ids.contains(&id) || self.tokenizer.eos_token_id() == Some(id)
     }
 
     /// Chooses tokens from the logits until the answer ends.
@@ -164,15 +169,21 @@ impl Engine {
         let recorder = &mut Recorder { device, trace: None };
         while generation.token_ids.len() < generation.new_tokens {
             let step = generation.token_ids.len() as u64;
-            device.sample(Sample {
-                logits: self.llm.logits.view(),
-                sampling: generation.request.sampling,
-                step,
-                out: chosen.view_mut(),
-            })?;
-            let id = device.read_u32(chosen.view())?[0];
+            let forced = generation.request.forced.as_ref().map(|ids| ids[generation.token_ids.len()]);
+            let id = match forced {
+                Some(id) => id,
+                None => {
+                    device.sample(Sample {
+                        logits: self.llm.logits.view(),
+                        sampling: generation.request.sampling,
+                        step,
+                        out: chosen.view_mut(),
+                    })?;
+                    device.read_u32(chosen.view())?[0]
+                }
+            };
             generation.first_token_ms.get_or_insert_with(|| milliseconds(generation.started));
-            if self.config.llm.eos_token_ids.contains(&id) || self.tokenizer.eos_token_id() == Some(id) {
+            if forced.is_none() && self.ends_answer(id) {
                 generation.finish_reason = FinishReason::Stop;
                 break;
             }

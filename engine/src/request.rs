@@ -18,6 +18,8 @@ pub struct Request {
     pub logprobs: usize,
     /// Whether to record every stage.
     pub trace: bool,
+    /// Tokens to answer with in place of chosen ones: with `logprobs`, what the model thinks of a given answer.
+    pub forced: Option<Vec<u32>>,
 }
 
 impl Request {
@@ -30,6 +32,7 @@ impl Request {
             sampling: Sampling::GREEDY,
             logprobs: 0,
             trace: false,
+            forced: None,
         }
     }
 }

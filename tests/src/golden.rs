@@ -1,8 +1,13 @@
 //! Reads the goldens that `tools/golden/make.py` wrote; their format stands in `tools/golden/README.md`.
+use engine::prompt::{Conversation, Turn};
+use engine::{Answer, Engine, LoadOptions, Request, TgisMode, Trace};
+use kernels::Device;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The committed goldens.
@@ -95,7 +100,89 @@ impl Stage {
     }
 }
 
+/// How far bf16 PyTorch is from f32 PyTorch on a case.
+#[derive(Deserialize)]
+pub struct Floor {
+    /// Mean difference of the five best log-probabilities over all steps, under the golden's tokens.
+    pub logprob_mean: f64,
+    /// The largest of them.
+    pub logprob_max: f64,
+    /// Largest relative difference of a slice score, where there are scores.
+    pub score_relative_max: Option<f64>,
+    /// Per stage: largest and root mean square difference, relative to the stage's largest magnitude.
+    pub stages: HashMap<String, [f64; 2]>,
+}
+
+#[derive(Deserialize)]
+struct Floors {
+    cases: HashMap<String, Floor>,
+}
+
+/// What a device makes of a case.
+pub struct Run {
+    /// The answer, with five log-probabilities per step.
+    pub answer: Answer,
+    /// Every stage.
+    pub trace: Trace,
+    /// The text as it was streamed.
+    pub streamed: String,
+}
+
+/// Loads a checkpoint as a case wants it.
+///
+/// # Panics
+/// If it does not load.
+pub fn load(device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
+    let folder = loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let tgis = match case.tgis.as_str() {
+        "checkpoint" => TgisMode::Checkpoint,
+        "uniform" => TgisMode::Uniform,
+        "max" => TgisMode::Max,
+        other => panic!("{}: unknown tgis {other}", case.name),
+    };
+    let options = LoadOptions { tgis, ..LoadOptions::default() };
+    Engine::load(device, &folder, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+}
+
 impl Goldens {
+    /// Runs a case, greedily or with the given tokens.
+    ///
+    /// # Panics
+    /// If anything fails.
+    pub fn run(&self, device: Arc<dyn Device>, case: &Case, forced: Option<Vec<u32>>) -> Run {
+        let mut engine = load(device, self.model_folder(&case.model).path(), case);
+        let mut trace = Trace::default();
+        let volume = self.volume(&case.model);
+        let encoded = engine.encode_traced(&volume, Some(&mut trace), &mut |_| ());
+        let encoded = encoded.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let turn = |pair: &[String]| Turn { question: pair[0].clone(), answer: pair.get(1).cloned() };
+        let request = Request {
+            conversation: Conversation { turns: case.messages.chunks(2).map(turn).collect() },
+            question: case.question.clone(),
+            max_new_tokens: case.max_new_tokens,
+            logprobs: 5,
+            trace: true,
+            forced,
+            ..Request::new("")
+        };
+        let mut streamed = String::new();
+        let answer = engine.ask(&encoded, &request, &mut |event| {
+            streamed.push_str(event.text);
+            ControlFlow::Continue(())
+        });
+        let mut answer = answer.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        trace.tensors.extend(answer.trace.take().expect("asked for").tensors);
+        Run { answer, trace, streamed }
+    }
+
+    /// How far bf16 PyTorch is from f32 PyTorch, by case.
+    ///
+    /// # Panics
+    /// If the file is broken.
+    pub fn floors(&self) -> HashMap<String, Floor> {
+        parse::<Floors>(&self.root.join("bf16_floor.json")).cases
+    }
+
     /// Opens the committed goldens.
     ///
     /// # Panics

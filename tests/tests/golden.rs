@@ -3,11 +3,10 @@
 //! The goldens and their format are described in `tools/golden/README.md`. A stage may differ by 1e-4 of the largest
 //! magnitude in it (the design's contract for exact mode; PyTorch's own f32 noise is at most 8e-6 of it), and every
 //! greedy token must be the same: no step of a golden answer is closer than 1e-3 to a tie.
-use engine::prompt::{Conversation, Turn};
-use engine::{Answer, Engine, FinishReason, LoadOptions, Request, TgisMode, Trace};
-use engine_tests::golden::{Case, Goldens, Stage};
+use engine::{Engine, FinishReason, Request, Trace};
+use engine_tests::golden::{self, Case, Goldens, Run, Stage};
 use kernels::ops::Sampling;
-use kernels::{Cpu, Precision};
+use kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,45 +32,16 @@ const STAGES: [&str; 14] = [
     "volume",
 ];
 
+fn cpu() -> Arc<dyn Device> {
+    Arc::new(Cpu { precision: Precision::Exact })
+}
+
 fn load(goldens: &Goldens, case: &Case) -> Engine {
     load_from(goldens.model_folder(&case.model).path(), case)
 }
 
 fn load_from(model: &Path, case: &Case) -> Engine {
-    let folder = loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let tgis = match case.tgis.as_str() {
-        "checkpoint" => TgisMode::Checkpoint,
-        "uniform" => TgisMode::Uniform,
-        "max" => TgisMode::Max,
-        other => panic!("{}: unknown tgis {other}", case.name),
-    };
-    let options = LoadOptions { tgis, ..LoadOptions::default() };
-    let device = Arc::new(Cpu { precision: Precision::Exact });
-    Engine::load(device, &folder, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{}: {e}", case.name))
-}
-
-fn run(goldens: &Goldens, case: &Case) -> (Answer, Trace, String) {
-    let mut engine = load(goldens, case);
-    let mut trace = Trace::default();
-    let volume = goldens.volume(&case.model);
-    let encoded = engine.encode_traced(&volume, Some(&mut trace), &mut |_| ()).expect("the volume fits");
-    let turns = case.messages.chunks(2).map(|pair| Turn { question: pair[0].clone(), answer: pair.get(1).cloned() });
-    let request = Request {
-        conversation: Conversation { turns: turns.collect() },
-        question: case.question.clone(),
-        max_new_tokens: case.max_new_tokens,
-        logprobs: 5,
-        trace: true,
-        ..Request::new("")
-    };
-    let mut streamed = String::new();
-    let answer = engine.ask(&encoded, &request, &mut |event| {
-        streamed.push_str(event.text);
-        ControlFlow::Continue(())
-    });
-    let mut answer = answer.unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    trace.tensors.extend(answer.trace.take().expect("asked for").tensors);
-    (answer, trace, streamed)
+    golden::load(cpu(), model, case)
 }
 
 /// Largest difference from the golden, relative to the stage's largest magnitude.
@@ -93,7 +63,7 @@ fn stage_error(case: &str, name: &str, stage: &Stage, trace: &Trace) -> f64 {
 }
 
 fn check(goldens: &Goldens, case: &Case) {
-    let (answer, trace, streamed) = run(goldens, case);
+    let Run { answer, trace, streamed } = goldens.run(cpu(), case, None);
     let name = &case.name;
     let facts = goldens.facts(case);
     let stages = goldens.stages(case);
@@ -186,6 +156,21 @@ fn breaking_off_stops_at_once() {
     });
     let answer = answer.expect("it fits");
     assert_eq!((answer.token_ids.len(), answer.finish_reason), (3, FinishReason::Cancelled));
+}
+
+/// Forcing the tokens of the free answer gives its log-probabilities; another answer is one that was given.
+#[test]
+fn forced_tokens_are_scored_not_chosen() {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.model == "b_score15").expect("listed");
+    let free = goldens.run(cpu(), &case, None).answer;
+    let forced = |ids: &[u32]| goldens.run(cpu(), &case, Some(ids.to_vec())).answer;
+    let again = forced(&free.token_ids[..9]);
+    assert_eq!((&again.token_ids[..], &again.top_logprobs[..]), (&free.token_ids[..9], &free.top_logprobs[..9]));
+    let other = forced(&[5, 6, 7]);
+    assert_eq!((other.token_ids, other.finish_reason), (vec![5, 6, 7], FinishReason::Length));
+    assert_eq!(other.top_logprobs[0], free.top_logprobs[0]);
+    assert_ne!(other.top_logprobs[1], free.top_logprobs[1]);
 }
 
 /// All bytes of a folder's files, to see that nothing changed.

@@ -253,20 +253,21 @@ class Med2E3(Networks):
         stages["prompt_logits"] = out.logits[0, -1]
         return prompt, len(rows), out
 
-    def generate(self, out, steps):
-        """Greedy decoding: the logits of each step and the ids, the last one the eos where it ended the answer."""
+    def generate(self, out, steps, forced=None):
+        """Greedy decoding, or the tokens `forced`: the logits of each step and the ids, the last one the eos where it
+        ended the answer."""
         ids, logits, eos = [], [], self.eos()
         while len(ids) < steps:
             logits.append(out.logits[0, -1])
-            ids.append(int(logits[-1].argmax()))
+            ids.append(int(logits[-1].argmax()) if forced is None else forced[len(ids)])
             if ids[-1] in eos:
                 break
             out = self.llm(input_ids=torch.tensor([[ids[-1]]]), past_key_values=out.past_key_values, use_cache=True)
         return torch.stack(logits), ids
 
     @torch.no_grad()
-    def ask(self, volume, messages, question=None, tgis="checkpoint", max_new_tokens=32):
-        """One request: a dict of stages and a dict of facts about the text."""
+    def ask(self, volume, messages, question=None, tgis="checkpoint", max_new_tokens=32, forced=None):
+        """One request: a dict of stages, a dict of facts about the text, and each step's logits."""
         stages = self.encode(torch.as_tensor(volume).to(self.dtype))
         guide = messages[-1].replace("<image3d>", "").strip() if question is None else question
         ids = self.guide_ids(guide, tgis)
@@ -274,7 +275,7 @@ class Med2E3(Networks):
         prompt, rows, out = self.prefill(messages, stages)
         room = self.args["llm_max_length"] - rows
         assert room > 0, f"the prompt has {rows} rows, the limit is {self.args['llm_max_length']}"
-        logits, generated = self.generate(out, min(max_new_tokens, room))
+        logits, generated = self.generate(out, min(max_new_tokens, room), forced)
         stopped = generated[-1] in self.eos()
         kept = generated[:-1] if stopped else generated
         return stages, {
