@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 fn main() {
     let folder = PathBuf::from(var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let sources = kernel_sources(&folder.join("src/ops"));
+    let mut sources = kernel_sources(&folder.join("src/ops"));
+    sources.push(folder.join("src/primitives/kernel.cu"));
     let emulator = var("DEP_SIMT_SIMT_INCLUDE").or_else(|_| var("DEP_SIMT_INCLUDE")).expect("simt names its headers");
     let build = |prefix: &str, checked: bool| {
         let mut build = cc::Build::new();

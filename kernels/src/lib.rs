@@ -10,6 +10,8 @@ pub mod dtype;
 pub mod error;
 pub mod gpu;
 pub mod ops;
+#[cfg(test)]
+mod primitives;
 pub mod shadow;
 pub mod tensor;
 #[cfg(test)]

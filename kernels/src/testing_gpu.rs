@@ -71,6 +71,14 @@ pub fn rounded(values: &[f32]) -> Vec<f32> {
     halves(values).into_iter().map(bf16::to_f32).collect()
 }
 
+/// Runs `test` on every emulation that tests use.
+pub fn each_gpu(test: impl Fn(&Gpu)) {
+    for seed in SEEDS {
+        test(&Gpu::emulated(Emulation { seed, checked: false }));
+    }
+    test(&Gpu::emulated(Emulation { seed: 8, checked: true }));
+}
+
 /// What `case` gives on the GPU and what on the CPU.
 ///
 /// Emulated under every seed, plain, and once with memory checks; all runs must agree to the bit, since no order of
