@@ -1,4 +1,4 @@
-// bf16 in memory, f32 in registers: single values, pairs in one word, eight in one 16-byte access.
+// bf16 in memory, f32 in registers: single values, pairs in one word, eight in one 16-byte access or at a row's end.
 #pragma once
 #include "kernel.cuh"
 
@@ -36,4 +36,29 @@ __device__ __forceinline__ void store_bf16x8(bf16* to, const float (&values)[8])
     *reinterpret_cast<uint4*>(to) =
         make_uint4(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]), pack_bf16(values[4], values[5]),
                    pack_bf16(values[6], values[7]));
+}
+
+// Eight values of a row from column `at`; columns past the row's end give 0. `vectors` says that rows start on 16-byte
+// boundaries and `dim` divides by 8.
+__device__ __forceinline__ void load_row8(float (&out)[8], const bf16* row, uint32_t at, uint32_t dim,
+                                          uint32_t vectors) {
+    if (vectors && at < dim) {
+        load_bf16x8(out, row + at);
+        return;
+    }
+#pragma unroll
+    for (uint32_t j = 0; j < 8; j++) out[j] = at + j < dim ? to_float(row[at + j]) : 0.0f;
+}
+
+// Stores eight values of a row from column `at`, rounded; nothing past the row's end. `vectors` as above.
+__device__ __forceinline__ void store_row8(bf16* row, uint32_t at, uint32_t dim, uint32_t vectors,
+                                           const float (&values)[8]) {
+    if (vectors && at < dim) {
+        store_bf16x8(row + at, values);
+        return;
+    }
+#pragma unroll
+    for (uint32_t j = 0; j < 8; j++) {
+        if (at + j < dim) row[at + j] = to_bf16(values[j]);
+    }
 }

@@ -21,6 +21,9 @@ using size_t = decltype(sizeof(0));
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)
 #endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
 // An entry point: its name, its parameter block `p`, and the exact number of threads in a block.
 #define KERNEL(name, Params, kBlockThreads) \
     extern "C" __global__ void __launch_bounds__(kBlockThreads) name(const __grid_constant__ Params p)

@@ -2,7 +2,8 @@
 #pragma once
 #include "kernel.cuh"
 
-__device__ __forceinline__ float warp_sum(float value) {
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
     for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(kAllLanes, value, lanes);
     return value;
@@ -15,14 +16,14 @@ __device__ __forceinline__ float warp_max(float value) {
 }
 
 // The sum over all threads of a block of kThreads, to every thread.
-template <int kThreads>
-__device__ __forceinline__ float block_sum(float value) {
+template <int kThreads, class T>
+__device__ __forceinline__ T block_sum(T value) {
     constexpr int kWarps = kThreads / kWarp;
-    SHARED(float, partial, kWarps);
+    SHARED(T, partial, kWarps);
     value = warp_sum(value);
     if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
     __syncthreads();  // every warp's sum is written
-    float total = 0.0f;
+    T total = 0;
 #pragma unroll
     for (int warp = 0; warp < kWarps; warp++) total += partial[warp];
     __syncthreads();  // everyone has read: the next call may write

@@ -42,10 +42,21 @@ impl Ptr {
     /// No tensor.
     pub const NULL: Self = Self(0);
 
+    /// The start of a window of the device's own memory.
+    pub(super) fn of(view: &mut ViewMut<'_>) -> Self {
+        Self(view.addr().addr() as u64)
+    }
+
     /// Whether it lies on a boundary of `bytes`.
     pub fn is_aligned(self, bytes: u64) -> bool {
         self.0.is_multiple_of(bytes)
     }
+}
+
+/// The flag of kernels that read eight elements of bf16 at once: 1 if rows of `width` elements that start at these
+/// addresses all lie on 16-byte boundaries.
+pub(crate) fn vectors(width: usize, tensors: &[Ptr]) -> u32 {
+    u32::from(width.is_multiple_of(8) && tensors.iter().all(|tensor| tensor.is_aligned(16)))
 }
 
 /// Checks the tensors of one op call and turns them into addresses.

@@ -2,14 +2,15 @@
 use crate::ops::*;
 use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use half::bf16;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 mod emulated;
 pub(crate) mod kernel;
+mod workspace;
 
 pub use emulated::Emulation;
-pub(crate) use kernel::{Args, Kernel, Ptr, kernel};
+pub(crate) use kernel::{Args, Kernel, Ptr, kernel, vectors};
 pub use simt::Grid;
 
 /// Where launches go.
@@ -23,6 +24,8 @@ pub struct Gpu {
     space: Space,
     /// The first launch that failed; nothing runs after it.
     failed: OnceLock<Error>,
+    /// See [`Gpu::workspace`].
+    workspace: Mutex<Option<Tensor>>,
 }
 
 /// Numbers GPUs, so that memory of one is not handed to another.
@@ -32,7 +35,7 @@ impl Gpu {
     /// The emulator.
     pub fn emulated(emulation: Emulation) -> Self {
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
-        Self { backend: Backend::Emulated(emulation), space, failed: OnceLock::new() }
+        Self { backend: Backend::Emulated(emulation), space, failed: OnceLock::new(), workspace: Mutex::default() }
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -64,6 +67,11 @@ impl Gpu {
         self.usable()?;
         if blocks.contains(&0) {
             return Ok(());
+        }
+        let most = [i32::MAX as u32, 65535, 65535];
+        if blocks.iter().zip(most).any(|(&wanted, most)| wanted > most) {
+            let detail = format!("a grid of {blocks:?} blocks, at most {most:?}");
+            return Err(Error::Contract { op: kernel.name, detail });
         }
         let grid = Grid { blocks, threads: [kernel.threads, 1, 1], shared_bytes };
         // SAFETY: `P` is plain data; padding is never read by the kernel.

@@ -1,0 +1,34 @@
+//! Memory that an op needs between its launches, kept from op to op.
+use super::{Gpu, Ptr};
+use crate::{DType, Device, Dims, Mem, Result, Tensor};
+use std::sync::{MutexGuard, PoisonError};
+
+/// The workspace while one op uses it. Launches run in order, so the next op may overwrite it as soon as this one has
+/// enqueued its last launch.
+pub(crate) struct Workspace<'a> {
+    memory: MutexGuard<'a, Option<Tensor>>,
+}
+
+impl Gpu {
+    /// At least `bytes` bytes on a 256-byte boundary, of unknown content; grows at the first op that needs more.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    pub(crate) fn workspace(&self, bytes: usize) -> Result<Workspace<'_>> {
+        let mut memory = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.as_ref().is_none_or(|tensor| tensor.bytes() < bytes) {
+            let mem: Mem = self.alloc(bytes)?;
+            let dims = Dims::new(&[mem.bytes() / DType::F32.bytes()]);
+            *memory = Some(Tensor::new(mem, dims, DType::F32));
+        }
+        Ok(Workspace { memory })
+    }
+}
+
+impl Workspace<'_> {
+    /// Its address.
+    pub fn ptr(&mut self) -> Ptr {
+        let tensor = self.memory.as_mut().expect("made by `Gpu::workspace`");
+        Ptr::of(&mut tensor.view_mut())
+    }
+}
