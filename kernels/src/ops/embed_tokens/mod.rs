@@ -2,6 +2,8 @@
 use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
@@ -9,7 +11,8 @@ mod tests;
 /// `out[r] = table[ids[r]]`; exact up to the rounding of `out`'s element type.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or, on the CPU, an id is outside the table.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or, on the CPU, an id is outside the table. On the
+/// GPU, which does not read ids before it launches, the row of such an id is NaN.
 pub struct EmbedTokens<'a> {
     /// `[vocab, hidden]`; f32, f16 or bf16.
     pub table: View<'a>,
