@@ -2,6 +2,8 @@
 use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
@@ -9,8 +11,9 @@ mod tests;
 /// `out[r] = layer_norm(words[ids[r]] + positions[r] + types[0])`.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more rows than positions, or, on the
-/// CPU, an id is outside the table.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more rows than positions or no type, or,
+/// on the CPU, an id is outside the table. On the GPU, which does not read ids before it launches, the row of such an id
+/// is NaN.
 pub struct EmbedBert<'a> {
     /// `[vocab, hidden]`.
     pub words: View<'a>,
@@ -45,6 +48,7 @@ impl EmbedBert<'_> {
         dims.typed("ids", &self.ids, DType::U32, &["rows"])?;
         dims.output("out", &self.out, &["rows", "hidden"])?;
         let (rows, positions) = (dims.size("rows"), dims.size("positions"));
+        dims.require(dims.size("types") > 0, || "no token type".into())?;
         dims.require(rows <= positions, || format!("{rows} tokens, but positions for {positions}"))?;
         Ok(dims.size("vocab"))
     }

@@ -2,7 +2,7 @@
 //
 // Tensors   x, out [rows, dim]; weight [dim]; all bf16, row-major, contiguous.
 // Numerics  sum of squares and all arithmetic in f32, in an order fixed by kThreads; one rounding, at the store.
-// Launch    one block of kThreads per row; any dim > 0; 16-byte accesses where `vectors` says dim divides by 8.
+// Launch    one block of kThreads per row; any dim > 0; 16-byte accesses where `vectors` allows them.
 // Traffic   6 bytes per element: x read twice (the second time from cache), out written, weight shared by all rows.
 // Source    Zhang and Sennrich 2019, eq. 4.
 #include "bf16.cuh"
@@ -24,28 +24,19 @@ KERNEL(rms_norm_kernel, RmsNormParams, kThreads) {
     const bf16* x = p.x + static_cast<size_t>(blockIdx.x) * p.dim;
     bf16* out = p.out + static_cast<size_t>(blockIdx.x) * p.dim;
     float squares = 0.0f;
-    if (p.vectors) {
-        for (uint32_t i = threadIdx.x * 8; i < p.dim; i += kThreads * 8) {
-            float values[8];
-            load_bf16x8(values, x + i);
+    for (uint32_t i = threadIdx.x * 8; i < p.dim; i += kThreads * 8) {
+        float values[8];
+        load_row8(values, x, i, p.dim, p.vectors);
 #pragma unroll
-            for (int j = 0; j < 8; j++) squares += values[j] * values[j];
-        }
-    } else {
-        for (uint32_t i = threadIdx.x; i < p.dim; i += kThreads) squares += to_float(x[i]) * to_float(x[i]);
+        for (int j = 0; j < 8; j++) squares += values[j] * values[j];
     }
     float scale = rsqrtf(block_sum<kThreads>(squares) / static_cast<float>(p.dim) + p.eps);
-    if (p.vectors) {
-        for (uint32_t i = threadIdx.x * 8; i < p.dim; i += kThreads * 8) {
-            float values[8], weight[8];
-            load_bf16x8(values, x + i);
-            load_bf16x8(weight, p.weight + i);
+    for (uint32_t i = threadIdx.x * 8; i < p.dim; i += kThreads * 8) {
+        float values[8], weight[8];
+        load_row8(values, x, i, p.dim, p.vectors);
+        load_row8(weight, p.weight, i, p.dim, p.vectors);
 #pragma unroll
-            for (int j = 0; j < 8; j++) values[j] *= scale * weight[j];
-            store_bf16x8(out + i, values);
-        }
-    } else {
-        for (uint32_t i = threadIdx.x; i < p.dim; i += kThreads)
-            out[i] = to_bf16(to_float(x[i]) * scale * to_float(p.weight[i]));
+        for (int j = 0; j < 8; j++) values[j] *= scale * weight[j];
+        store_row8(out, i, p.dim, p.vectors, values);
     }
 }

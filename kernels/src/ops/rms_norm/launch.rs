@@ -1,7 +1,7 @@
 //! One block per row.
 use super::RmsNorm;
 use crate::Result;
-use crate::gpu::{Gpu, Kernel, Ptr, kernel};
+use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -25,14 +25,16 @@ pub(crate) fn run(gpu: &Gpu, mut op: RmsNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let rows = op.x.dims().as_slice()[0];
     let args = gpu.args("rms_norm")?;
+    let (x, weight) = (args.bf16("x", &op.x)?, args.bf16("weight", &op.weight)?);
+    let out = args.out("out", &mut op.out)?;
     let params = RmsNormParams {
-        x: args.bf16("x", &op.x)?,
-        weight: args.bf16("weight", &op.weight)?,
-        out: args.out("out", &mut op.out)?,
+        x,
+        weight,
+        out,
         rows: args.size("rows", rows)?,
         dim: args.size("dim", dim)?,
         eps: op.eps,
-        vectors: u32::from(dim.is_multiple_of(8)),
+        vectors: vectors(dim, &[x, weight, out]),
     };
     // SAFETY: the contract fixed [rows, dim] for x and out and [dim] for weight; the layout is asserted on both sides.
     unsafe { gpu.launch(&KERNEL, [params.rows, 1, 1], 0, &params) }
