@@ -2,6 +2,8 @@
 use crate::{DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
