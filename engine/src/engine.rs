@@ -8,7 +8,7 @@ use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
 use crate::{Error, LoadOptions, Progress, Result};
-use kernels::{DType, Device, Tensor};
+use kernels::{DType, Device, Plan, Tensor};
 use loaders::config::Connector2d;
 use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use loaders::{ModelConfig, ModelFolder};
@@ -55,7 +55,54 @@ impl EncodedVolume {
     }
 }
 
+/// Device memory of a loaded model, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Weights as the device holds them.
+    pub weights: usize,
+    /// Every buffer and the KV cache.
+    pub buffers: usize,
+    /// What each encoded volume adds.
+    pub volume: usize,
+}
+
+impl MemoryPlan {
+    /// To load the model and encode one volume.
+    pub fn total(&self) -> usize {
+        self.weights + self.buffers + self.volume
+    }
+}
+
 impl Engine {
+    /// What [`Engine::load`] and one volume would take on a device like `plan`, to the byte, without loading.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], but for lack of memory.
+    pub fn plan(plan: Plan, folder: &ModelFolder, options: &LoadOptions) -> Result<MemoryPlan> {
+        let plan = Arc::new(plan);
+        let mut engine = Self::load(plan.clone(), folder, options, &mut |_| ())?;
+        let buffers = plan.buffers();
+        let voxels = engine.img_size().iter().product();
+        let volume = engine.encode(&vec![0.0; voxels], &mut |_| ())?.bytes();
+        Ok(MemoryPlan { weights: plan.weights(), buffers, volume })
+    }
+
+    /// Refuses a model that will not fit before any of it is loaded.
+    fn check_memory(device: &dyn Device, folder: &ModelFolder, options: &LoadOptions) -> Result<()> {
+        let Some(free) = device.free_bytes() else { return Ok(()) };
+        let wanted = Self::plan(Plan::gpu(), folder, options)?.total();
+        if wanted <= free {
+            return Ok(());
+        }
+        let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+        let (need, have, name) = (gib(wanted), gib(free), device.describe());
+        let detail = format!(
+            "the model and one volume take {need:.2} GiB, but {have:.2} GiB are free on {name}; \
+             close what uses it, or choose another with --device cuda:N or --device cpu"
+        );
+        Err(kernels::Error::Unavailable { detail }.into())
+    }
+
     /// Checks the folder, then makes its weights usable on the device and allocates every buffer.
     ///
     /// # Errors
@@ -67,6 +114,7 @@ impl Engine {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
         let tokenizers = folder.check(check_options(options))?;
+        Self::check_memory(&*device, folder, options)?;
         let config = folder.config.clone();
         let loading = &mut Loading::new(&*device, folder, progress);
         let vision_3d = Vision3d::load(loading, &config)?;

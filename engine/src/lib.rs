@@ -49,7 +49,7 @@ mod vision_2d;
 mod vision_3d;
 mod weights;
 
-pub use engine::{EncodedVolume, Engine};
+pub use engine::{EncodedVolume, Engine, MemoryPlan};
 pub use error::{Error, Result};
 pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};

@@ -45,6 +45,11 @@ pub trait Device: Send + Sync {
     /// The element type of activations and of the KV cache on this device.
     fn activation(&self) -> DType;
 
+    /// Bytes that can still be allocated, where the device has a memory of its own.
+    fn free_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// Allocates zeroed memory; load time only.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod dtype;
 pub mod error;
 pub mod gpu;
 pub mod ops;
+pub mod plan;
 #[cfg(test)]
 mod primitives;
 pub mod shadow;
@@ -25,6 +26,7 @@ pub use device::{Device, HostTensor};
 pub use dtype::{DType, Elem};
 pub use error::{Error, Result};
 pub use gpu::{Emulation, Gpu};
+pub use plan::Plan;
 pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
 

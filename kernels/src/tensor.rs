@@ -192,8 +192,7 @@ impl<'a> View<'a> {
         let offset = rows.start * self.dims.row() * self.dtype.bytes();
         let dims = self.dims.with_first(rows.end - rows.start);
         let stride = dims.as_slice().last().copied().unwrap_or(1);
-        // SAFETY: the assertion above keeps the window inside the tensor.
-        Self { addr: unsafe { self.addr.add(offset) }, dims, stride, ..self }
+        Self { addr: self.addr.wrapping_add(offset), dims, stride, ..self }
     }
 
     /// Columns `cols` of every row of a two-dimensional tensor.
@@ -203,8 +202,7 @@ impl<'a> View<'a> {
     pub fn cols(self, cols: Range<usize>) -> Self {
         let &[rows, width] = self.dims.as_slice() else { panic!("columns of a tensor of rank {}", self.dims.rank) };
         assert!(cols.start <= cols.end && cols.end <= width, "columns {cols:?} outside {width}");
-        // SAFETY: the assertion above keeps the window inside the row.
-        let addr = unsafe { self.addr.add(cols.start * self.dtype.bytes()) };
+        let addr = self.addr.wrapping_add(cols.start * self.dtype.bytes());
         Self { addr, dims: Dims::new(&[rows, cols.end - cols.start]), ..self }
     }
 
@@ -292,8 +290,8 @@ impl<'a> ViewMut<'a> {
         let first = self.dims.as_slice()[0];
         assert!(rows.start <= rows.end && rows.end <= first, "rows {rows:?} outside {first}");
         let offset = rows.start * self.dims.row() * self.dtype.bytes();
-        // SAFETY: the assertion above keeps the window inside the tensor.
-        Self { addr: unsafe { self.addr.add(offset) }, dims: self.dims.with_first(rows.end - rows.start), ..self }
+        let addr = self.addr.wrapping_add(offset);
+        Self { addr, dims: self.dims.with_first(rows.end - rows.start), ..self }
     }
 
     /// The same window for reading.

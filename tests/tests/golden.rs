@@ -3,10 +3,10 @@
 //! The goldens and their format are described in `tools/golden/README.md`. A stage may differ by 1e-4 of the largest
 //! magnitude in it (the design's contract for exact mode; PyTorch's own f32 noise is at most 8e-6 of it), and every
 //! greedy token must be the same: no step of a golden answer is closer than 1e-3 to a tie.
-use engine::{Engine, FinishReason, Request, Trace};
+use engine::{Engine, FinishReason, LoadOptions, Request, Trace};
 use engine_tests::golden::{self, Case, Goldens, Run, Stage};
 use kernels::ops::Sampling;
-use kernels::{Cpu, Device, Precision};
+use kernels::{Cpu, Device, Plan, Precision};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -171,6 +171,21 @@ fn forced_tokens_are_scored_not_chosen() {
     assert_eq!((other.token_ids, other.finish_reason), (vec![5, 6, 7], FinishReason::Length));
     assert_eq!(other.top_logprobs[0], free.top_logprobs[0]);
     assert_ne!(other.top_logprobs[1], free.top_logprobs[1]);
+}
+
+/// What a plan says of a volume is what encoding one takes.
+#[test]
+fn a_plan_knows_an_encoded_volume_to_the_byte() {
+    let goldens = Goldens::open();
+    for model in ["a_score15", "b_spatial", "c_score9"] {
+        let case = goldens.cases().into_iter().find(|case| case.model == model).expect("listed");
+        let folder = goldens.model_folder(model);
+        let mut engine = load_from(folder.path(), &case);
+        let encoded = engine.encode(&goldens.volume(model), &mut |_| ()).expect("the volume fits");
+        let folder = loaders::ModelFolder::open(folder.path()).expect("a model");
+        let plan = Engine::plan(Plan::cpu(), &folder, &LoadOptions::default()).expect("a plan");
+        assert_eq!(plan.volume, encoded.bytes(), "{model}");
+    }
 }
 
 /// All bytes of a folder's files, to see that nothing changed.

@@ -15,6 +15,7 @@ mod make_model;
 mod montage;
 mod output;
 mod phantom;
+mod plan;
 mod preprocess;
 mod progress;
 mod terminal;

@@ -91,3 +91,21 @@ fn converted_models_give_the_same_tokens() {
     succeed(&["convert", "--model", text(&wide), "--out", text(&narrow), "--dtype", "bf16"]);
     assert_eq!(tokens(text(&narrow)), wanted);
 }
+
+/// bf16 weights are half of f32's; the model's own file types do not matter to a GPU.
+#[test]
+fn the_plan_of_a_model_adds_up() {
+    let plan = |device: &str| {
+        let plan = json(&["plan", "--model", tiny_model(), "--device", device, "--json"]);
+        let bytes = |key: &str| plan[key].as_u64().unwrap_or_else(|| panic!("{key} of {plan}"));
+        assert_eq!(bytes("weights") + bytes("buffers") + bytes("volume"), bytes("total"));
+        ["weights", "buffers", "volume"].map(bytes)
+    };
+    let ([gpu_weights, gpu_buffers, gpu_volume], [cpu_weights, cpu_buffers, cpu_volume]) = (plan("cuda"), plan("cpu"));
+    assert!(gpu_weights > 0 && gpu_weights <= cpu_weights);
+    assert!(gpu_buffers < cpu_buffers && 2 * gpu_buffers > cpu_buffers, "{gpu_buffers} and {cpu_buffers}");
+    assert!(gpu_volume < cpu_volume && 2 * gpu_volume > cpu_volume, "{gpu_volume} and {cpu_volume}");
+    let shown = succeed(&["plan", "--model", tiny_model()]);
+    assert!(shown.contains(&gpu_weights.to_string()) && shown.lines().count() == 5, "{shown}");
+    assert!(fail(&["plan", "--model", "nowhere"], 3).contains("nowhere"));
+}

@@ -1,0 +1,74 @@
+//! `plan`: what a model takes in device memory, to the byte, before anything is loaded.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use engine::{Engine, LoadOptions};
+use kernels::Plan as PlanDevice;
+use serde::Serialize;
+
+use crate::failure::Result;
+use crate::output;
+
+/// Print the device memory that a model takes, without loading it
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The model's folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Element types of which kind of device
+    #[arg(long, value_enum, default_value_t = Kind::Cuda)]
+    device: Kind,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Devices that differ in what they allocate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// f32 activations; weights stay in the mapped checkpoint, as page cache
+    Cpu,
+    /// bf16 throughout
+    Cuda,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    device: &'static str,
+    weights: usize,
+    buffers: usize,
+    volume: usize,
+    total: usize,
+}
+
+impl Plan {
+    /// Prints the plan.
+    pub fn run(&self) -> Result<()> {
+        let folder = loaders::ModelFolder::open(&self.model)?;
+        let (device, plan) = match self.device {
+            Kind::Cpu => ("cpu", PlanDevice::cpu()),
+            Kind::Cuda => ("cuda", PlanDevice::gpu()),
+        };
+        let plan = Engine::plan(plan, &folder, &LoadOptions::default())?;
+        let (weights, buffers, volume) = (plan.weights, plan.buffers, plan.volume);
+        let report = Report { device, weights, buffers, volume, total: plan.total() };
+        if self.json { output::print_json(&report) } else { output::print(&text(&report)).map(|_| ()) }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = format!("memory on {}, bytes\n", report.device);
+    let rows = [
+        ("weights", report.weights),
+        ("buffers", report.buffers),
+        ("a volume", report.volume),
+        ("in all", report.total),
+    ];
+    for (label, bytes) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {label:<10} {bytes:>14}  {:>8.3} GiB", bytes as f64 / (1u64 << 30) as f64);
+    }
+    out
+}
