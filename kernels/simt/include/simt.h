@@ -18,6 +18,7 @@ struct SimtThread {
     SimtDim3 thread_idx, block_idx, block_dim, grid_dim;
     uint32_t linear, lane, warp, reserved;
     unsigned char* dynamic_shared;
+    uintptr_t stack_low, stack_bytes;
 };
 
 #define SIMT_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
@@ -26,10 +27,15 @@ struct SimtThread {
 // Warp instructions; the same numbers as `Collective` in collective.rs.
 enum SimtKind : uint32_t { kSyncWarp, kShuffle, kVote, kLdMatrix, kMma };
 
+struct SimtSite {
+    const char* file;
+    int line;
+};
 struct SimtShuffle {
     const void* in;
     void* out;
     uint32_t bytes, source;
+    SimtSite site;
 };
 struct SimtVote {
     uint32_t predicate, out;
@@ -49,7 +55,13 @@ struct SimtMma {
 };
 
 extern "C" {
+#ifdef __SANITIZE_THREAD__
+// A function without effects instead of a variable, whose every read would be reported.
+SimtThread* simt_current() __attribute__((const));
+#define simt_self simt_current()
+#else
 extern __thread SimtThread* simt_self;
+#endif
 typedef void (*SimtExec)(void**, uint32_t);
 void simt_barrier(uint32_t id, uint32_t threads, const char* file, int line);
 void simt_collective(uint32_t mask, uint32_t kind, void* payload, SimtExec exec, const char* file, int line);
@@ -84,7 +96,7 @@ template <class T>
 __device__ inline T simt_shuffle(uint32_t mask, T value, uint32_t source, const char* file, int line) {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
     T out;
-    SimtShuffle payload{&value, &out, sizeof(T), source};
+    SimtShuffle payload{&value, &out, sizeof(T), source, {file, line}};
     simt_collective(mask, kShuffle, &payload, simt_exec_shuffle, file, line);
     return out;
 }
@@ -143,12 +155,14 @@ __device__ inline T atomicAdd(T* address, T value, SIMT_HERE) {
 template <class T>
 __device__ inline T atomicMax(T* address, T value, SIMT_HERE) {
     simt_atomic_access(address, sizeof(T), file, line);
-    return simt_update(address, [=](T old) __attribute__((no_sanitize("thread"))) { return old > value ? old : value; });
+    return simt_update(address,
+                       [=](T old) __attribute__((no_sanitize("thread"))) { return old > value ? old : value; });
 }
 template <class T>
 __device__ inline T atomicMin(T* address, T value, SIMT_HERE) {
     simt_atomic_access(address, sizeof(T), file, line);
-    return simt_update(address, [=](T old) __attribute__((no_sanitize("thread"))) { return old < value ? old : value; });
+    return simt_update(address,
+                       [=](T old) __attribute__((no_sanitize("thread"))) { return old < value ? old : value; });
 }
 template <class T>
 __device__ inline T atomicExch(T* address, T value, SIMT_HERE) {

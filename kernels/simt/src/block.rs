@@ -1,11 +1,15 @@
 //! One block: its fibers, what they wait for, and the order in which they run.
-use crate::fault::{Fault, Site};
+use crate::check::Checker;
+use crate::fault::{Fault, coordinates};
 use crate::shared::SharedMemory;
+use crate::site::Site;
+use crate::skip::Skip;
 use crate::thread::{Thread, set_current};
 use crate::{Entry, Grid};
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult};
 use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 
 type Fiber = Coroutine<(), (), (), DefaultStack>;
 
@@ -32,15 +36,15 @@ pub(crate) struct Warp {
     /// Lanes that have not returned.
     pub live: u32,
     pub pending: Vec<Pending>,
-    /// Counts the moments at which lanes of this warp are ordered with each other.
-    pub epoch: u32,
 }
 
 /// A block barrier that some threads have reached.
 struct Barrier {
     id: u32,
-    wanted: u32,
+    /// How many threads it waits for; all that live without a number.
+    wanted: Option<u32>,
     arrived: u32,
+    /// Lanes of each warp.
     waiting: Vec<u32>,
     site: Site,
 }
@@ -75,13 +79,14 @@ pub(crate) struct Block {
     pub warps: Vec<Warp>,
     pub live: u32,
     barriers: Vec<Barrier>,
-    /// Counts the block barriers that were passed.
-    pub epoch: u32,
     pub shared: SharedMemory,
     pub fault: Option<Fault>,
-    pub block_idx: [u32; 3],
     /// Whether copies land when they are issued (as early as the hardware may) or when they are waited for.
     pub copies_land_early: bool,
+    /// In a checked launch.
+    pub checker: Option<Box<Checker>>,
+    /// A synchronisation that is left out.
+    skip: Option<Arc<Skip>>,
 }
 
 /// What one OS thread keeps between blocks and launches.
@@ -90,6 +95,8 @@ pub(crate) struct Worker {
     threads: Vec<Thread>,
     fibers: Vec<Option<Fiber>>,
     block: Block,
+    /// Kept between checked launches.
+    checker: Option<Box<Checker>>,
 }
 
 /// What a block needs to know about its launch.
@@ -99,22 +106,28 @@ pub(crate) struct Launch<'a> {
     pub params: &'a [u8],
     pub grid: Grid,
     pub seed: u64,
+    pub skip: Option<&'a Arc<Skip>>,
 }
 
 impl Block {
+    /// Whether the synchronisation at `site` is left out.
+    pub fn skips(&self, site: Site) -> bool {
+        self.skip.as_ref().is_some_and(|skip| skip.meets(site))
+    }
+
     /// A thread reached a block barrier. True if it may go on.
-    pub fn arrive(&mut self, thread: &Thread, id: u32, threads: u32, site: Site) -> Result<bool, Fault> {
+    fn arrive(&mut self, thread: &Thread, id: u32, threads: u32, site: Site) -> Result<bool, Fault> {
+        let wanted = (threads > 0).then_some(threads);
         let index = match self.barriers.iter().position(|barrier| barrier.id == id) {
             Some(index) => index,
             None => {
-                let wanted = if threads == 0 { self.live } else { threads };
                 let waiting = vec![0; self.warps.len()];
                 self.barriers.push(Barrier { id, wanted, arrived: 0, waiting, site });
                 self.barriers.len() - 1
             }
         };
         let barrier = &mut self.barriers[index];
-        if barrier.site != site {
+        if barrier.site != site || barrier.wanted != wanted {
             return Err(Fault::new(format!(
                 "threads of one block wait at different barriers: {} and {site}",
                 barrier.site
@@ -122,28 +135,53 @@ impl Block {
         }
         barrier.arrived += 1;
         barrier.waiting[thread.warp as usize] |= 1 << thread.lane;
-        if barrier.arrived < barrier.wanted {
+        if barrier.arrived < barrier.wanted.unwrap_or(self.live) {
             return Ok(false);
         }
-        let barrier = self.barriers.swap_remove(index);
-        for (warp, waiting) in self.warps.iter_mut().zip(barrier.waiting) {
-            warp.ready |= waiting;
-        }
-        self.epoch += 1;
+        self.release(index);
         Ok(true)
     }
 
-    /// A thread returned; barriers that wait for every living thread may now be complete.
+    /// Lets the threads of a complete barrier go on.
+    fn release(&mut self, index: usize) {
+        let barrier = self.barriers.swap_remove(index);
+        if let Some(checker) = &mut self.checker {
+            match barrier.arrived == self.live {
+                true => checker.clock.sync_block(),
+                false => checker.clock.sync_some(threads_of(&barrier.waiting)),
+            }
+        }
+        for (warp, waiting) in self.warps.iter_mut().zip(barrier.waiting) {
+            warp.ready |= waiting;
+        }
+    }
+
+    /// A warp instruction ended: its lanes are ordered.
+    pub fn meet(&mut self, warp: usize, mask: u32) {
+        let Some(checker) = &mut self.checker else { return };
+        let lanes = (0..32).filter(move |lane| mask >> lane & 1 == 1).map(move |lane| warp as u32 * 32 + lane);
+        match self.warps[warp].live & !mask {
+            0 => checker.clock.sync_warp(warp, lanes),
+            _ => checker.clock.sync_some(lanes),
+        }
+    }
+
+    /// A thread returned; a barrier that waits for every living thread may now be complete.
     fn leave(&mut self, warp: usize, lane: u32) {
         self.live -= 1;
         self.warps[warp].live &= !(1 << lane);
+        let complete = |barrier: &Barrier| barrier.wanted.is_none() && barrier.arrived == self.live;
+        if let Some(index) = self.barriers.iter().position(complete) {
+            self.release(index);
+        }
     }
 
     /// What the block waits for when nobody can run.
     fn deadlock(&self) -> Fault {
         let mut waits: Vec<String> = Vec::new();
         for barrier in &self.barriers {
-            waits.push(format!("{} of {} threads wait at {}", barrier.arrived, barrier.wanted, barrier.site));
+            let wanted = barrier.wanted.unwrap_or(self.live);
+            waits.push(format!("{} of {wanted} threads wait at {}", barrier.arrived, barrier.site));
         }
         for (index, warp) in self.warps.iter().enumerate() {
             for pending in &warp.pending {
@@ -162,13 +200,23 @@ impl Worker {
             warps: Vec::new(),
             live: 0,
             barriers: Vec::new(),
-            epoch: 0,
             shared: SharedMemory::new(),
             fault: None,
-            block_idx: [0; 3],
             copies_land_early: false,
+            checker: None,
+            skip: None,
         };
-        Self { stacks: Vec::new(), threads: Vec::new(), fibers: Vec::new(), block }
+        Self { stacks: Vec::new(), threads: Vec::new(), fibers: Vec::new(), block, checker: None }
+    }
+
+    /// Runs the blocks `order` one after the other, checked.
+    pub fn run_checked(&mut self, launch: Launch<'_>, mut order: impl Iterator<Item = u64>) -> Result<(), Fault> {
+        let mut checker = self.checker.take().unwrap_or_else(|| Box::new(Checker::new(&self.block.shared)));
+        checker.begin_launch(launch.params, launch.grid.threads);
+        self.block.checker = Some(checker);
+        let result = order.try_for_each(|index| self.run(launch, index));
+        self.checker = self.block.checker.take();
+        result
     }
 
     /// Runs one block to its end.
@@ -178,12 +226,18 @@ impl Worker {
         let mut order = Order::new(launch.seed, index);
         self.prepare(launch, block_idx, &mut order);
         while self.block.live > 0 && self.block.fault.is_none() {
-            let ready: Vec<usize> = (0..self.block.warps.len()).filter(|&w| self.block.warps[w].ready != 0).collect();
-            let Some(&warp) = ready.get(order.choose(ready.len().max(1))) else {
+            let mut ready = 0u32;
+            for (index, warp) in self.block.warps.iter().enumerate() {
+                ready |= u32::from(warp.ready != 0) << index;
+            }
+            if ready == 0 {
                 self.block.fault = Some(self.block.deadlock());
                 break;
-            };
-            self.run_warp(warp, &mut order);
+            }
+            for _ in 0..order.choose(ready.count_ones() as usize) {
+                ready &= ready - 1;
+            }
+            self.run_warp(ready.trailing_zeros() as usize, &mut order);
         }
         self.clean();
         match self.block.fault.take() {
@@ -223,7 +277,11 @@ impl Worker {
         let count = grid.threads.iter().product::<u32>();
         self.block.warps.clear();
         self.block.warps.resize_with(count as usize / WARP, || Warp { ready: !0, live: !0, ..Warp::default() });
-        (self.block.live, self.block.epoch, self.block.block_idx) = (count, 0, block_idx);
+        self.block.live = count;
+        self.block.skip = launch.skip.cloned();
+        if let Some(checker) = &mut self.block.checker {
+            checker.begin_block(block_idx);
+        }
         self.block.barriers.clear();
         self.block.shared.reset(grid.shared_bytes as usize);
         self.block.copies_land_early = order.seeded && order.next() >> 63 == 1;
@@ -232,9 +290,8 @@ impl Worker {
             self.threads.push(Thread::new());
         }
         for linear in 0..count {
-            let [x, y, _] = grid.threads;
             let thread = &mut self.threads[linear as usize];
-            thread.thread_idx = [linear % x, linear / x % y, linear / (x * y)];
+            thread.thread_idx = coordinates(linear, grid.threads);
             (thread.block_idx, thread.block_dim, thread.grid_dim) = (block_idx, grid.threads, grid.blocks);
             (thread.linear, thread.lane, thread.warp) = (linear, linear % 32, linear / 32);
             (thread.dynamic_shared, thread.block) = (self.block.shared.dynamic(), &raw mut self.block);
@@ -243,6 +300,8 @@ impl Worker {
             thread.groups.clear();
             let stack =
                 self.stacks.pop().unwrap_or_else(|| DefaultStack::new(STACK_BYTES).expect("memory for a stack"));
+            thread.stack_low = stack.limit().get();
+            thread.stack_bytes = stack.base().get() - stack.limit().get();
             self.fibers[linear as usize] = Some(fiber(stack, thread, launch));
         }
     }
@@ -259,6 +318,12 @@ impl Worker {
     }
 }
 
+/// The thread numbers in the lanes of each warp.
+fn threads_of(waiting: &[u32]) -> impl Iterator<Item = u32> + Clone {
+    let lanes = |mask: u32| (0..32).filter(move |lane| mask >> lane & 1 == 1);
+    waiting.iter().enumerate().flat_map(move |(warp, &mask)| lanes(mask).map(move |lane| warp as u32 * 32 + lane))
+}
+
 fn fiber(stack: DefaultStack, thread: *mut Thread, launch: Launch<'_>) -> Fiber {
     let (entry, params) = (launch.entry, launch.params.as_ptr());
     Coroutine::with_stack(stack, move |yielder, ()| {
@@ -272,15 +337,17 @@ fn fiber(stack: DefaultStack, thread: *mut Thread, launch: Launch<'_>) -> Fiber 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simt_barrier(id: u32, threads: u32, file: *const c_char, line: i32) {
-    let this = crate::thread::current();
+    let (this, site) = (crate::thread::current(), Site { file, line });
     // SAFETY: kernels call this from their fiber, where the current thread and its block are alive; the block is
     // touched by this OS thread alone.
     unsafe {
-        match (*(*this).block).arrive(&*this, id, threads, Site { file, line }) {
-            Ok(true) => {
-                // The last one goes on at once; it marked itself ready with the others.
-                (&mut (*(*this).block).warps)[(*this).warp as usize].ready &= !(1 << (*this).lane);
-            }
+        let block = &mut *(*this).block;
+        if block.skips(site) {
+            return;
+        }
+        match block.arrive(&*this, id, threads, site) {
+            // The last one goes on at once; it marked itself ready with the others.
+            Ok(true) => block.warps[(*this).warp as usize].ready &= !(1 << (*this).lane),
             Ok(false) => Thread::suspend(this),
             Err(fault) => crate::fault::stop(this, fault),
         }

@@ -1,8 +1,14 @@
 //! Warp instructions: lanes hand in payloads, the last to arrive computes for all.
 use crate::block::{Pending, WARP};
-use crate::fault::{Fault, Site, stop};
+use crate::check::{Request, check};
+use crate::fault::{Fault, stop};
+use crate::shadow::Access;
+use crate::site::{Place, Site};
 use crate::thread::{Thread, current};
 use std::ffi::{c_char, c_void};
+
+/// `kSyncWarp` of simt.h.
+const SYNC_WARP: u32 = 0;
 
 type Exec = unsafe extern "C" fn(*mut *mut c_void, u32);
 
@@ -20,6 +26,9 @@ unsafe extern "C" fn simt_collective(
     // waiting lanes live on their suspended stacks.
     unsafe {
         let bit = 1u32 << (*this).lane;
+        if kind == SYNC_WARP && (*(*this).block).skips(site) {
+            return;
+        }
         if mask & bit == 0 {
             stop(this, Fault::new(format!("lane {} is not in its own mask {mask:#010x} at {site}", (*this).lane)));
         }
@@ -43,10 +52,14 @@ unsafe extern "C" fn simt_collective(
         }
         let mut payloads = pending.payloads;
         exec(payloads.as_mut_ptr(), mask);
-        let warp = &mut (&mut (*(*this).block).warps)[(*this).warp as usize];
+        let block = &mut *(*this).block;
+        let warp = &mut block.warps[(*this).warp as usize];
         warp.pending.swap_remove(index);
         warp.ready |= mask & !bit;
-        warp.epoch += 1;
+        block.meet((*this).warp as usize, mask);
+        if block.fault.is_some() {
+            Thread::suspend(this);
+        }
     }
 }
 
@@ -59,6 +72,7 @@ struct Shuffle {
     output: *mut u8,
     bytes: u32,
     source: u32,
+    site: Site,
 }
 
 #[repr(C)]
@@ -90,8 +104,11 @@ unsafe extern "C" fn simt_exec_shuffle(payloads: *mut *mut c_void, mask: u32) {
         for lane in lanes(mask) {
             let to = &*(*payloads.add(lane)).cast::<Shuffle>();
             if mask >> to.source & 1 == 0 {
-                let what = format!("lane {lane} shuffles from lane {}, which takes no part", to.source);
-                (*(*current()).block).fault.get_or_insert(Fault::new(what));
+                let what = format!("lane {lane} shuffles from lane {}, which takes no part, at {}", to.source, to.site);
+                let this = current();
+                let linear = (*this).warp * WARP as u32 + lane as u32;
+                let fault = Fault::new(what).by_thread(linear, (*this).block_dim);
+                (*(*this).block).fault.get_or_insert(fault);
                 continue;
             }
             let from = &*(*payloads.add(to.source as usize)).cast::<Shuffle>();
@@ -110,6 +127,30 @@ unsafe extern "C" fn simt_exec_vote(payloads: *mut *mut c_void, mask: u32) {
     }
 }
 
+/// Checks the row that a lane points to.
+///
+/// # Safety
+/// Called for a lane of the warp that runs.
+unsafe fn readable(from: &LdMatrix) -> Result<(), Fault> {
+    let (this, site) = (current(), Site { file: from.file, line: from.line });
+    let (address, thread, place) = (from.row.addr(), from.linear, Place::Source(site));
+    // SAFETY: the current thread and its block are alive; the block is touched by this OS thread alone.
+    unsafe {
+        let refuse = |what: &str| {
+            let what = format!("ldmatrix of a row that is not {what} at {site}");
+            Err(Fault::new(what).by_thread(thread, (*this).block_dim))
+        };
+        if address % 16 != 0 {
+            return refuse("on a 16-byte boundary");
+        }
+        if (*(*this).block).shared.offset(address).is_none() {
+            return refuse("in shared memory");
+        }
+        let (name, access) = ("ldmatrix", Access::Read);
+        check(this, Request { name, access, address, bytes: 16, thread, place, align: 1 })
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simt_exec_ldmatrix(payloads: *mut *mut c_void, _mask: u32) {
     // SAFETY: all 32 lanes handed in an `LdMatrix`; lanes 8i..8i+8 point to the rows of matrix i.
@@ -120,10 +161,8 @@ unsafe extern "C" fn simt_exec_ldmatrix(payloads: *mut *mut c_void, _mask: u32) 
             let mut matrix = [[0u16; 8]; 8];
             for (row, values) in matrix.iter_mut().enumerate() {
                 let from = lane(index * 8 + row);
-                if !from.row.addr().is_multiple_of(16) {
-                    let site = Site { file: from.file, line: from.line };
-                    let what = format!("ldmatrix: a row that is not on a 16-byte boundary at {site}");
-                    (*(*current()).block).fault.get_or_insert(Fault::new(what));
+                if let Err(fault) = readable(from) {
+                    (*(*current()).block).fault.get_or_insert(fault);
                     return;
                 }
                 from.row.copy_to(values.as_mut_ptr(), 8);

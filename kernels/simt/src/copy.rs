@@ -1,7 +1,10 @@
 //! `cp.async`: bytes that land when they are waited for, or, under half of the seeds, at once.
-use crate::fault::{Fault, Site, stop};
+use crate::check::{Request, check};
+use crate::fault::{Fault, stop};
+use crate::shadow::Access;
 use crate::shared::poison;
-use crate::thread::{AsyncCopy, current};
+use crate::site::{Place, Site};
+use crate::thread::{AsyncCopy, Thread, current};
 use std::ffi::c_char;
 
 /// Copies `src_bytes` and zeroes the rest.
@@ -16,6 +19,31 @@ unsafe fn land(copy: AsyncCopy) {
     }
 }
 
+/// The two accesses of a copy: what it writes, as `access`, and what it reads.
+///
+/// # Safety
+/// `this` is the current thread.
+unsafe fn check_both(this: *mut Thread, copy: &AsyncCopy, access: Access) -> Result<(), Fault> {
+    let place = Place::Source(copy.site);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let thread = (*this).linear;
+        let (name, address, bytes) = ("cp.async write", copy.dst.addr(), copy.bytes);
+        check(this, Request { name, access, address, bytes, thread, place, align: 1 })?;
+        if copy.src_bytes == 0 {
+            return Ok(());
+        }
+        let (name, address, bytes) = ("cp.async read", copy.src.addr(), copy.src_bytes);
+        let read = Request { name, access: Access::Read, address, bytes, thread, place, align: 1 };
+        if let (Access::Land, Some(checker)) = (access, &(*(*this).block).checker)
+            && let Some(what) = checker.source_changed(read, copy.moment)
+        {
+            return Err(Fault::new(what));
+        }
+        check(this, read)
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simt_copy_issue(
     dst: *mut u8,
@@ -25,22 +53,36 @@ unsafe extern "C" fn simt_copy_issue(
     file: *const c_char,
     line: i32,
 ) {
-    let this = current();
+    let (this, site) = (current(), Site { file, line });
     let (bytes, src_bytes) = (bytes as usize, src_bytes as usize);
     let aligned = dst.addr().is_multiple_of(bytes) && src.addr().is_multiple_of(bytes);
     // SAFETY: kernels call this from their fiber with addresses that they may access.
     unsafe {
-        if !aligned || src_bytes > bytes {
-            let site = Site { file, line };
-            let what =
-                format!("cp.async of {src_bytes} of {bytes} bytes from {src:p} to {dst:p}: misaligned at {site}");
-            stop(this, Fault::new(what));
+        let block = &mut *(*this).block;
+        let refuse = |what| stop(this, Fault::new(format!("cp.async {what} at {site}")));
+        if !aligned {
+            refuse(format!("with an address that is not on a {bytes}-byte boundary"));
         }
-        let copy = AsyncCopy { dst, src, bytes, src_bytes };
-        if (*(*this).block).copies_land_early {
-            return land(copy);
+        if src_bytes > bytes {
+            refuse(format!("of {src_bytes} bytes to {bytes}"));
         }
-        poison(dst, bytes);
+        if block.shared.offset(dst.addr()).is_none() {
+            refuse("to memory that is not shared".to_owned());
+        }
+        if src_bytes > 0 && block.shared.offset(src.addr()).is_some() {
+            refuse("from shared memory".to_owned());
+        }
+        let moment = block.checker.as_mut().map_or(0, |checker| checker.issue_moment());
+        let landed = block.copies_land_early;
+        let copy = AsyncCopy { dst, src, bytes, src_bytes, site, moment, landed };
+        if let Err(fault) = check_both(this, &copy, Access::Issue) {
+            stop(this, fault);
+        }
+        if landed {
+            land(copy);
+        } else {
+            poison(dst, bytes);
+        }
         (*this).copies.push(copy);
         (*this).open += 1;
     }
@@ -54,13 +96,24 @@ unsafe extern "C" fn simt_copy_commit() {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn simt_copy_wait(keep: u32, _file: *const c_char, _line: i32) {
-    // SAFETY: as for `simt_copy_commit`.
-    let this = unsafe { &mut *current() };
-    let groups = this.groups.len().saturating_sub(keep as usize);
-    let done: usize = this.groups.drain(..groups).sum();
-    for copy in this.copies.drain(..done) {
-        // SAFETY: the ranges were valid at issue, and the kernel may not reuse them before this wait.
-        unsafe { land(copy) }
+unsafe extern "C" fn simt_copy_wait(keep: u32, file: *const c_char, line: i32) {
+    let this = current();
+    // SAFETY: kernels call this from their fiber; the thread is its own. The ranges of its copies were valid at issue,
+    // and the kernel may not reuse them before this wait.
+    unsafe {
+        if (*(*this).block).skips(Site { file, line }) {
+            return;
+        }
+        let groups = (*this).groups.len().saturating_sub(keep as usize);
+        let done: usize = (*this).groups.drain(..groups).sum();
+        let copies: Vec<AsyncCopy> = (*this).copies.drain(..done).collect();
+        for copy in copies {
+            if !copy.landed {
+                land(copy);
+            }
+            if let Err(fault) = check_both(this, &copy, Access::Land) {
+                stop(this, fault);
+            }
+        }
     }
 }

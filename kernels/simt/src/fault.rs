@@ -1,49 +1,51 @@
 //! What went wrong in a kernel, and where.
+use crate::site::Site;
 use crate::thread::{Thread, current};
 use std::ffi::{CStr, c_char};
 use std::fmt;
-
-/// A place in kernel source; static text of the compiler.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Site {
-    pub file: *const c_char,
-    pub line: i32,
-}
-
-impl fmt::Display for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.file.is_null() {
-            return f.write_str("an unknown line");
-        }
-        // SAFETY: `__builtin_FILE` gives static, terminated text.
-        let path = unsafe { CStr::from_ptr(self.file) }.to_string_lossy();
-        let short = path.rsplit_once("/src/").map_or(&*path, |(_, end)| end);
-        write!(f, "{short}:{}", self.line)
-    }
-}
 
 /// A defect of a kernel that stopped its launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     what: String,
+    kernel: Option<String>,
     block: Option<[u32; 3]>,
     thread: Option<[u32; 3]>,
 }
 
 impl Fault {
     pub(crate) fn new(what: String) -> Self {
-        Self { what, block: None, thread: None }
+        Self { what, kernel: None, block: None, thread: None }
+    }
+
+    pub(crate) fn in_kernel(mut self, name: &str) -> Self {
+        self.kernel = Some(name.to_owned());
+        self
     }
 
     pub(crate) fn in_block(mut self, block: [u32; 3]) -> Self {
         self.block = Some(block);
         self
     }
+
+    /// By a thread of a block of `dims`; a fault keeps its first thread.
+    pub(crate) fn by_thread(mut self, linear: u32, dims: [u32; 3]) -> Self {
+        self.thread.get_or_insert(coordinates(linear, dims));
+        self
+    }
+}
+
+/// A thread's index along x, y, z.
+pub(crate) fn coordinates(linear: u32, [x, y, _]: [u32; 3]) -> [u32; 3] {
+    [linear % x, linear / x % y, linear / (x * y)]
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
+        if let Some(kernel) = &self.kernel {
+            write!(f, ", in {kernel}")?;
+        }
         let part = |f: &mut fmt::Formatter<'_>, name: &str, at: Option<[u32; 3]>| match at {
             Some([x, y, z]) => write!(f, ", {name} ({x}, {y}, {z})"),
             None => Ok(()),
@@ -59,10 +61,10 @@ impl std::error::Error for Fault {}
 ///
 /// # Safety
 /// `this` is the current thread, in its own fiber.
-pub(crate) unsafe fn stop(this: *mut Thread, mut fault: Fault) -> ! {
+pub(crate) unsafe fn stop(this: *mut Thread, fault: Fault) -> ! {
     // SAFETY: the thread and its block outlive the fiber, and only this OS thread touches them.
     unsafe {
-        fault.thread = Some((*this).thread_idx);
+        let fault = fault.by_thread((*this).linear, (*this).block_dim);
         (*(*this).block).fault.get_or_insert(fault);
         loop {
             Thread::suspend(this);

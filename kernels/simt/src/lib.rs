@@ -9,16 +9,22 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod block;
+mod check;
+mod clock;
 mod collective;
 mod copy;
 mod fault;
 mod memory;
 mod mma;
+mod shadow;
 mod shared;
+mod site;
+mod skip;
 mod thread;
 
 pub use fault::Fault;
 pub use memory::{announce_buffer, forget_buffer};
+pub use skip::without_sync;
 
 /// A kernel as the host compiler built it; takes the address of its parameter block.
 pub type Entry = unsafe extern "C" fn(params: *const c_void);
@@ -47,15 +53,15 @@ thread_local! {
 /// `entry` takes a parameter block like `params`, and the addresses in it are valid for what the kernel does.
 pub unsafe fn launch(entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Result<(), Fault> {
     check(grid)?;
-    let launch = block::Launch { entry, params, grid, seed };
-    let blocks = grid.blocks.iter().map(|&count| u64::from(count)).product::<u64>();
+    let skip = skip::current();
+    let launch = block::Launch { entry, params, grid, seed, skip: skip.as_ref() };
+    let blocks = block_count(grid);
     let stop = AtomicBool::new(false);
     let run = |index: u64| {
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let index = if seed & 1 == 1 { blocks - 1 - index } else { index };
-        let result = WORKER.with_borrow_mut(|worker| worker.run(launch, index));
+        let result = WORKER.with_borrow_mut(|worker| worker.run(launch, place(index, blocks, seed)));
         if result.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -64,16 +70,30 @@ pub unsafe fn launch(entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Resu
     if blocks == 1 { run(0) } else { (0..blocks).into_par_iter().map(run).collect() }
 }
 
-/// As [`launch`], for a kernel that reports its memory accesses.
+/// As [`launch`], for the kernel `name`, compiled so that it reports its memory accesses. Blocks run one by one.
 ///
 /// # Errors
 /// As [`launch`], and for the first access that no correct kernel makes.
 ///
 /// # Safety
 /// As [`launch`].
-pub unsafe fn launch_checked(_name: &str, entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Result<(), Fault> {
-    // SAFETY: as the caller promises.
-    unsafe { launch(entry, grid, params, seed) }
+pub unsafe fn launch_checked(name: &str, entry: Entry, grid: Grid, params: &[u8], seed: u64) -> Result<(), Fault> {
+    check(grid)?;
+    let skip = skip::current();
+    let launch = block::Launch { entry, params, grid, seed, skip: skip.as_ref() };
+    let blocks = block_count(grid);
+    let order = (0..blocks).map(|index| place(index, blocks, seed));
+    let result = WORKER.with_borrow_mut(|worker| worker.run_checked(launch, order));
+    result.map_err(|fault| fault.in_kernel(name))
+}
+
+fn block_count(grid: Grid) -> u64 {
+    grid.blocks.iter().map(|&count| u64::from(count)).product()
+}
+
+/// The block that runs as number `index`: odd seeds go from the last to the first.
+fn place(index: u64, blocks: u64, seed: u64) -> u64 {
+    if seed & 1 == 1 { blocks - 1 - index } else { index }
 }
 
 fn check(grid: Grid) -> Result<(), Fault> {

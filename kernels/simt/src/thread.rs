@@ -1,4 +1,5 @@
 //! One emulated CUDA thread: what C++ sees of it, and its asynchronous copies.
+use crate::site::Site;
 use corosensei::Yielder;
 use std::ffi::c_void;
 
@@ -14,6 +15,9 @@ pub(crate) struct Thread {
     pub warp: u32,
     pub reserved: u32,
     pub dynamic_shared: *mut u8,
+    /// The fiber's stack, which is private to it.
+    pub stack_low: usize,
+    pub stack_bytes: usize,
     // From here on the emulator's own.
     pub block: *mut crate::block::Block,
     pub yielder: *const Yielder<(), ()>,
@@ -22,13 +26,18 @@ pub(crate) struct Thread {
     pub open: usize,
 }
 
-/// A `cp.async` whose bytes have not landed.
+/// A `cp.async` that was issued and not waited for.
 #[derive(Clone, Copy)]
 pub(crate) struct AsyncCopy {
     pub dst: *mut u8,
     pub src: *const u8,
     pub bytes: usize,
     pub src_bytes: usize,
+    pub site: Site,
+    /// When it was issued, in a checked launch.
+    pub moment: u32,
+    /// Whether the bytes are there already.
+    pub landed: bool,
 }
 
 unsafe extern "C" {
@@ -60,6 +69,8 @@ impl Thread {
             warp: 0,
             reserved: 0,
             dynamic_shared: std::ptr::null_mut(),
+            stack_low: 0,
+            stack_bytes: 0,
             block: std::ptr::null_mut(),
             yielder: std::ptr::null(),
             copies: Vec::new(),

@@ -82,10 +82,11 @@ pub(super) fn unsafe_code(tree: &Tree) -> Vec<String> {
     found
 }
 
-/// Whether `unsafe` demands a promise of callers here; the block or `impl` that gives it is what must be argued.
+/// Whether `unsafe` demands a promise of callers here, or marks an exported name; the block or `impl` that gives the
+/// promise is what must be argued.
 fn is_contract(line: &str) -> bool {
     let code = code(line);
-    ["unsafe fn ", "unsafe trait ", "unsafe extern "].iter().any(|contract| code.contains(contract))
+    ["unsafe fn ", "unsafe trait ", "unsafe extern ", "#[unsafe("].iter().any(|contract| code.contains(contract))
 }
 
 /// Whether the statement that ends with `line`, or the comment right above it, holds a safety note.
@@ -103,6 +104,8 @@ pub(super) fn prints(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     let is_library = |file: &&File| LIBRARIES.iter().any(|home| file.path.starts_with(home));
     let is_test = |file: &File| file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+    // Build scripts talk to cargo that way.
+    let is_test = |file: &File| is_test(file) || file.path.ends_with("/build.rs");
     for file in rust(tree).filter(is_library).filter(|file| !is_test(file)) {
         // Tests stand last in a file.
         for (number, line) in file.lines().take_while(|(_, line)| line.trim() != "mod tests {") {
