@@ -85,3 +85,12 @@ __device__ __forceinline__ float exp2_fast(float x) {
     return exp2f(x);
 #endif
 }
+
+// `value`, as something the compiler cannot see through: what is computed from it inside a loop is computed there each
+// time, and not once before the loop and then held in registers that the loop needs.
+__device__ __forceinline__ int recomputed(int value) {
+#ifdef __CUDACC__
+    asm volatile("" : "+r"(value));
+#endif
+    return value;
+}

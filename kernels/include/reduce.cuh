@@ -15,6 +15,18 @@ __device__ __forceinline__ float warp_max(float value) {
     return value;
 }
 
+// The sum over a group of four neighbouring lanes, which hold one row of an mma fragment.
+__device__ __forceinline__ float quad_sum(float value) {
+    value += __shfl_xor_sync(kAllLanes, value, 1);
+    return value + __shfl_xor_sync(kAllLanes, value, 2);
+}
+
+// The maximum over a group of four neighbouring lanes.
+__device__ __forceinline__ float quad_max(float value) {
+    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, 1));
+    return fmaxf(value, __shfl_xor_sync(kAllLanes, value, 2));
+}
+
 // The sum over all threads of a block of kThreads, to every thread.
 template <int kThreads, class T>
 __device__ __forceinline__ T block_sum(T value) {

@@ -2,6 +2,8 @@
 use crate::{DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+pub(crate) mod gpu_tests;
 pub(crate) mod launch;
 pub mod reference;
 #[cfg(test)]
