@@ -62,3 +62,15 @@ __device__ __forceinline__ void store_row8(bf16* row, uint32_t at, uint32_t dim,
         if (at + j < dim) row[at + j] = to_bf16(values[j]);
     }
 }
+
+// Eight values from any boundary, packed; the first `exist` are there, the others zeros.
+__device__ __forceinline__ uint4 gather_bf16x8(const bf16* from, int exist) {
+    uint32_t words[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float low = 2 * i < exist ? to_float(from[2 * i]) : 0.0f;
+        float high = 2 * i + 1 < exist ? to_float(from[2 * i + 1]) : 0.0f;
+        words[i] = pack_bf16(low, high);
+    }
+    return make_uint4(words[0], words[1], words[2], words[3]);
+}

@@ -32,6 +32,20 @@ __device__ __forceinline__ void copy_async_wait(HERE_ONLY) {
 #endif
 }
 
+// 16 bytes that nobody reads again soon, on a 16-byte boundary: past the first-level cache, which keeps what is read
+// again, and with the rest of their 128 bytes into the second-level cache.
+__device__ __forceinline__ uint4 load_streamed16(const void* from) {
+#ifdef __CUDACC__
+    uint4 out;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+                 : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
+                 : "l"(from));
+    return out;
+#else
+    return *static_cast<const uint4*>(from);
+#endif
+}
+
 // Four 8×8 matrices of 16-bit elements; lanes 8i..8i+8 give the row addresses of matrix i, each 16 bytes, aligned.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&out)[4], const void* row HERE) {
 #ifdef __CUDACC__

@@ -30,5 +30,8 @@ pub use plan::Plan;
 pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
 
+/// Rows up to which products stream their weights and fused ops exist: a step of decoding, or a few of them.
+pub const FEW_ROWS: usize = 16;
+
 /// Tokens in one page of the KV cache.
 pub const PAGE_TOKENS: usize = 64;

@@ -4,7 +4,7 @@
 // Numerics  exact but for exp2_fast, which may be 2 ulps off on a GPU.
 // Launch    one block of one warp.
 // Traffic   none to speak of.
-// Source    PTX ISA 8.8: cp.async, ldmatrix, mma.m16n8k16, ex2.
+// Source    PTX ISA 8.8: cp.async, ldmatrix, mma.m16n8k16, ld.global, ex2.
 #include "ptx.cuh"
 
 constexpr int kThreads = 32;
@@ -68,4 +68,10 @@ KERNEL(primitive_mma_bf16_kernel, PrimitiveParams, kThreads) {
 KERNEL(primitive_exp2_kernel, PrimitiveParams, kThreads) {
     for (uint32_t i = threadIdx.x; i < p.count; i += kThreads)
         reinterpret_cast<float*>(p.output)[i] = exp2_fast(reinterpret_cast<const float*>(p.input)[i]);
+}
+
+// Output: the input's 16 bytes of each lane, from the last lane to the first.
+KERNEL(primitive_load_streamed_kernel, PrimitiveParams, kThreads) {
+    reinterpret_cast<uint4*>(p.output)[threadIdx.x] =
+        load_streamed16(reinterpret_cast<const uint4*>(p.input) + (31 - threadIdx.x));
 }

@@ -125,6 +125,14 @@ fn powers_of_two_are_near() {
     });
 }
 
+#[test]
+fn streamed_loads_give_the_bytes() {
+    const KERNEL: Kernel = kernel!(primitive_load_streamed_kernel, 32);
+    let input = words(128);
+    let want: Vec<u32> = input.chunks_exact(4).rev().flatten().copied().collect();
+    each_gpu(|gpu| assert_eq!(run(gpu, &KERNEL, &input, 128), want));
+}
+
 /// A primitive that no kernel here calls has never been compared with its twin.
 #[test]
 fn every_primitive_is_called() {

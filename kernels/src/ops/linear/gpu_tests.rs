@@ -83,8 +83,8 @@ impl Case {
 
     /// Compares with the CPU.
     ///
-    /// Both sum in f32: on the GPU inner/16 partial sums one after the other, each of sixteen products, on the CPU
-    /// fewer. A rounding is at most 2^-24 of a partial sum, which Σ|x·w| bounds; they have no common sign, so four
+    /// Both sum in f32: on the GPU at most inner/16 partial sums one after the other, each of sixteen products, on the
+    /// CPU fewer. A rounding is at most 2^-24 of a partial sum, which Σ|x·w| bounds; they have no common sign, so four
     /// times the root of their number (at most 16 + inner/16 in a chain) covers them: |x| ≤ 2 and |w| ≤ 2/√inner make
     /// Σ|x·w| ≤ √inner on average, four times that at most. Bias and residual add two roundings of sums below 4 + 4.
     /// Activations have slopes of at most 1.13 and err by 2^-21 of their result; 1 + erf cancels, an error of 2^-23 of
@@ -130,6 +130,51 @@ fn tiles_agree_with_the_cpu() {
     }
 }
 
+/// One row to sixteen, edges of eight rows and of pieces (32), turns (128) and rounds of turns (1024) along the sum.
+#[test]
+fn few_rows_agree_with_the_cpu() {
+    let sizes = [
+        [1, 1, 1],
+        [1, 8, 8],
+        [3, 7, 5],
+        [16, 33, 17],
+        [8, 64, 63],
+        [9, 72, 64],
+        [5, 136, 65],
+        [2, 1024, 16],
+        [1, 1160, 24],
+        [16, 1032, 9],
+    ];
+    for (index, sizes) in sizes.into_iter().enumerate() {
+        for (kind, epilogue) in EPILOGUES.into_iter().enumerate() {
+            let seed = 1000 + (index * 60 + kind * 10) as u32;
+            let bias = (index + kind) % 2 == 0 && epilogue != Epilogue::SwiGlu;
+            Case { seed, sizes, epilogue, bias, floats: (index + kind) % 3 == 0, cut: 0 }.check();
+        }
+    }
+}
+
+/// A row of sixteen has the bits that it has alone: an answer does not depend on what else runs.
+#[test]
+fn few_rows_are_independent() {
+    let gpu = Gpu::emulated(Emulation::default());
+    let rig = Rig { device: &gpu };
+    let (inner, columns) = (200, 40);
+    let values = numbers(1700, 16 * inner, 2.0);
+    let weight = rig.weight(&[2 * columns, inner], &numbers(1701, 2 * columns * inner, 0.1));
+    let run = |first: usize, rows: usize| {
+        let x = rig.acts(&[rows, inner], &values[first * inner..][..rows * inner]);
+        let mut out = rig.poisoned_floats(&[rows, columns]);
+        let (x, weight, epilogue) = (x.view(), weight.view(), Epilogue::SwiGlu);
+        rig.device.linear(Linear { x, weight, bias: None, epilogue, out: out.view_mut() }).expect("valid");
+        rig.read(&out)
+    };
+    let whole = run(0, 16);
+    for (first, rows) in [(0, 1), (7, 1), (8, 1), (15, 1), (3, 9)] {
+        assert_eq!(run(first, rows), whole[first * columns..][..rows * columns], "rows {first} and {rows} on");
+    }
+}
+
 /// Inner sizes of the released model, and one that ends within a stage.
 #[test]
 fn long_sums_agree_with_the_cpu() {
@@ -137,6 +182,8 @@ fn long_sums_agree_with_the_cpu() {
     case(700, [20, 3072, 16], Epilogue::Residual, false);
     case(710, [20, 1160, 40], Epilogue::GeluTanh, true);
     case(720, [18, 768, 24], Epilogue::SwiGlu, false);
+    case(730, [1, 8192, 24], Epilogue::Residual, false);
+    case(740, [4, 3072, 16], Epilogue::SwiGlu, false);
 }
 
 /// Windows of columns: on 16-byte boundaries, off them, and with a stride that leaves them.

@@ -61,14 +61,7 @@ __device__ __forceinline__ void copy_chunk(bf16* to, const bf16* from, int exist
     if constexpr (kVectors) {
         copy_async16(to, from, exist > 0 ? 16 : 0);
     } else {
-        uint32_t words[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            float low = 2 * i < exist ? to_float(from[2 * i]) : 0.0f;
-            float high = 2 * i + 1 < exist ? to_float(from[2 * i + 1]) : 0.0f;
-            words[i] = pack_bf16(low, high);
-        }
-        *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+        *reinterpret_cast<uint4*>(to) = gather_bf16x8(from, exist);
     }
 }
 

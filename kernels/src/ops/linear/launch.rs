@@ -1,7 +1,7 @@
-//! Chooses the tile, and hands over addresses and sizes.
-use super::{Epilogue, Linear, Shape};
+//! Many rows: chooses the tile, and hands over addresses and sizes.
+use super::{Epilogue, Linear, Shape, few};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
-use crate::{DType, Result, View};
+use crate::{DType, FEW_ROWS, Result, View};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -24,7 +24,7 @@ struct LinearParams {
 const _: () = assert!(size_of::<LinearParams>() == 64 && offset_of!(LinearParams, pairs) == 56);
 
 /// One entry point per epilogue, in the order of [`Epilogue`].
-type Family = [Kernel; 6];
+pub(super) type Family = [Kernel; 6];
 
 const LARGE: Family = [
     kernel!(linear_large_none_kernel, 128),
@@ -100,6 +100,9 @@ pub(crate) fn aligned(view: &View<'_>) -> bool {
 
 pub(crate) fn run(gpu: &Gpu, op: Linear<'_>) -> Result<()> {
     let shape = op.check()?;
+    if shape.rows <= FEW_ROWS {
+        return few::run(gpu, op);
+    }
     let way = Way::of([&op.x, &op.weight], op.epilogue, shape);
     run_as(gpu, op, way)
 }

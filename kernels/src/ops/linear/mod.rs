@@ -2,6 +2,7 @@
 use crate::{DType, DimCheck, Error, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+pub(crate) mod few;
 #[cfg(test)]
 mod gpu_tests;
 pub(crate) mod launch;
