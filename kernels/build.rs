@@ -1,12 +1,33 @@
-//! Compiles every kernel twice for the emulator: plain, and with memory accesses reported.
+//! Compiles every kernel: for the emulator twice, plain and with memory accesses reported, and for GPUs where the
+//! compiler is at hand.
 use std::env::var;
 use std::path::{Path, PathBuf};
+
+#[path = "build/gpu.rs"]
+mod gpu;
+#[path = "build/nvrtc.rs"]
+mod nvrtc;
 
 fn main() {
     let folder = PathBuf::from(var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let mut sources = kernel_sources(&folder.join("src/ops"));
     sources.push(folder.join("src/primitives/kernel.cu"));
+    println!("cargo::rerun-if-changed=include");
+    println!("cargo::rerun-if-changed=build");
+    for source in &sources {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    // An op's first kernel.cu is no known source yet, but its launcher changes with it.
+    for folder in op_folders(&folder.join("src/ops")) {
+        println!("cargo::rerun-if-changed={}", folder.join("launch.rs").display());
+    }
+    gpu::embed(&folder, &sources);
+    emulate(&folder, &sources);
+}
+
+fn emulate(folder: &Path, sources: &[PathBuf]) {
     let emulator = var("DEP_SIMT_SIMT_INCLUDE").or_else(|_| var("DEP_SIMT_INCLUDE")).expect("simt names its headers");
+    println!("cargo::rerun-if-changed={emulator}");
     let build = |prefix: &str, checked: bool| {
         let mut build = cc::Build::new();
         build.cpp(true).std("c++17").opt_level(2).include(&emulator).include(folder.join("include"));
@@ -15,19 +36,10 @@ fn main() {
         if checked {
             build.flag("-fsanitize=thread").flag("--param=tsan-instrument-func-entry-exit=0").flag("-g1");
         }
-        build.files(&sources).compile(&format!("{prefix}kernels"));
+        build.files(sources).compile(&format!("{prefix}kernels"));
     };
     build("simt_plain_", false);
     build("simt_checked_", true);
-    println!("cargo::rerun-if-changed=include");
-    println!("cargo::rerun-if-changed={emulator}");
-    for source in &sources {
-        println!("cargo::rerun-if-changed={}", source.display());
-    }
-    // An op's first kernel.cu is no known source yet, but its launcher changes with it.
-    for folder in op_folders(&folder.join("src/ops")) {
-        println!("cargo::rerun-if-changed={}", folder.join("launch.rs").display());
-    }
 }
 
 fn op_folders(ops: &Path) -> Vec<PathBuf> {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 mod emulated;
 pub(crate) mod kernel;
+pub mod modules;
 mod workspace;
 
 pub use emulated::Emulation;

@@ -104,9 +104,9 @@ pub(super) fn prints(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     let is_library = |file: &&File| LIBRARIES.iter().any(|home| file.path.starts_with(home));
     let is_test = |file: &File| file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
-    // Build scripts talk to cargo that way.
-    let is_test = |file: &File| is_test(file) || file.path.ends_with("/build.rs");
-    for file in rust(tree).filter(is_library).filter(|file| !is_test(file)) {
+    // Cargo reads what a build script prints.
+    let is_build = |file: &File| file.path.ends_with("/build.rs") || file.path.contains("/build/");
+    for file in rust(tree).filter(is_library).filter(|file| !is_test(file) && !is_build(file)) {
         // Tests stand last in a file.
         for (number, line) in file.lines().take_while(|(_, line)| line.trim() != "mod tests {") {
             if let Some(print) = PRINTS.iter().find(|print| has_word(&code(line), print)) {
