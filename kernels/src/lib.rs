@@ -9,6 +9,8 @@ pub mod device;
 pub mod dtype;
 pub mod error;
 pub mod gpu;
+#[cfg(test)]
+mod mutants;
 pub mod ops;
 pub mod plan;
 #[cfg(test)]

@@ -1,8 +1,22 @@
-//! Runs CUDA C++ kernels on the CPU, one fiber per CUDA thread.
+//! Runs CUDA C++ kernels on the CPU, one fiber per CUDA thread. Knows nothing of any model.
 //!
 //! Kernels include `simt.h` where a host compiler builds them; every block barrier, warp instruction and asynchronous
-//! copy then comes here. Blocks spread over the threads of rayon's pool; the threads of one block take turns on one of
-//! them, in an order that the launch's seed decides. Knows nothing of any model.
+//! copy then comes here. The threads of one block take turns on one OS thread, in an order that the launch's seed
+//! decides; blocks spread over the threads of rayon's pool ([`launch`]), or run one by one with every memory access
+//! checked ([`launch_checked`]).
+//!
+//! Emulated: block barriers, named barriers, `__syncwarp`, shuffles, votes, atomics, static and dynamic shared memory,
+//! `cp.async` with groups, `ldmatrix`, `mma.sync` for bf16, f16 and int8. A launch that cannot go on ends with a
+//! [`Fault`] that says who waits where. The checked build finds accesses out of bounds, freed and misaligned; races in a
+//! block, between lanes and between blocks; shared memory that nobody wrote; copies used before they have landed.
+//!
+//! Not emulated: weak memory order (writes are seen at once, and a fence orders nothing between blocks), time, bank
+//! conflicts, registers, the PTX text itself, `wgmma`, TMA, `mbarrier` and clusters. Sums of `mma` are exact f32
+//! additions in order of k, which a GPU does not promise.
+//!
+//! `block` schedules, `collective`, `copy` and `mma` execute, `shared` owns shared memory; `check` looks accesses up,
+//! `shadow` remembers them, `clock` knows which are ordered, `site` turns addresses of code into lines; `skip` leaves a
+//! barrier out, for tests of tests.
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ffi::c_void;
