@@ -15,7 +15,8 @@ constexpr int kTileKeys = 64;
 constexpr int kRowTile = 16;
 
 // What the compiler must know of a block. kDim is head_dim padded to a multiple of 32; each warp owns kRowTiles tiles
-// of 16 queries; kVectors promises that head_dim divides by 8 and all rows of q, k, v and out lie on 16-byte boundaries.
+// of 16 queries; kVectors promises that head_dim divides by 8 and that all rows of q, k, v and out lie on 16-byte
+// boundaries.
 template <int kDimension, int kWarpCount, int kRowTileCount, bool kVectorRows>
 struct AttentionBlock {
     static constexpr int kDim = kDimension, kWarps = kWarpCount, kRowTiles = kRowTileCount;
@@ -25,11 +26,6 @@ struct AttentionBlock {
     static constexpr int kTile = kTileKeys * kDim, kStage = 2 * kTile;
     static_assert(kDim % 32 == 0 && kQueries * kDim <= kStage);
 };
-
-// Two tiles of queries for each warp while their registers last: every fragment of keys or values that is read from
-// shared memory then feeds four mma instead of two, which halves the traffic of the scarcer unit.
-template <int kDim>
-constexpr int kRowTilesFor = kDim <= 64 ? 2 : 1;
 
 // The queries of a block: `count` rows that exist, `stride` elements apart.
 struct Queries {
@@ -83,7 +79,7 @@ __device__ __forceinline__ int query_of(int tile, int half) {
     return (thread / kWarp * Block::kRowTiles + tile) * kRowTile + half * 8 + thread % kWarp / 4;
 }
 
-// Where 16-byte chunk `chunk` of row `row` lies in a tile, in elements. The exclusive or spreads the same chunk of eight
+// Where 16-byte chunk `chunk` of row `row` lies in a tile, in elements. The exclusive or spreads one chunk of eight
 // neighbouring rows, which ldmatrix reads at once, over all banks: rows of 64 or 128 begin at the same bank, of rows of
 // 32 or 96 every second one.
 template <int kDim>

@@ -10,8 +10,8 @@ use crate::{Emulation, Gpu, Tensor};
 /// The kernel rounds each weight to bf16, by at most 2^-8 of it, and not their sum. The errors of one output come to at
 /// most Σ w·|v|/256. Where weights differ, their errors are independent and of mean 0: then, by Hoeffding, all but one
 /// in 10^12 outputs err by less than 7.5·√Σ(w·v)²/256; where weights are equal, all have the error that the output then
-/// has, up to |out|/256. The CPU errs by `bound`; so does the kernel, whose sums are f32 too, but it adds weights one by
-/// one, with a rounding for each token.
+/// has, up to |out|/256. The CPU errs by `bound`; so does the kernel, whose sums are f32 too, but it adds weights one
+/// by one, with a rounding for each token.
 pub(crate) fn slack(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) -> Vec<f64> {
     let largest = values.iter().flat_map(|v| v.iter()).fold(0f32, |most, v| most.max(v.abs()));
     let sums = 2.0 * bound(query, keys.iter().copied(), scale, largest)

@@ -1,7 +1,7 @@
 // attention_full: out = softmax(q · kᵀ · scale) · v for each sequence and head; every token sees its whole sequence.
 //
-// Tensors   q, k, v windows of rows [sequences·tokens], each with its own stride; out [sequences·tokens, heads·head_dim];
-//           all bf16.
+// Tensors   q, k, v windows of rows [sequences·tokens], each with its own stride; out [sequences·tokens,
+//           heads·head_dim]; all bf16.
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store.
 // Launch    blocks (queries/kQueries, heads, sequences) of 4 warps, 128 queries up to head_dim 64, else 64; any tokens;
 //           any head_dim up to 128, padded to 32, 64, 96 or 128; two stages of dynamic shared memory, 512·kDim bytes.
@@ -31,6 +31,11 @@ struct AttentionFullParams {
     uint32_t reserved;
 };
 static_assert(sizeof(AttentionFullParams) == 64 && offsetof(AttentionFullParams, reserved) == 60);
+
+// Two tiles of queries for each warp while their registers last: every fragment of keys or values that is read from
+// shared memory then feeds four mma instead of two, and shared memory is no longer as busy as the tensor cores.
+template <int kDim>
+constexpr int kRowTilesFor = kDim <= 64 ? 2 : 1;
 
 template <int kDim, bool kVectors>
 __device__ __forceinline__ void attend_full(const AttentionFullParams& p) {

@@ -2,6 +2,8 @@
 use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 pub mod reference;
 #[cfg(test)]

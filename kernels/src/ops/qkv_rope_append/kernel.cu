@@ -1,7 +1,7 @@
 // qkv_rope_append: rotates queries and keys of the fused projection; queries to q, keys and values to the paged cache.
 //
-// Tensors   qkv [rows, (heads + 2·kv_heads)·head_dim], q [rows, heads·head_dim], k_pages and v_pages [pages·kv_heads, 64,
-//           head_dim], all bf16; cos, sin [positions, head_dim/2] f32; positions [rows], block_table [pages] u32.
+// Tensors   qkv [rows, (heads + 2·kv_heads)·head_dim], q [rows, heads·head_dim], k_pages and v_pages [pages·kv_heads,
+//           64, head_dim], all bf16; cos, sin [positions, head_dim/2] f32; positions [rows], block_table [pages] u32.
 // Numerics  the rotation in f32, rounded once at the store; values are copied bit for bit.
 // Launch    blocks (rows, items/kThreads); an item is kWide neighbouring pairs (i, i + head_dim/2) of one head. Eight
 //           wide where head_dim divides by 16 and all addresses by 16 bytes, else one wide.

@@ -1,0 +1,141 @@
+// attention_paged: out = softmax(q · kᵀ · scale) · v over the paged cache; row r sees positions 0..=positions[r].
+//
+// Tensors   q, out [rows, heads·head_dim]; k_pages, v_pages [pages·kv_heads, 64, head_dim], head h of page p at
+//           p·kv_heads + h; all bf16; block_table [pages of the sequence], positions [rows], ascending, u32. Decode:
+//           partial, f32: highest score and sum [rows·heads·pages, 2], then weighted sums [rows·heads·pages, padded].
+// Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
+//           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently.
+// Launch    prefill: blocks (heads, rows/64) of 4 warps, last rows first, as they see most; two stages of shared
+//           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then merge:
+//           blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
+// Traffic   decode: every visible page once for each row; partials are (8 + 4·padded)/(4·64·head_dim) of that, 1.6 % at
+//           head_dim 96, twice, in cache. prefill: pages once for every query head and block of queries, from L2.
+// Source    Dao 2023 (FlashAttention-2); Dao et al. 2023 for the split over keys (Flash-Decoding).
+//
+// Decode at 32 heads of 96 and 768 tokens reads 9.4 MB a row, 4.6 µs of an A100's 2.04 TB/s. A block has its 24 KiB of
+// keys and values in flight at once, and 27 KiB of shared memory let five blocks run on an SM: 120 KiB in flight, nine
+// times what covers 700 ns of latency. The products of a page, 96 mma and 48 ldmatrix in a warp, take about 1.5 µs after
+// that, and 5 · 24 KiB in 3 µs on 108 SMs are twice the memory's rate: with eight rows and more memory is the limit.
+// One row has 384 blocks, all at once: about 4 µs, merge 3 µs, launches included less than 20 µs. Predicted.
+#include "attention.cuh"
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
+
+struct AttentionPagedParams {
+    const bf16* q;
+    const bf16* k_pages;
+    const bf16* v_pages;
+    const uint32_t* block_table;
+    const uint32_t* positions;
+    bf16* out;
+    float* partial;
+    uint32_t rows, heads, kv_heads, head_dim;
+    // Of the sequence: entries of block_table.
+    uint32_t pages;
+    float scale_log2;
+};
+static_assert(sizeof(AttentionPagedParams) == 80 && offsetof(AttentionPagedParams, scale_log2) == 76);
+
+// One key head's rows of the cache.
+__device__ __forceinline__ Keys cached(const AttentionPagedParams& p, uint32_t kv_head, int tokens) {
+    const size_t head = static_cast<size_t>(kTileKeys) * p.head_dim, at = kv_head * head, page = p.kv_heads * head;
+    return {p.k_pages + at, p.v_pages + at, p.block_table, page, page, p.head_dim, p.head_dim, tokens};
+}
+
+template <int kDim, bool kVectors>
+__device__ __forceinline__ void prefill(const AttentionPagedParams& p) {
+    using Block = AttentionBlock<kDim, kWarps, 1, kVectors>;
+    DYNAMIC_SHARED(shared);
+    const int rows = static_cast<int>(p.rows), head_dim = static_cast<int>(p.head_dim);
+    const int first = static_cast<int>(gridDim.y - 1 - blockIdx.y) * Block::kQueries;
+    const int count = min(rows - first, Block::kQueries);
+    const uint32_t hidden = p.heads * p.head_dim, head = blockIdx.x;
+    const size_t at = static_cast<size_t>(first) * hidden + head * p.head_dim;
+    const uint32_t* positions = p.positions + first;
+    const int tokens = static_cast<int>(positions[count - 1]) + 1;
+    int last[Block::kRowTiles][2];
+#pragma unroll
+    for (int i = 0; i < Block::kRowTiles * 2; i++) {
+        const int query = query_of<Block>(i / 2, i % 2);
+        last[i / 2][i % 2] = static_cast<int>(positions[min(query, count - 1)]);
+    }
+    Running<Block> running;
+    attend(running, {p.q + at, hidden, count}, cached(p, head / (p.heads / p.kv_heads), tokens), 0,
+           (tokens + kTileKeys - 1) / kTileKeys, last, p.scale_log2, head_dim, reinterpret_cast<bf16*>(shared));
+    store_queries(running, p.out + at, hidden, count, head_dim);
+}
+
+// Where one (row, head, page) leaves its part.
+__device__ __forceinline__ size_t part(const AttentionPagedParams& p, uint32_t row, uint32_t head) {
+    return (static_cast<size_t>(row) * p.heads + head) * p.pages;
+}
+
+template <int kDim, bool kVectors>
+__device__ __forceinline__ void decode(const AttentionPagedParams& p) {
+    using Block = AttentionBlock<kDim, 1, 1, kVectors>;
+    DYNAMIC_SHARED(shared);
+    const int page = static_cast<int>(blockIdx.x), position = static_cast<int>(p.positions[blockIdx.z]);
+    if (page * kTileKeys > position) return;
+    const uint32_t group = p.heads / p.kv_heads, parts = (group + Block::kQueries - 1) / Block::kQueries;
+    const uint32_t kv_head = blockIdx.y / parts, within = blockIdx.y % parts * Block::kQueries;
+    const uint32_t head = kv_head * group + within;
+    const int count = min(static_cast<int>(group - within), Block::kQueries), head_dim = static_cast<int>(p.head_dim);
+    const bf16* q = p.q + (static_cast<size_t>(blockIdx.z) * p.heads + head) * p.head_dim;
+    const int last[1][2] = {{position, position}};
+    Running<Block> running;
+    attend(running, {q, p.head_dim, count}, cached(p, kv_head, position + 1), page, page + 1, last, p.scale_log2,
+           head_dim, reinterpret_cast<bf16*>(shared));
+    float* sums = p.partial + 2 * part(p, p.rows, 0);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int query = query_of<Block>(0, half);
+        if (query >= count) continue;
+        const size_t at = part(p, blockIdx.z, head + query) + page;
+        const int lane = static_cast<int>(threadIdx.x) % 4;
+        if (lane == 0)
+            *reinterpret_cast<float2*>(p.partial + 2 * at) = make_float2(running.most[0][half], running.sum[0][half]);
+#pragma unroll
+        for (int n = 0; n < kDim / 8; n++)
+            *reinterpret_cast<float2*>(sums + at * kDim + n * 8 + lane * 2) =
+                make_float2(running.out[0][n][half * 2], running.out[0][n][half * 2 + 1]);
+    }
+}
+
+// Adds the parts of a row and head in the order of pages, each brought to the highest score of all.
+KERNEL(attention_paged_merge, AttentionPagedParams, kThreads) {
+    const uint32_t head = blockIdx.x, row = blockIdx.y, padded = (p.head_dim + 31) / 32 * 32;
+    const uint32_t pages = p.positions[row] / kTileKeys + 1;
+    const size_t at = part(p, row, head);
+    const float2* const stats = reinterpret_cast<const float2*>(p.partial) + at;
+    const float* const sums = p.partial + 2 * part(p, p.rows, 0) + at * padded;
+    float most = -INFINITY;
+    for (uint32_t page = 0; page < pages; page++) most = fmaxf(most, stats[page].x);
+    for (uint32_t column = threadIdx.x; column < p.head_dim; column += kThreads) {
+        float total = 0.0f, value = 0.0f;
+#pragma unroll 4
+        for (uint32_t page = 0; page < pages; page++) {
+            const float share = exp2_fast(stats[page].x - most);
+            total += share * stats[page].y;
+            value += share * sums[static_cast<size_t>(page) * padded + column];
+        }
+        p.out[(static_cast<size_t>(row) * p.heads + head) * p.head_dim + column] = to_bf16(value / total);
+    }
+}
+
+KERNEL_RESIDENT(attention_paged_32, AttentionPagedParams, kThreads, 2) { prefill<32, true>(p); }
+KERNEL_RESIDENT(attention_paged_64, AttentionPagedParams, kThreads, 2) { prefill<64, true>(p); }
+KERNEL_RESIDENT(attention_paged_96, AttentionPagedParams, kThreads, 2) { prefill<96, true>(p); }
+KERNEL_RESIDENT(attention_paged_128, AttentionPagedParams, kThreads, 2) { prefill<128, true>(p); }
+KERNEL_RESIDENT(attention_paged_32_single, AttentionPagedParams, kThreads, 2) { prefill<32, false>(p); }
+KERNEL_RESIDENT(attention_paged_64_single, AttentionPagedParams, kThreads, 2) { prefill<64, false>(p); }
+KERNEL_RESIDENT(attention_paged_96_single, AttentionPagedParams, kThreads, 2) { prefill<96, false>(p); }
+KERNEL_RESIDENT(attention_paged_128_single, AttentionPagedParams, kThreads, 2) { prefill<128, false>(p); }
+KERNEL(attention_paged_decode_32, AttentionPagedParams, kWarp) { decode<32, true>(p); }
+KERNEL(attention_paged_decode_64, AttentionPagedParams, kWarp) { decode<64, true>(p); }
+KERNEL(attention_paged_decode_96, AttentionPagedParams, kWarp) { decode<96, true>(p); }
+KERNEL(attention_paged_decode_128, AttentionPagedParams, kWarp) { decode<128, true>(p); }
+KERNEL(attention_paged_decode_32_single, AttentionPagedParams, kWarp) { decode<32, false>(p); }
+KERNEL(attention_paged_decode_64_single, AttentionPagedParams, kWarp) { decode<64, false>(p); }
+KERNEL(attention_paged_decode_96_single, AttentionPagedParams, kWarp) { decode<96, false>(p); }
+KERNEL(attention_paged_decode_128_single, AttentionPagedParams, kWarp) { decode<128, false>(p); }
