@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
-use crate::{completions, convert, doctor, generate, inspect, make_model, output, plan, preprocess};
+use crate::{completions, convert, doctor, generate, inspect, make_model, output, phantom, plan, preprocess};
 
 /// Answers questions about CT volumes with Med-2E3. A research tool, not a medical device.
 #[derive(Debug, Parser)]
@@ -26,6 +26,7 @@ enum Command {
     Preprocess(preprocess::Preprocess),
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
+    Phantom(phantom::Phantom),
     Plan(plan::Plan),
     MakeModel(make_model::MakeModel),
     Doctor(doctor::Doctor),
@@ -55,6 +56,7 @@ pub fn run() -> Result<(), Option<Failure>> {
         Command::Preprocess(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Convert(command) => command.run(),
+        Command::Phantom(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::MakeModel(command) => command.run(),
         Command::Doctor(command) => command.run(),

@@ -47,7 +47,8 @@ impl Preprocess {
 const SIDE_MAX: usize = 4096;
 const VOXELS_MAX: usize = 1 << 29;
 
-fn size(text: &str) -> Result<[usize; 3], String> {
+/// Three sides within bounds.
+pub fn size(text: &str) -> Result<[usize; 3], String> {
     let size: [usize; 3] = cli::list(text)?;
     let sides = size.iter().all(|side| (1..=SIDE_MAX).contains(side));
     if sides && size.iter().product::<usize>() <= VOXELS_MAX {

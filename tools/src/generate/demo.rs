@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Unfinished;
 use crate::make_model::{self, Preset};
-use crate::phantom::phantom;
+use crate::phantom::{Case, DIMS, Scan};
 
 /// What is said before the demo's answer.
 pub const DISCLAIMER: &str =
@@ -21,8 +21,6 @@ pub const MAX_NEW_TOKENS: usize = 32;
 
 const MODEL_SEED: u64 = 1;
 const VOLUME_SEED: u64 = 1;
-/// Slices, rows, columns of the made-up scan.
-const VOLUME_DIMS: [usize; 3] = [48, 192, 192];
 
 /// The demo's model in a temporary folder, removed with this value.
 pub struct TemporaryModel {
@@ -49,19 +47,18 @@ impl TemporaryModel {
 
 /// The made-up scan.
 pub fn volume() -> RawVolume {
-    let voxels = phantom(VOLUME_SEED, VOLUME_DIMS);
-    let range = voxels.iter().fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], &v| [low.min(v), high.max(v)]);
+    let voxels = Scan::new(&Case::new(VOLUME_SEED), DIMS).prepared();
     let info = VolumeInfo {
         format: "phantom".into(),
-        source_dims: VOLUME_DIMS.to_vec(),
+        source_dims: DIMS.to_vec(),
         dtype: "f32".into(),
         spacing_mm: None,
         orientation: None,
-        range,
+        range: [0.0, 1.0],
         rescale: None,
         modality: None,
         series: None,
         notes: Vec::new(),
     };
-    RawVolume { voxels, dims: VOLUME_DIMS, kind: VolumeKind::Intensity, info }
+    RawVolume { voxels, dims: DIMS, kind: VolumeKind::Prepared, info }
 }

@@ -3,6 +3,7 @@
 mod errors;
 mod files;
 mod generate;
+mod phantom;
 mod scans;
 mod signals;
 
