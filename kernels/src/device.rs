@@ -1,7 +1,8 @@
 //! The one boundary between model code and hardware.
 use crate::ops::{
     AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
-    PatchEmbed3d, QkvRopeAppend, RmsNorm, Sample, SliceCombine, SliceKeys, SliceMax, TgisScores,
+    PatchEmbed3d, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample, SliceCombine,
+    SliceKeys, SliceMax, TgisScores,
 };
 use crate::{DType, Dims, Elem, Mem, Result, Tensor, View};
 use std::ops::Range;
@@ -107,6 +108,12 @@ pub trait Device: Send + Sync {
     fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()>;
     /// See [`AttentionPaged`].
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()>;
+    /// See [`RmsLinear`].
+    fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()>;
+    /// See [`RmsQkvRopeAppend`].
+    fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()>;
+    /// See [`RmsLinearArgmax`].
+    fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()>;
     /// See [`Sample`].
     fn sample(&self, op: Sample<'_>) -> Result<()>;
 }

@@ -119,6 +119,15 @@ impl Device for Plan {
     fn attention_paged(&self, _op: AttentionPaged<'_>) -> Result<()> {
         Ok(())
     }
+    fn rms_linear(&self, _op: RmsLinear<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn rms_qkv_rope_append(&self, _op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn rms_linear_argmax(&self, _op: RmsLinearArgmax<'_>) -> Result<()> {
+        Ok(())
+    }
     fn sample(&self, _op: Sample<'_>) -> Result<()> {
         Ok(())
     }

@@ -185,6 +185,77 @@ impl Device for Shadow {
         self.compare("qkv_rope_append", "k_pages", k_pages.as_view(), &want[1])?;
         self.compare("qkv_rope_append", "v_pages", v_pages.as_view(), &want[2])
     }
+    fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        let RmsQkvRopeAppend { x, norm, eps, weight, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
+        let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
+        let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
+        let inputs = [x, norm, weight, cos, sin, positions, block_table].map(|view| self.twin(view));
+        self.device.rms_qkv_rope_append(RmsQkvRopeAppend {
+            x,
+            norm,
+            eps,
+            weight,
+            cos,
+            sin,
+            positions,
+            block_table,
+            heads,
+            kv_heads,
+            q: q.reborrow(),
+            k_pages: k_pages.reborrow(),
+            v_pages: v_pages.reborrow(),
+        })?;
+        let [x, norm, weight, cos, sin, positions, block_table] = inputs;
+        let (x, norm, weight) = (x?, norm?, weight?);
+        let (cos, sin, positions, block_table) = (cos?, sin?, positions?, block_table?);
+        let [want_q, want_k, want_v] = &mut want;
+        CPU.rms_qkv_rope_append(RmsQkvRopeAppend {
+            x: x.view(),
+            norm: norm.view(),
+            eps,
+            weight: weight.view(),
+            cos: cos.view(),
+            sin: sin.view(),
+            positions: positions.view(),
+            block_table: block_table.view(),
+            heads,
+            kv_heads,
+            q: want_q.view_mut(),
+            k_pages: want_k.view_mut(),
+            v_pages: want_v.view_mut(),
+        })?;
+        self.compare("rms_qkv_rope_append", "q", q.as_view(), &want[0])?;
+        self.compare("rms_qkv_rope_append", "k_pages", k_pages.as_view(), &want[1])?;
+        self.compare("rms_qkv_rope_append", "v_pages", v_pages.as_view(), &want[2])
+    }
+    fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()> {
+        twin!(self, rms_linear, op, RmsLinear { x, norm, weight;; eps, epilogue; out })
+    }
+    /// Logits that differ by less than the bound may change places, so the device's choice is compared by its logit.
+    fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
+        let RmsLinearArgmax { x, norm, eps, weight, mut scratch, mut out } = op;
+        let (scratch, chosen) = (scratch.reborrow(), out.reborrow());
+        self.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch, out: chosen })?;
+        let (vocab, epilogue) = (weight.dims().as_slice()[0], Epilogue::None);
+        let chosen = self.device.read_u32(out.as_view())?;
+        let (x, norm, weight) = (self.twin(x)?, self.twin(norm)?, self.twin(weight)?);
+        let cpu: &dyn Device = &CPU;
+        let mut logits = cpu.tensor(&[chosen.len(), vocab], DType::F32)?;
+        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        CPU.rms_linear(RmsLinear { x, norm, eps, weight, epilogue, out: logits.view_mut() })?;
+        self.ops.fetch_add(1, Ordering::Relaxed);
+        for (row, (logits, id)) in cpu.read(logits.view())?.chunks_exact(vocab).zip(chosen).enumerate() {
+            let best = sample::cpu::argmax(logits);
+            let most = logits.iter().fold(0f32, |most, v| most.max(v.abs()));
+            let is_best = |id: u32| {
+                id == best || logits.get(id as usize).is_some_and(|logit| logits[best as usize] - logit <= most / 512.0)
+            };
+            if !is_best(id) {
+                return differs("rms_linear_argmax", "out", row, vocab, [id.into(), best.into()]);
+            }
+        }
+        Ok(())
+    }
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
         twin!(self, attention_paged, op, AttentionPaged {
             q, k_pages, v_pages, block_table, positions;; heads, kv_heads, scale; out

@@ -1,11 +1,13 @@
 //! The CPU device: every op's definition, and a usable engine on machines without a GPU.
 use crate::ops::{
     AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
-    PatchEmbed3d, QkvRopeAppend, RmsNorm, Sample, SliceCombine, SliceKeys, SliceMax, TgisScores,
+    PatchEmbed3d, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample, SliceCombine,
+    SliceKeys, SliceMax, TgisScores,
 };
 use crate::ops::{
     attention_full, attention_paged, avg_pool, copy, embed_bert, embed_tokens, layer_norm, linear, patch_embed_2d,
-    patch_embed_3d, qkv_rope_append, rms_norm, sample, slice_combine, slice_keys, slice_max, tgis_scores,
+    patch_embed_3d, qkv_rope_append, rms_linear, rms_linear_argmax, rms_norm, rms_qkv_rope_append, sample,
+    slice_combine, slice_keys, slice_max, tgis_scores,
 };
 use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -157,6 +159,15 @@ impl Device for Cpu {
     }
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
         attention_paged::cpu::run(op)
+    }
+    fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()> {
+        rms_linear::cpu::run(op, self.precision)
+    }
+    fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        rms_qkv_rope_append::cpu::run(op, self.precision)
+    }
+    fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
+        rms_linear_argmax::cpu::run(op, self.precision)
     }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         sample::cpu::run(op)

@@ -199,6 +199,15 @@ impl Device for Gpu {
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
         attention_paged::launch::run(self, op)
     }
+    fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()> {
+        rms_linear::launch::run(self, op)
+    }
+    fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        rms_qkv_rope_append::launch::run(self, op)
+    }
+    fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
+        rms_linear_argmax::launch::run(self, op)
+    }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         sample::launch::run(self, op)
     }

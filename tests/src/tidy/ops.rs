@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 const OPS: &str = "kernels/src/ops/";
 const INDEX: &str = "kernels/src/ops.rs";
 const DEVICE: &str = "kernels/src/device.rs";
-/// Ops that move values or do one short sum per value, so that their tests can state the whole definition. Any other op
-/// has its definition in f64 in `reference.rs`.
+/// Ops that move values or do one short sum per value, so that their tests can state the whole definition, and ops that
+/// are others in a row (`rms_` something), whose tests compare with these. Any other op has its definition in f64 in
+/// `reference.rs`.
 const WITHOUT_REFERENCE: &[&str] = &[
     "avg_pool",
     "copy",
@@ -15,6 +16,9 @@ const WITHOUT_REFERENCE: &[&str] = &[
     "patch_embed_2d",
     "patch_embed_3d",
     "qkv_rope_append",
+    "rms_linear",
+    "rms_linear_argmax",
+    "rms_qkv_rope_append",
     "sample",
     "slice_combine",
     "slice_keys",

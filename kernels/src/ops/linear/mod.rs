@@ -1,5 +1,5 @@
 //! `linear`: x · Wᵀ + b with a fused epilogue; nearly all arithmetic of the model.
-use crate::{DType, DimCheck, Error, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
 pub(crate) mod few;
@@ -32,7 +32,7 @@ pub enum Epilogue {
 /// Accumulates in f32 or better; rounds once, when it stores.
 ///
 /// # Errors
-/// [`Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which no
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which no
 /// network here has.
 pub struct Linear<'a> {
     /// `[rows, in]`, activations.
@@ -64,21 +64,31 @@ impl Linear<'_> {
     /// # Errors
     /// As the op's.
     pub fn check(&self) -> Result<Shape> {
-        let mut dims = DimCheck::new("linear");
-        dims.input("x", &self.x, &["rows", "in"])?;
-        dims.output("out", &self.out, &["rows", "out"])?;
-        if self.epilogue == Epilogue::SwiGlu {
-            dims.bind("out", "2·out", 2 * dims.size("out"))?;
-            dims.input("weight", &self.weight, &["2·out", "in"])?;
-            dims.require(self.bias.is_none(), || "SwiGLU takes no bias".into())?;
-        } else {
-            dims.input("weight", &self.weight, &["out", "in"])?;
-        }
-        dims.optional("bias", &self.bias, &["out"])?;
-        if self.out.dtype() != DType::F32 && self.out.dtype() != self.x.dtype() {
-            let detail = format!("out holds {:?}, wanted F32 or x's {:?}", self.out.dtype(), self.x.dtype());
-            return Err(Error::Contract { op: "linear", detail });
-        }
-        Ok(Shape { rows: dims.size("rows"), inner: dims.size("in"), out: dims.size("out") })
+        Ok(check_product("linear", [&self.x, &self.weight], &self.bias, self.epilogue, &self.out)?.1)
     }
+}
+
+/// Checks the part of a contract that is a product and its end; gives the dims that it bound, for further checks.
+pub(crate) fn check_product(
+    op: &'static str,
+    [x, weight]: [&View<'_>; 2],
+    bias: &Option<View<'_>>,
+    epilogue: Epilogue,
+    out: &ViewMut<'_>,
+) -> Result<(DimCheck, Shape)> {
+    let mut dims = DimCheck::new(op);
+    dims.input("x", x, &["rows", "in"])?;
+    dims.output("out", out, &["rows", "out"])?;
+    if epilogue == Epilogue::SwiGlu {
+        dims.bind("out", "2·out", 2 * dims.size("out"))?;
+        dims.input("weight", weight, &["2·out", "in"])?;
+        dims.require(bias.is_none(), || "SwiGLU takes no bias".into())?;
+    } else {
+        dims.input("weight", weight, &["out", "in"])?;
+    }
+    dims.optional("bias", bias, &["out"])?;
+    let (found, own) = (out.dtype(), x.dtype());
+    dims.require(found == DType::F32 || found == own, || format!("out holds {found:?}, wanted F32 or x's {own:?}"))?;
+    let shape = Shape { rows: dims.size("rows"), inner: dims.size("in"), out: dims.size("out") };
+    Ok((dims, shape))
 }

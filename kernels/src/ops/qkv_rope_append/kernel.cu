@@ -7,10 +7,9 @@
 //           wide where head_dim divides by 16 and all addresses by 16 bytes, else one wide.
 // Traffic   4 bytes per element of qkv and 8 per angle; the angles of a row come from cache after its first head.
 // Source    Su et al. 2021, eq. 34, in the half-split order of GPT-NeoX.
-#include "bf16.cuh"
+#include "pages.cuh"
 
 constexpr int kThreads = 128;
-constexpr uint32_t kPageTokens = 64;
 
 struct QkvRopeAppendParams {
     const bf16* qkv;
@@ -37,15 +36,6 @@ __device__ __forceinline__ void load(float (&out)[8], const float* from) {
 __device__ __forceinline__ void store(bf16* to, const float (&values)[1]) { *to = to_bf16(values[0]); }
 __device__ __forceinline__ void store(bf16* to, const float (&values)[8]) { store_bf16x8(to, values); }
 
-// Where head `head` of the row, counted through queries, keys and values, goes.
-__device__ __forceinline__ bf16* target(const QkvRopeAppendParams& p, uint32_t row, uint32_t position, uint32_t head) {
-    if (head < p.heads) return p.q + (static_cast<size_t>(row) * p.heads + head) * p.head_dim;
-    const uint32_t kv_head = (head - p.heads) % p.kv_heads;
-    const size_t page = static_cast<size_t>(p.block_table[position / kPageTokens]) * p.kv_heads + kv_head;
-    bf16* pages = head < p.heads + p.kv_heads ? p.k_pages : p.v_pages;
-    return pages + (page * kPageTokens + position % kPageTokens) * p.head_dim;
-}
-
 template <int kWide>
 __device__ __forceinline__ void append(const QkvRopeAppendParams& p) {
     const uint32_t half = p.head_dim / 2, heads = p.heads + 2 * p.kv_heads, row = blockIdx.x;
@@ -67,7 +57,7 @@ __device__ __forceinline__ void append(const QkvRopeAppendParams& p) {
             a[i] = turned;
         }
     }
-    bf16* to = target(p, row, position, head) + at;
+    bf16* to = head_row(p, row, position, head) + at;
     store(to, a);
     store(to + half, b);
 }

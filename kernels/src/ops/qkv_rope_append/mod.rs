@@ -45,20 +45,34 @@ impl QkvRopeAppend<'_> {
     /// As the op's.
     pub fn check(&self) -> Result<usize> {
         let mut dims = DimCheck::new("qkv_rope_append");
-        dims.bind("page", "page tokens", PAGE_TOKENS)?;
-        dims.output("k_pages", &self.k_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
-        dims.output("v_pages", &self.v_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
-        let head_dim = dims.size("head_dim");
-        dims.require(head_dim.is_multiple_of(2), || format!("head_dim is {head_dim}, wanted an even number"))?;
-        dims.bind("head_dim", "head_dim/2", head_dim / 2)?;
-        dims.typed("cos", &self.cos, DType::F32, &["positions", "head_dim/2"])?;
-        dims.typed("sin", &self.sin, DType::F32, &["positions", "head_dim/2"])?;
-        dims.typed("positions", &self.positions, DType::U32, &["rows"])?;
-        dims.typed("block_table", &self.block_table, DType::U32, &["logical pages"])?;
-        dims.bind("heads", "heads·head_dim", self.heads * head_dim)?;
-        dims.bind("heads", "(heads + 2·kv_heads)·head_dim", (self.heads + 2 * self.kv_heads) * head_dim)?;
+        let (angles, places) = ([&self.cos, &self.sin], [&self.positions, &self.block_table]);
+        let pages = [&self.k_pages, &self.v_pages];
+        let head_dim = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
         dims.input("qkv", &self.qkv, &["rows", "(heads + 2·kv_heads)·head_dim"])?;
         dims.output("q", &self.q, &["rows", "heads·head_dim"])?;
         Ok(head_dim)
     }
+}
+
+/// Checks the part of a contract that is rotation and cache; gives `head_dim`.
+pub(crate) fn check_heads(
+    dims: &mut DimCheck,
+    [cos, sin]: [&View<'_>; 2],
+    [positions, block_table]: [&View<'_>; 2],
+    [heads, kv_heads]: [usize; 2],
+    [k_pages, v_pages]: [&ViewMut<'_>; 2],
+) -> Result<usize> {
+    dims.bind("page", "page tokens", PAGE_TOKENS)?;
+    dims.output("k_pages", k_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
+    dims.output("v_pages", v_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
+    let head_dim = dims.size("head_dim");
+    dims.require(head_dim.is_multiple_of(2), || format!("head_dim is {head_dim}, wanted an even number"))?;
+    dims.bind("head_dim", "head_dim/2", head_dim / 2)?;
+    dims.typed("cos", cos, DType::F32, &["positions", "head_dim/2"])?;
+    dims.typed("sin", sin, DType::F32, &["positions", "head_dim/2"])?;
+    dims.typed("positions", positions, DType::U32, &["rows"])?;
+    dims.typed("block_table", block_table, DType::U32, &["logical pages"])?;
+    dims.bind("heads", "heads·head_dim", heads * head_dim)?;
+    dims.bind("heads", "(heads + 2·kv_heads)·head_dim", (heads + 2 * kv_heads) * head_dim)?;
+    Ok(head_dim)
 }

@@ -11,7 +11,7 @@ pub(crate) fn run(mut op: Sample<'_>) -> Result<()> {
 }
 
 /// The largest logit, the lowest id among equals. NaN never wins.
-fn argmax(logits: &[f32]) -> u32 {
+pub(crate) fn argmax(logits: &[f32]) -> u32 {
     let mut best = (0, f32::NEG_INFINITY);
     for (id, &logit) in logits.iter().enumerate() {
         if logit > best.1 {

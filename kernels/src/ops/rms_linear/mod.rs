@@ -1,0 +1,64 @@
+//! `rms_linear`: an RMS norm and the product behind it, for the few rows of a decoding step.
+use crate::ops::linear::{Shape, check_product};
+use crate::ops::{Epilogue, Linear};
+use crate::{FEW_ROWS, Result, View, ViewMut};
+
+pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
+pub(crate) mod launch;
+#[cfg(test)]
+mod tests;
+
+/// `out = epilogue(rms_norm(x) · Wᵀ)`: [`crate::ops::RmsNorm`], then [`Linear`], without the buffer between them.
+///
+/// Accumulates in f32 or better. A GPU rounds x · norm to bf16 and divides the sums by the root mean square; the CPU
+/// gives the bits of the two ops.
+///
+/// # Errors
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`FEW_ROWS`] rows, or the
+/// epilogue is neither [`Epilogue::None`] nor [`Epilogue::SwiGlu`].
+pub struct RmsLinear<'a> {
+    /// `[rows, in]`, activations; 16 rows at most.
+    pub x: View<'a>,
+    /// `[in]`: the norm's weight.
+    pub norm: View<'a>,
+    /// Added to the mean square; 1e-5 for Phi-3.
+    pub eps: f32,
+    /// `[out, in]`, or `[2·out, in]` for SwiGLU; f32, f16 or bf16.
+    pub weight: View<'a>,
+    /// `None` or `SwiGlu`.
+    pub epilogue: Epilogue,
+    /// `[rows, out]`, activations, or f32 (logits).
+    pub out: ViewMut<'a>,
+}
+
+impl<'a> RmsLinear<'a> {
+    /// Checks the contract.
+    ///
+    /// # Errors
+    /// As the op's.
+    pub fn check(&self) -> Result<Shape> {
+        let (mut dims, shape) = check_product("rms_linear", [&self.x, &self.weight], &None, self.epilogue, &self.out)?;
+        dims.input("norm", &self.norm, &["in"])?;
+        require_few(&dims, shape.rows)?;
+        let epilogue = self.epilogue;
+        dims.require(matches!(epilogue, Epilogue::None | Epilogue::SwiGlu), || {
+            format!("the epilogue is {epilogue:?}, wanted None or SwiGlu")
+        })?;
+        Ok(shape)
+    }
+
+    /// The product alone, of another x.
+    pub(crate) fn product<'b>(self, x: View<'b>) -> Linear<'b>
+    where
+        'a: 'b,
+    {
+        Linear { x, weight: self.weight, bias: None, epilogue: self.epilogue, out: self.out }
+    }
+}
+
+/// Refuses more rows than a fused op takes.
+pub(crate) fn require_few(dims: &crate::DimCheck, rows: usize) -> Result<()> {
+    dims.require(rows <= FEW_ROWS, || format!("x has {rows} rows, at most {FEW_ROWS} are fused"))
+}

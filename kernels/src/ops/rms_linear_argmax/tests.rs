@@ -1,0 +1,58 @@
+//! Tests of `rms_linear_argmax` on the CPU: the token that the logits give.
+use super::{RmsLinearArgmax, candidates};
+use crate::ops::{Epilogue, RmsLinear, Sample, Sampling};
+use crate::testing::*;
+use crate::{DType, Device, Tensor};
+
+fn ids(dims: &[usize]) -> Tensor {
+    let device: &dyn Device = &CPU;
+    let mut tensor = device.tensor(dims, DType::U32).expect("test memory");
+    device.write(&mut tensor, &vec![u32::MAX; dims.iter().product()]).expect("sizes agree");
+    tensor
+}
+
+#[test]
+fn chooses_what_the_logits_give() {
+    let device: &dyn Device = &CPU;
+    for (seed, rows, inner, vocab) in [(1, 1, 8, 1), (2, 3, 20, 33), (3, 16, 24, 100)] {
+        let x = tensor(&[rows, inner], &numbers(seed, rows * inner, 3.0));
+        let norm = tensor(&[inner], &numbers(seed + 10, inner, 2.0));
+        let weight = tensor(&[vocab, inner], &numbers(seed + 20, vocab * inner, 0.5));
+        let (x, norm, weight, eps) = (x.view(), norm.view(), weight.view(), 1e-5);
+        let (mut scratch, mut out) = (ids(&[rows, candidates(vocab)]), ids(&[rows]));
+        let (room, chosen) = (scratch.view_mut(), out.view_mut());
+        CPU.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen }).expect("valid");
+        let got = device.read_u32(out.view()).expect("readable");
+        let mut logits = poisoned(&[rows, vocab]);
+        let op = RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: logits.view_mut() };
+        CPU.rms_linear(op).expect("valid");
+        for (row, got) in got.into_iter().enumerate() {
+            let (logits, mut want) = (logits.view().rows(row..row + 1), ids(&[1]));
+            let op = Sample { logits, sampling: Sampling::GREEDY, step: 0, out: want.view_mut() };
+            CPU.sample(op).expect("valid");
+            assert_eq!(device.read_u32(want.view()).expect("readable"), [got], "seed {seed}, row {row}");
+        }
+    }
+}
+
+#[test]
+fn contract_errors() {
+    let refused = |x: &[usize], weight: &[usize], scratch: &[usize], out: &[usize], text: &str| {
+        let (x, norm, weight) = (poisoned(x), poisoned(&[8]), poisoned(weight));
+        let (mut scratch, mut out) = (ids(scratch), ids(out));
+        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        let (scratch, out) = (scratch.view_mut(), out.view_mut());
+        assert_refused(CPU.rms_linear_argmax(RmsLinearArgmax { x, norm, eps: 1.0, weight, scratch, out }), text);
+    };
+    refused(&[2, 7], &[33, 7], &[2, 6], &[2], "rms_linear_argmax: norm.in is 8, but x.in is 7");
+    refused(&[2, 8], &[33, 9], &[2, 6], &[2], "rms_linear_argmax: weight.in is 9, but x.in is 8");
+    refused(&[2, 8], &[33, 8], &[2, 4], &[2], "rms_linear_argmax: scratch.candidates is 4, but vocab.candidates is 6");
+    refused(&[2, 8], &[33, 8], &[2, 6], &[3], "rms_linear_argmax: out.rows is 3, but x.rows is 2");
+    refused(&[17, 8], &[33, 8], &[17, 6], &[17], "rms_linear_argmax: x has 17 rows, at most 16 are fused");
+    refused(&[2, 8], &[0, 8], &[2, 0], &[2], "rms_linear_argmax: no logits");
+    let (x, norm, weight, mut scratch) = (poisoned(&[2, 8]), poisoned(&[8]), poisoned(&[33, 8]), ids(&[2, 6]));
+    let (x, norm, weight, mut floats) = (x.view(), norm.view(), weight.view(), poisoned(&[2]));
+    let (scratch, out) = (scratch.view_mut(), floats.view_mut());
+    let op = RmsLinearArgmax { x, norm, eps: 1.0, weight, scratch, out };
+    assert_refused(CPU.rms_linear_argmax(op), "rms_linear_argmax: out holds F32, wanted U32");
+}

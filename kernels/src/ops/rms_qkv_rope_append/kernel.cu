@@ -1,0 +1,48 @@
+// rms_qkv_rope_append: RMS norm, fused projection, rotation; queries to q, keys and values to the paged cache; few rows.
+//
+// Tensors   x [rows, inner], rows x_stride apart, norm [inner], weight [(heads + 2·kv_heads)·head_dim, inner], q [rows,
+//           heads·head_dim], k_pages and v_pages [pages·kv_heads, 64, head_dim], all bf16; cos, sin [positions,
+//           head_dim/2] f32; positions [rows], block_table [pages] u32.
+// Numerics  as rms_linear; the rotation in f32 on f32 sums; one rounding, at the store.
+// Launch    one block of kFewThreads per eight pairs (i, i + head_dim/2) of one head: its two tiles are the pairs' weight
+//           rows, so that the thread which has one half of a pair has the other. Any even head_dim.
+// Traffic   2 bytes per weight, each read once; neither the normed row nor the projection is ever stored.
+// Source    Su et al. 2021, eq. 34, in the half-split order of GPT-NeoX; few_rows.cuh.
+#include "few_rows.cuh"
+#include "pages.cuh"
+
+struct RmsQkvRopeAppendParams {
+    FewInput in;
+    const float* cos;
+    const float* sin;
+    const uint32_t* positions;
+    const uint32_t* block_table;
+    bf16* q;
+    bf16* k_pages;
+    bf16* v_pages;
+    uint32_t heads, kv_heads, head_dim, reserved;
+};
+static_assert(sizeof(RmsQkvRopeAppendParams) == 120 && offsetof(RmsQkvRopeAppendParams, reserved) == 116);
+
+template <bool kVectors>
+__device__ __forceinline__ void append(const RmsQkvRopeAppendParams& p) {
+    uint32_t half = p.head_dim / 2, octets = (half + 7) / 8;
+    uint32_t head = blockIdx.x / octets, at = blockIdx.x % octets * 8, left = half - at;
+    uint32_t first = head * p.head_dim + at, count = left < 8 ? left : 8;
+    FewSums sums = few_rows<kVectors, true>(p.in, {first, count, first + half, count});
+    if (!sums.exists || sums.column >= count) return;
+    uint32_t pair = at + sums.column, position = p.positions[sums.row];
+    float a = sums.first, b = sums.second;
+    if (head < p.heads + p.kv_heads) {
+        size_t angle = static_cast<size_t>(position) * half + pair;
+        float cos = p.cos[angle], sin = p.sin[angle];
+        a = sums.first * cos - sums.second * sin;
+        b = sums.second * cos + sums.first * sin;
+    }
+    bf16* to = head_row(p, sums.row, position, head) + pair;
+    to[0] = to_bf16(a);
+    to[half] = to_bf16(b);
+}
+
+KERNEL_RESIDENT(rms_qkv_rope_append_kernel, RmsQkvRopeAppendParams, kFewThreads, kFewBlocks) { append<true>(p); }
+KERNEL(rms_qkv_rope_append_any_kernel, RmsQkvRopeAppendParams, kFewThreads) { append<false>(p); }
