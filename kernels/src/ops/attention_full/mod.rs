@@ -14,7 +14,7 @@ pub(crate) mod tests;
 /// Softmax statistics and sums are f32. q, k and v may be column windows of one packed tensor.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or head_dim exceeds 128 on a GPU.
 pub struct AttentionFull<'a> {
     /// `[sequences·tokens, heads·head_dim]`, activations.
     pub q: View<'a>,

@@ -27,7 +27,7 @@ impl Case {
     /// All that no query may see is NaN: pages of others and rows beyond the last position.
     fn new(seed: u32, [heads, kv_heads, head_dim]: [usize; 3], positions: Range<u32>, size: f32) -> Self {
         let tokens = positions.end as usize;
-        // 5 has no divisor in common with 12: a permutation. One entry more than the sequence needs, as for one to grow.
+        // 5 has no divisor in common with 12: a permutation. One entry more than needed, as where a sequence may grow.
         let table = (0..=tokens.div_ceil(PAGE_TOKENS)).map(|page| ((page * 5 + 3) % PAGES) as u32).collect();
         let cache = vec![f32::NAN; PAGES * kv_heads * PAGE_TOKENS * head_dim];
         let q = rounded(&numbers(seed, positions.len() * heads * head_dim, size));

@@ -6,17 +6,18 @@
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
 //           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently.
 // Launch    prefill: blocks (heads, rows/64) of 4 warps, last rows first, as they see most; two stages of shared
-//           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then merge:
-//           blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
+//           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
+//           merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
 // Traffic   decode: every visible page once for each row; partials are (8 + 4·padded)/(4·64·head_dim) of that, 1.6 % at
 //           head_dim 96, twice, in cache. prefill: pages once for every query head and block of queries, from L2.
 // Source    Dao 2023 (FlashAttention-2); Dao et al. 2023 for the split over keys (Flash-Decoding).
 //
 // Decode at 32 heads of 96 and 768 tokens reads 9.4 MB a row, 4.6 µs of an A100's 2.04 TB/s. A block has its 24 KiB of
 // keys and values in flight at once, and 27 KiB of shared memory let five blocks run on an SM: 120 KiB in flight, nine
-// times what covers 700 ns of latency. The products of a page, 96 mma and 48 ldmatrix in a warp, take about 1.5 µs after
-// that, and 5 · 24 KiB in 3 µs on 108 SMs are twice the memory's rate: with eight rows and more memory is the limit.
-// One row has 384 blocks, all at once: about 4 µs, merge 3 µs, launches included less than 20 µs. Predicted.
+// times what covers 700 ns of latency. The products of a page, 96 mma and 48 ldmatrix in a warp, take about 1.5 µs
+// after that, and 5 · 24 KiB in 3 µs on 108 SMs are twice the memory's rate: from eight rows on memory is the limit.
+// One row has 384 blocks, all at once: about 6 µs, merge 3 µs, launches included less than 20 µs. Predicted, not
+// measured.
 #include "attention.cuh"
 
 constexpr int kWarps = 4;

@@ -11,11 +11,12 @@ mod tests;
 
 /// `out = softmax(q · kᵀ · scale) · v`; row r sees the cached tokens at positions `0..=positions[r]`.
 ///
-/// Serves prefill (many rows) and decode (one row). Query head h reads key head `h / (heads / kv_heads)`. Softmax
-/// statistics and sums are f32. Token p of the sequence lies at row `p % 64` of page `block_table[p / 64]`.
+/// Serves prefill (many rows) and decode (one row; on a GPU up to 16, split over pages, so that a decoding row gets the
+/// same bits alone and in a batch). Query head h reads key head `h / (heads / kv_heads)`. Softmax statistics and sums
+/// are f32. Token p of the sequence lies at row `p % 64` of page `block_table[p / 64]`.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below. Page numbers and positions are the engine's own
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or head_dim exceeds 128 on a GPU. Page numbers and positions are the engine's own
 /// and asserted, since on a GPU nobody could report them.
 pub struct AttentionPaged<'a> {
     /// `[rows, heads·head_dim]`, activations, rotated.
