@@ -16,8 +16,8 @@ mod tests;
 /// are f32. Token p of the sequence lies at row `p % 64` of page `block_table[p / 64]`.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or head_dim exceeds 128 on a GPU. Page numbers and positions are the engine's own
-/// and asserted, since on a GPU nobody could report them.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or head_dim exceeds 128 on a GPU. Page numbers and
+/// positions are the engine's own: the CPU asserts them, a GPU has nobody to report them to.
 pub struct AttentionPaged<'a> {
     /// `[rows, heads·head_dim]`, activations, rotated.
     pub q: View<'a>,
