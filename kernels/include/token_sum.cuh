@@ -1,5 +1,5 @@
-// Sums over tokens by one block of kSumThreads: each warp takes every eighth token, eight columns per lane, and then each
-// thread adds up the warps' sums of one column, in order.
+// Sums over tokens by one block of kSumThreads: each warp takes every eighth token, eight columns per lane, and then
+// each thread adds up the warps' sums of one column, in order.
 #pragma once
 #include "bf16.cuh"
 

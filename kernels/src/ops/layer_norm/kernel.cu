@@ -1,8 +1,8 @@
 // layer_norm: out = (x - mean) / sqrt(variance + eps) * weight + bias, one row per token.
 //
 // Tensors   x, out [rows, dim]; weight, bias [dim]; all bf16, row-major, contiguous.
-// Numerics  mean, then the sum of squares around it, in f32, in an order fixed by the row's length; one rounding, at the
-//           store.
+// Numerics  mean, then the sum of squares around it, in f32, in an order fixed by the row's length; one rounding, at
+//           the store.
 // Launch    one warp per row, kThreads / 32 rows per block; any dim > 0; rows of up to 1024 values stay in registers.
 // Traffic   4 bytes per element: x read, out written; weight and bias are shared by all rows.
 // Source    Ba, Kiros and Hinton 2016, eq. 4.
