@@ -1,8 +1,8 @@
 //! The one boundary between model code and hardware.
 use crate::ops::{
     AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
-    PatchEmbed3d, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample, SliceCombine,
-    SliceKeys, SliceMax, TgisScores,
+    PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample,
+    SliceCombine, SliceKeys, SliceMax, TgisScores,
 };
 use crate::{DType, Dims, Elem, Mem, Result, Tensor, View};
 use std::ops::Range;
@@ -78,6 +78,8 @@ pub trait Device: Send + Sync {
     /// See [`struct@Copy`].
     fn copy(&self, op: Copy<'_>) -> Result<()>;
 
+    /// See [`PreprocessVolume`].
+    fn preprocess_volume(&self, op: PreprocessVolume<'_>) -> Result<()>;
     /// See [`PatchEmbed3d`].
     fn patch_embed_3d(&self, op: PatchEmbed3d<'_>) -> Result<()>;
     /// See [`PatchEmbed2d`].

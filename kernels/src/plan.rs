@@ -74,6 +74,9 @@ impl Device for Plan {
     fn copy(&self, _op: Copy<'_>) -> Result<()> {
         Ok(())
     }
+    fn preprocess_volume(&self, _op: PreprocessVolume<'_>) -> Result<()> {
+        Ok(())
+    }
     fn patch_embed_3d(&self, _op: PatchEmbed3d<'_>) -> Result<()> {
         Ok(())
     }

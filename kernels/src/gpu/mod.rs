@@ -157,6 +157,9 @@ impl Device for Gpu {
     fn copy(&self, op: Copy<'_>) -> Result<()> {
         copy::launch::run(self, op)
     }
+    fn preprocess_volume(&self, op: PreprocessVolume<'_>) -> Result<()> {
+        preprocess_volume::launch::run(self, op)
+    }
     fn patch_embed_3d(&self, op: PatchEmbed3d<'_>) -> Result<()> {
         patch_embed_3d::launch::run(self, op)
     }

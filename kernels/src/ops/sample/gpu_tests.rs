@@ -76,6 +76,14 @@ fn clear_draws_are_exact() {
     }
 }
 
+/// The first of two equal tokens has exactly half of the mass, and the first of four a quarter: no other is kept.
+#[test]
+fn a_share_that_is_reached_exactly_is_enough() {
+    for (step, (count, top_p)) in (0..8).zip([(2, 0.5), (4, 0.25)].into_iter().cycle()) {
+        assert_eq!(both(&vec![1.0; count], Sampling { top_p, ..WARM }, step), [0, 0], "step {step}");
+    }
+}
+
 /// How far the draw, and each cut, is from the nearest boundary between two tokens, as a share of all mass.
 fn nearest_boundary(logits: &[f32], sampling: Sampling, step: u64) -> f64 {
     let mut sorted: Vec<f32> = logits.to_vec();

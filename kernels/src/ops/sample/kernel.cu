@@ -8,6 +8,7 @@
 // Traffic   greedy reads the logits once (128 KB at 32064); a draw seven times, top-k and top-p five times more each,
 //           from the caches. One block, since a second launch would cost as much as it saves.
 // Source    Salmon et al. 2011 for the generator; Holtzman et al. 2020 for top-p.
+#include "order.cuh"
 #include "ptx.cuh"
 #include "reduce.cuh"
 
@@ -33,17 +34,6 @@ struct SampleParams {
     uint32_t vocab, top_k, greedy;
 };
 static_assert(sizeof(SampleParams) == 72 && offsetof(SampleParams, greedy) == 64);
-
-// Keys order as numbers do, -0 below +0.
-__device__ __forceinline__ uint32_t order_key(float logit) {
-    uint32_t bits = __float_as_uint(logit);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
-// The inverse.
-__device__ __forceinline__ float logit_of(uint32_t key) {
-    return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key);
-}
 
 // The last token that counts, in the order of falling logits and, among equals, rising ids.
 struct Cut {
@@ -225,7 +215,7 @@ __device__ __forceinline__ Cut descend(const SampleParams& p, const Field& field
             key |= (digits - at.bin) << shift;
         }
     }
-    Mass index = (at.target - at.before) / measure(logit_of(key));
+    Mass index = (at.target - at.before) / measure(value_of(key));
     return {key, id_of_tie(p, field, key, index)};
 }
 
@@ -269,13 +259,13 @@ __device__ __forceinline__ float lowest_logit(const SampleParams& p) {
         uint32_t word = ~order_key(logit);
         if (logit == logit && word > least) least = word;
     }
-    return logit_of(~static_cast<uint32_t>(block_most(least)));
+    return value_of(~static_cast<uint32_t>(block_most(least)));
 }
 
 KERNEL(sample_kernel, SampleParams, kThreads) {
     Mass best = best_token(p);
     Cut chosen = {static_cast<uint32_t>(best >> 32), best == 0 ? 0 : ~static_cast<uint32_t>(best)};
-    float highest = logit_of(chosen.key);
+    float highest = value_of(chosen.key);
     // Beside an infinite logit no other counts.
     if (!p.greedy && best != 0 && highest - highest == 0.0f) {
         float span = fminf(highest - lowest_logit(p), p.reach);
