@@ -128,6 +128,16 @@ impl Tensor {
         }
     }
 
+    /// Borrows its first bytes as another tensor.
+    ///
+    /// # Panics
+    /// If the memory is smaller than the dims say.
+    pub(crate) fn view_as(&self, dims: Dims, dtype: DType) -> View<'_> {
+        assert!(self.mem.bytes >= dims.count() * dtype.bytes(), "memory is smaller than the tensor in it");
+        let stride = dims.as_slice().last().copied().unwrap_or(1);
+        View { addr: self.mem.addr, dims, stride, dtype, space: self.mem.space, life: PhantomData }
+    }
+
     /// Borrows it for writing.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! Memory that an op needs between its launches, kept from op to op.
 use super::{Gpu, Ptr};
-use crate::{DType, Device, Dims, Mem, Result, Tensor};
+use crate::{DType, Device, Dims, Mem, Result, Tensor, View};
 use std::sync::{MutexGuard, PoisonError};
 
 /// The workspace while one op uses it. Launches run in order, so the next op may overwrite it as soon as this one has
@@ -30,5 +30,10 @@ impl Workspace<'_> {
     pub fn ptr(&mut self) -> Ptr {
         let tensor = self.memory.as_mut().expect("made by `Gpu::workspace`");
         Ptr::of(&mut tensor.view_mut())
+    }
+
+    /// Its first bytes as a tensor.
+    pub fn view(&self, dims: &[usize], dtype: DType) -> View<'_> {
+        self.memory.as_ref().expect("made by `Gpu::workspace`").view_as(Dims::new(dims), dtype)
     }
 }

@@ -1,9 +1,13 @@
-//! Not on the GPU yet.
+//! The 3D embedding with patches one slice thick and no class token.
 use super::PatchEmbed2d;
+use crate::Result;
 use crate::gpu::Gpu;
-use crate::{Error, Result};
+use crate::ops::patch_embed_3d::launch::{PatchEmbed, embed};
 
-pub(crate) fn run(_gpu: &Gpu, op: PatchEmbed2d<'_>) -> Result<()> {
-    op.check()?;
-    Err(Error::Unavailable { detail: "patch_embed_2d has no GPU kernel yet; use --device cpu".into() })
+pub(crate) fn run(gpu: &Gpu, op: PatchEmbed2d<'_>) -> Result<()> {
+    let grid = op.check()?;
+    let PatchEmbed2d { volume, patch, weight, bias, positions, out } = op;
+    let (patch, class_token) = ([1, patch, patch], None);
+    let args = gpu.args("patch_embed_2d")?;
+    embed(&args, PatchEmbed { volume, grid, patch, weight, bias, positions, class_token, out })
 }

@@ -2,6 +2,8 @@
 use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ mod tests;
 ///
 /// The three channels are equal, so the convolution's kernel is folded to one channel by the caller: the sum over
 /// channels, exact up to rounding. Patches run row by row; no class token.
+/// On the GPU voxels are rounded to bf16 on the way in.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below or the patch does not divide a slice.

@@ -2,6 +2,8 @@
 use crate::{DType, DimCheck, Result, View, ViewMut};
 
 pub(crate) mod cpu;
+#[cfg(test)]
+mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ mod tests;
 ///
 /// Patch t covers box (n, y, x) of the grid, x fastest; within it voxels run slice, row, column (MONAI's
 /// "perceptron" embedding with one channel).
+/// On the GPU voxels are rounded to bf16 on the way in.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below or a patch does not divide the volume.
