@@ -106,6 +106,9 @@ impl Checker {
             let touched = self.shared.touch(offset, bytes, access, me, &self.clock);
             return touched.map_err(|(at, conflict)| self.explain(Home::Shared(shared), request, at, conflict));
         }
+        if self.params.contains(&address) && address + bytes <= self.params.end && access == Access::Read {
+            return Ok(());
+        }
         let Some(index) = self.buffer(address, bytes) else {
             return self.elsewhere(request);
         };
@@ -143,14 +146,13 @@ impl Checker {
         Some(self.buffers.len() - 1)
     }
 
-    /// An access to neither shared nor global memory: parameters and constants may be read.
+    /// An access to neither shared nor global memory nor parameters: constants may be read.
     #[cold]
     fn elsewhere(&mut self, request: Request) -> Result<(), String> {
         let Request { address, bytes, .. } = request;
         if request.access == Access::Read {
             let page = address / PAGE;
-            let is_param = self.params.contains(&address) && address + bytes <= self.params.end;
-            if is_param || self.constants.contains(&page) {
+            if self.constants.contains(&page) {
                 return Ok(());
             }
             // SAFETY: looks the address up in the list of loaded objects.

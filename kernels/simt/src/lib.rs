@@ -30,6 +30,8 @@ mod copy;
 mod fault;
 mod memory;
 mod mma;
+#[cfg(test)]
+mod order_tests;
 mod shadow;
 mod shared;
 mod site;

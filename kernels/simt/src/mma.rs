@@ -49,8 +49,8 @@ unsafe fn run<T, const K: usize, const PER: usize>(
     payloads: *mut *mut c_void,
     zero: T,
     widen: impl Fn(u32) -> [T; PER],
-    bits: fn(T) -> u32,
-    value: fn(u32) -> T,
+    bits: impl Fn(T) -> u32,
+    value: impl Fn(u32) -> T,
 ) where
     T: Copy + std::ops::AddAssign + std::ops::Mul<Output = T>,
 {

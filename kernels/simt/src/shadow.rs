@@ -6,7 +6,7 @@
 //! kept like readers among each other.
 use crate::clock::Clock;
 
-/// Moment (32 bits), thread (10), site (20), flags (2); 0 is nobody.
+/// Moment (32 bits), thread (10), site (19), flags (3); 0 is nobody.
 pub(crate) type Mark = u64;
 
 /// The last write; the latest reader, the latest by another thread, the latest of another warp or block.
@@ -18,23 +18,25 @@ const OTHER_THREAD: usize = 2;
 const OTHER_WARP: usize = 3;
 
 /// The flags of a mark.
-const FLAGS: Mark = 3;
+const FLAGS: Mark = 7;
 /// In `WRITE`: the word has a cell for each byte.
 const SPLIT: Mark = 1;
 /// In `WRITE`: a `cp.async` that was issued and not waited for.
 const FLIGHT: Mark = 2;
-/// In `WRITE`: the last of some atomics.
+/// In `WRITE`: the last of some atomics, which a plain read followed.
 const WAS_ATOMIC: Mark = 3;
+/// In `WRITE`: the last of some reads, which an atomic followed.
+const WAS_READ: Mark = 4;
 /// In `LATEST`: the three are atomics, not reads.
 const ATOMIC: Mark = 1;
 
 /// Bytes of a cell.
 const WORD: usize = 4;
 /// Sites that a mark can hold.
-pub(crate) const SITES_MAX: usize = 1 << 20;
+pub(crate) const SITES_MAX: usize = 1 << 19;
 
 pub(crate) fn mark(moment: u32, thread: u32, site: u32) -> Mark {
-    u64::from(moment) << 32 | u64::from(thread) << 22 | u64::from(site) << 2
+    u64::from(moment) << 32 | u64::from(thread) << 22 | u64::from(site) << 3
 }
 pub(crate) fn moment(mark: Mark) -> u32 {
     (mark >> 32) as u32
@@ -43,7 +45,7 @@ pub(crate) fn thread(mark: Mark) -> u32 {
     (mark >> 22) as u32 & 1023
 }
 pub(crate) fn site(mark: Mark) -> u32 {
-    (mark >> 2) as u32 & (SITES_MAX as u32 - 1)
+    (mark >> 3) as u32 & (SITES_MAX as u32 - 1)
 }
 
 /// What a thread does to memory.
@@ -166,9 +168,17 @@ fn step(cell: &mut Cell, access: Access, me: Mark, clock: &Clock, is_shared: boo
         if flags == FLIGHT && access != Access::Land {
             return Err(Conflict::Flight(write));
         }
-        let both_atomic = flags == WAS_ATOMIC && access == Access::Atomic;
-        if !both_atomic && !ordered(write, me, clock) {
-            return Err(if flags == WAS_ATOMIC { Conflict::Atomic(write) } else { Conflict::Write(write) });
+        let alike = match access {
+            Access::Atomic => flags == WAS_ATOMIC,
+            Access::Read => flags == WAS_READ,
+            _ => false,
+        };
+        if !alike && !ordered(write, me, clock) {
+            return Err(match flags {
+                WAS_ATOMIC => Conflict::Atomic(write),
+                WAS_READ => Conflict::Read(write),
+                _ => Conflict::Write(write),
+            });
         }
     }
     match access {
@@ -181,6 +191,10 @@ fn step(cell: &mut Cell, access: Access, me: Mark, clock: &Clock, is_shared: boo
         Access::Atomic => {
             if cell[LATEST] & ATOMIC == 0 {
                 others(cell, me, clock).map_or(Ok(()), |mark| Err(Conflict::Read(mark)))?;
+                // The next atomic has nothing to fear from this one, but still from the reads before it.
+                if cell[LATEST] != 0 {
+                    cell[WRITE] = cell[LATEST] | WAS_READ;
+                }
                 cell[LATEST..].fill(0);
             }
             share(cell, me, clock);
@@ -208,7 +222,7 @@ fn others(cell: &Cell, me: Mark, clock: &Clock) -> Option<Mark> {
 #[cold]
 fn after_atomics(cell: &mut Cell, me: Mark, clock: &Clock) -> Result<(), Conflict> {
     others(cell, me, clock).map_or(Ok(()), |mark| Err(Conflict::Atomic(mark)))?;
-    cell[WRITE] = cell[LATEST] | WAS_ATOMIC;
+    cell[WRITE] = cell[LATEST] & !FLAGS | WAS_ATOMIC;
     cell[LATEST..].fill(0);
     Ok(())
 }

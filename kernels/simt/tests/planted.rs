@@ -217,6 +217,12 @@ fn races_despite_partial_order() {
             shared array of 128 bytes of @chain_array, in chain_kernel, block (0, 0, 0), thread (64, 0, 0)",
         ),
         case(
+            kernel!(hand_on_kernel),
+            64,
+            "read of 4 bytes at @hand_read races with the write at @hand_write by thread (0, 0, 0): byte 0 of the \
+            shared array of 4 bytes of @hand_array, in hand_on_kernel, block (0, 0, 0), thread (40, 0, 0)",
+        ),
+        case(
             kernel!(unset_kernel),
             64,
             "read of 4 bytes at @unset finds what nobody wrote: byte 252 of the shared array of 256 bytes of \

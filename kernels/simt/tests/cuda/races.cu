@@ -131,6 +131,15 @@ KERNEL(chain_kernel, Params, 96) {
     }
 }
 
+// Lane 0 hands to lane 1, which hands on to another warp at a barrier of two threads.
+KERNEL(hand_on_kernel, Params, 64) {
+    SHARED(float, s, 1);  // @hand_array
+    if (threadIdx.x == 0) s[0] = 1.0f;  // @hand_write
+    if (p.fixed) __syncwarp();
+    if (threadIdx.x == 1 || threadIdx.x == 40) simt_barrier(1, 2, __FILE__, __LINE__);
+    if (threadIdx.x == 40) p.b[0] = s[0];  // @hand_read
+}
+
 // Reads shared memory that only some wrote.
 KERNEL(unset_kernel, Params, 64) {
     SHARED(float, s, 64);  // @unset_array

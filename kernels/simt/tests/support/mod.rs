@@ -1,4 +1,5 @@
 //! Launches the kernels of `tests/cuda`.
+#![allow(dead_code, reason = "each test file uses a part")]
 use simt::{Entry, Fault, Grid};
 
 /// A kernel in both builds.
@@ -52,18 +53,21 @@ impl Buffer {
         Self { memory, bytes }
     }
 
+    pub fn holding(words: &[u32]) -> Self {
+        let mut buffer = Self::new(words.len() * 4);
+        // SAFETY: as many bytes as were asked for, on a 16-byte boundary.
+        unsafe { buffer.address().cast::<u32>().copy_from(words.as_ptr(), words.len()) };
+        buffer
+    }
+
     pub fn address(&mut self) -> *mut u8 {
         // SAFETY: the vector is longer than the margin.
         unsafe { self.memory.as_mut_ptr().cast::<u8>().add(MARGIN) }
     }
 
-    pub fn floats(&mut self) -> Vec<f32> {
-        // SAFETY: the buffer holds these bytes, on a 16-byte boundary.
-        unsafe { std::slice::from_raw_parts(self.address().cast::<f32>(), self.bytes / 4) }.to_vec()
-    }
-
     pub fn words(&mut self) -> Vec<u32> {
-        self.floats().into_iter().map(f32::to_bits).collect()
+        // SAFETY: the buffer holds these bytes, on a 16-byte boundary.
+        unsafe { std::slice::from_raw_parts(self.address().cast::<u32>(), self.bytes / 4) }.to_vec()
     }
 
     /// Gives the memory back, as far as kernels are concerned.
