@@ -23,6 +23,7 @@ const CASES: &[Case] = &[
     Case { op: "linear", run: |rig| linear_case(rig, [20, 200, 20], Epilogue::SwiGlu) },
     Case { op: "linear", run: |rig| linear_case(rig, [2, 600, 20], Epilogue::None) },
     Case { op: "linear", run: |rig| linear_case(rig, [12, 72, 20], Epilogue::Residual) },
+    Case { op: "rms_linear_argmax", run: rms_linear_argmax_case },
     Case { op: "attention_full", run: attention_full_case },
     Case { op: "attention_paged", run: |rig| attention_paged_case(rig, 0, 70) },
     Case { op: "attention_paged", run: |rig| attention_paged_case(rig, 199, 1) },
@@ -83,6 +84,21 @@ fn linear_case(rig: &Rig<'_>, [rows, inner, columns]: [usize; 3], epilogue: Epil
     let op = Linear { x: x.view(), weight: weight.view(), bias: None, epilogue, out: out.view_mut() };
     rig.device.linear(op)?;
     Ok(rig.read(&out))
+}
+
+/// More groups of sixteen logits than a warp has lanes.
+fn rms_linear_argmax_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
+    let (inner, vocab) = (8, 1500);
+    let x = rig.acts(&[1, inner], &numbers(1, inner, 1.0));
+    let norm = rig.weight(&[inner], &numbers(2, inner, 1.0));
+    let weight = rig.weight(&[vocab, inner], &numbers(3, vocab * inner, 1.0));
+    let mut scratch = rig.device.tensor(&[1, rms_linear_argmax::candidates(vocab)], crate::DType::U32)?;
+    let mut out = rig.ids(&[u32::MAX]);
+    let (x, norm, weight, eps) = (x.view(), norm.view(), weight.view(), 1e-5);
+    let (room, chosen) = (scratch.view_mut(), out.view_mut());
+    rig.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen })?;
+    let id = rig.device.read_u32(out.view())?;
+    Ok(id.into_iter().map(f32::from_bits).collect())
 }
 
 fn attention_full_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
