@@ -18,8 +18,23 @@ fn numbers(count: usize) -> impl Iterator<Item = f32> {
 /// If there is not enough memory.
 pub fn activations(device: &dyn Device, dims: &[usize]) -> Tensor {
     let mut tensor = device.activations(dims).expect("memory for activations");
+    let values = numbers(tensor.dims().count());
+    let written = match tensor.dtype() {
+        DType::Bf16 => device.write(&mut tensor, &values.map(bf16::from_f32).collect::<Vec<bf16>>()),
+        _ => device.write(&mut tensor, &values.collect::<Vec<f32>>()),
+    };
+    written.expect("sizes agree");
+    tensor
+}
+
+/// f32 values, as tables of angles and logits are.
+///
+/// # Panics
+/// If there is not enough memory.
+pub fn floats(device: &dyn Device, dims: &[usize]) -> Tensor {
+    let mut tensor = device.tensor(dims, DType::F32).expect("memory for floats");
     let values: Vec<f32> = numbers(tensor.dims().count()).collect();
-    device.write(&mut tensor, &values).expect("a device whose activations are f32");
+    device.write(&mut tensor, &values).expect("sizes agree");
     tensor
 }
 

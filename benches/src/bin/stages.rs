@@ -4,7 +4,7 @@
 //! stdout. `wall_ms` and `core_ms` are the best of three: time passed, and time on cores (Linux), which other work on
 //! the machine disturbs less. Weights are bf16, random; the layers of a stage share one layer's weights, which exceed
 //! the last-level cache in decode.
-use benches::inputs::{PagedAttention, activations, ids, weights};
+use benches::inputs::{PagedAttention, activations, floats, ids, weights};
 use kernels::ops::*;
 use kernels::{Cpu, Device, Precision, Result, Tensor};
 use std::time::Instant;
@@ -22,17 +22,21 @@ struct Stage<'a> {
     wall: f64,
     core: f64,
     flops: f64,
+    /// Reading it waits for all ops that were enqueued before.
+    flag: Tensor,
 }
 
 impl<'a> Stage<'a> {
     fn new(device: &'a dyn Device, name: &'static str, layers: usize) -> Self {
-        Self { device, name, layers, wall: 0.0, core: 0.0, flops: 0.0 }
+        Self { device, name, layers, wall: 0.0, core: 0.0, flops: 0.0, flag: ids(device, &[0]) }
     }
 
     /// Times an op that runs `count` times per layer; `flops` and `bytes` (weights, for products) are of one run.
     fn op(&mut self, op: &str, count: usize, [flops, bytes]: [usize; 2], mut run: impl FnMut() -> Result<()>) {
+        let wait = || self.device.read_u32(self.flag.view()).expect("the op ran");
         let start = Instant::now();
         run().expect("valid");
+        wait();
         // Time on cores is counted in ticks of the system: short ops run until it means something.
         let inner = (SHORTEST / start.elapsed().as_secs_f64()).clamp(1.0, 1e4) as usize;
         let (mut wall, mut core) = (f64::MAX, f64::MAX);
@@ -41,6 +45,7 @@ impl<'a> Stage<'a> {
             for _ in 0..inner {
                 run().expect("valid");
             }
+            wait();
             wall = wall.min(start.elapsed().as_secs_f64() / inner as f64);
             core = core.min((core_seconds() - before) / inner as f64);
         }
@@ -157,7 +162,7 @@ fn language_model(device: &dyn Device, name: &'static str, rows: usize, context:
         device.rms_norm(RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: normed.view_mut() })
     });
     stage.linear("qkv", 1, &x, 3072, 9216, Epilogue::None);
-    let (qkv, angles) = (activations(device, &[rows, 9216]), activations(device, &[context, 48]));
+    let (qkv, angles) = (activations(device, &[rows, 9216]), floats(device, &[context, 48]));
     let positions = ids(device, &((context - rows) as u32..context as u32).collect::<Vec<u32>>());
     let table = ids(device, &(0..pages as u32).rev().collect::<Vec<u32>>());
     let [mut k, mut v] = [0; 2].map(|_| activations(device, &[pages * heads, 64, head_dim]));
