@@ -4,8 +4,8 @@ use crate::sampling::top_logprobs;
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
 use crate::{Answer, AskTimings, EncodedVolume, Engine, Error, FinishReason, Progress, Request, Result, TokenEvent};
+use kernels::Device;
 use kernels::ops::{AvgPool, Copy, Sample};
-use kernels::{DType, Device};
 use loaders::tokenizer::DecodeStream;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -164,22 +164,22 @@ impl Engine {
     ) -> Result<()> {
         let device = self.device.clone();
         let device: &dyn Device = &*device;
-        let mut chosen = device.tensor(&[1], DType::U32)?;
+        let request = generation.request;
+        // Nobody sees the logits of such an answer, so after the prompt's they are never stored.
+        let greedy = request.sampling.temperature == 0.0 && request.logprobs == 0 && request.forced.is_none();
         let mut stream = DecodeStream::new(&self.tokenizer, true);
         let recorder = &mut Recorder { device, trace: None };
         while generation.token_ids.len() < generation.new_tokens {
             let step = generation.token_ids.len() as u64;
-            let forced = generation.request.forced.as_ref().map(|ids| ids[generation.token_ids.len()]);
+            let forced = request.forced.as_ref().map(|ids| ids[generation.token_ids.len()]);
             let id = match forced {
                 Some(id) => id,
                 None => {
-                    device.sample(Sample {
-                        logits: self.llm.logits.view(),
-                        sampling: generation.request.sampling,
-                        step,
-                        out: chosen.view_mut(),
-                    })?;
-                    device.read_u32(chosen.view())?[0]
+                    if step == 0 || !greedy {
+                        let (logits, out) = (self.llm.logits.view(), self.llm.token.view_mut());
+                        device.sample(Sample { logits, sampling: request.sampling, step, out })?;
+                    }
+                    device.read_u32(self.llm.token.view())?[0]
                 }
             };
             generation.first_token_ms.get_or_insert_with(|| milliseconds(generation.started));
@@ -187,9 +187,9 @@ impl Engine {
                 generation.finish_reason = FinishReason::Stop;
                 break;
             }
-            if generation.request.logprobs > 0 {
+            if request.logprobs > 0 {
                 let logits = device.read(self.llm.logits.view())?;
-                generation.top_logprobs.push(top_logprobs(&logits, generation.request.logprobs));
+                generation.top_logprobs.push(top_logprobs(&logits, request.logprobs));
             }
             generation.token_ids.push(id);
             let text = stream.push(id)?.unwrap_or_default();
@@ -199,7 +199,10 @@ impl Engine {
             }
             if generation.token_ids.len() < generation.new_tokens {
                 self.llm.embed(device, &[id], 0)?;
-                self.llm.forward(1, recorder, &mut |_| ())?;
+                match greedy {
+                    true => self.llm.forward_greedy(recorder)?,
+                    false => self.llm.forward(1, recorder, &mut |_| ())?,
+                }
             }
         }
         if let Some(text) = stream.flush()? {

@@ -4,8 +4,11 @@ use crate::rope::RopeTables;
 use crate::trace::Recorder;
 use crate::weights::Loading;
 use crate::{Progress, Result};
-use kernels::ops::{AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsNorm};
-use kernels::{DType, Device, Tensor};
+use kernels::ops::{
+    AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
+    RmsQkvRopeAppend, rms_linear_argmax,
+};
+use kernels::{DType, Device, FEW_ROWS, Tensor};
 use loaders::ModelConfig;
 use loaders::config::LlmConfig;
 
@@ -39,6 +42,9 @@ pub(crate) struct Llm {
     ffn: Tensor,
     /// `[1, vocab]`, f32.
     pub logits: Tensor,
+    candidates: Tensor,
+    /// `[1]`, u32: the token that was chosen last.
+    pub token: Tensor,
 }
 
 impl Llm {
@@ -65,6 +71,8 @@ impl Llm {
             mixed: device.activations(&[rows, queries])?,
             ffn: device.activations(&[rows, llm.intermediate_size])?,
             logits: device.tensor(&[1, llm.vocab_size], DType::F32)?,
+            candidates: device.tensor(&[1, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
+            token: device.tensor(&[1], DType::U32)?,
             config: llm,
         })
     }
@@ -99,12 +107,48 @@ impl Llm {
         recorder: &mut Recorder<'_>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
+        self.run_layers(rows, recorder, progress)?;
+        let (device, eps) = (recorder.device, self.config.rms_norm_eps);
+        let (x, norm) = (self.hidden.view().rows(rows - 1..rows), self.norm.view());
+        if recorder.trace.is_some() {
+            // The fused op below keeps the normed row to itself.
+            device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..1) })?;
+            recorder.record("llm_norm", self.normed.view().rows(0..1))?;
+        }
+        let weight = self.lm_head.as_ref().unwrap_or(&self.embeddings).view();
+        device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: self.logits.view_mut() })?;
+        Ok(())
+    }
+
+    /// Appends the first row of `hidden` to the sequence and leaves the most likely next token in `token`; `logits` are
+    /// left as they were.
+    pub fn forward_greedy(&mut self, recorder: &mut Recorder<'_>) -> Result<()> {
+        self.run_layers(1, recorder, &mut |_| ())?;
+        recorder.device.rms_linear_argmax(RmsLinearArgmax {
+            x: self.hidden.view().rows(0..1),
+            norm: self.norm.view(),
+            eps: self.config.rms_norm_eps,
+            weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
+            scratch: self.candidates.view_mut(),
+            out: self.token.view_mut(),
+        })?;
+        Ok(())
+    }
+
+    /// Appends the first `rows` rows of `hidden` to the sequence and turns the last one into what the head reads.
+    fn run_layers(
+        &mut self,
+        rows: usize,
+        recorder: &mut Recorder<'_>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
         let device = recorder.device;
         self.sequence.grow(device, &mut self.cache, rows)?;
         let total = self.layers.len() as u64;
         for index in 0..self.layers.len() {
             // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
             let first = if index + 1 == self.layers.len() { rows - 1 } else { 0 };
+            self.project(device, index, rows)?;
             self.attention(device, index, [first, rows])?;
             self.mlp(device, index, [first, rows])?;
             if index == 0 {
@@ -112,42 +156,58 @@ impl Llm {
             }
             progress(Progress { stage: "prefill", done: index as u64 + 1, total });
         }
-        let last = self.hidden.view().rows(rows - 1..rows);
-        let out = self.normed.view_mut().rows(0..1);
-        device.rms_norm(RmsNorm { x: last, weight: self.norm.view(), eps: self.config.rms_norm_eps, out })?;
-        recorder.record("llm_norm", self.normed.view().rows(0..1))?;
-        device.linear(Linear {
-            x: self.normed.view().rows(0..1),
-            weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
-            bias: None,
-            epilogue: Epilogue::None,
-            out: self.logits.view_mut(),
+        Ok(())
+    }
+
+    /// Queries into `q`, keys and values into the cache.
+    fn project(&mut self, device: &dyn Device, index: usize, rows: usize) -> Result<()> {
+        let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
+        let (window, norm, eps) = (0..rows, layer.input_norm.view(), config.rms_norm_eps);
+        let (cos, sin) = (self.rope.cos(), self.rope.sin());
+        let (positions, block_table) = (self.sequence.positions(rows), self.sequence.block_table());
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let (x, q) = (self.hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
+        let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
+        if rows <= FEW_ROWS {
+            let weight = layer.qkv.view();
+            device.rms_qkv_rope_append(RmsQkvRopeAppend {
+                x,
+                norm,
+                eps,
+                weight,
+                cos,
+                sin,
+                positions,
+                block_table,
+                heads,
+                kv_heads,
+                q,
+                k_pages,
+                v_pages,
+            })?;
+            return Ok(());
+        }
+        device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(window.clone()) })?;
+        device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, window.clone()))?;
+        let qkv = self.qkv.view().rows(window);
+        device.qkv_rope_append(QkvRopeAppend {
+            qkv,
+            cos,
+            sin,
+            positions,
+            block_table,
+            heads,
+            kv_heads,
+            q,
+            k_pages,
+            v_pages,
         })?;
         Ok(())
     }
 
     fn attention(&mut self, device: &dyn Device, index: usize, [first, rows]: [usize; 2]) -> Result<()> {
-        let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
-        let (window, kept) = (0..rows, first..rows);
-        device.rms_norm(RmsNorm {
-            x: self.hidden.view().rows(window.clone()),
-            weight: layer.input_norm.view(),
-            eps: config.rms_norm_eps,
-            out: self.normed.view_mut().rows(window.clone()),
-        })?;
-        device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, window.clone()))?;
-        device.qkv_rope_append(QkvRopeAppend {
-            qkv: self.qkv.view().rows(window.clone()),
-            cos: self.rope.cos(),
-            sin: self.rope.sin(),
-            positions: self.sequence.positions(rows),
-            block_table: self.sequence.block_table(),
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            q: self.q.view_mut().rows(window),
-            k_pages: cache.k_pages.view_mut(),
-            v_pages: cache.v_pages.view_mut(),
-        })?;
+        let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
+        let kept = first..rows;
         device.attention_paged(AttentionPaged {
             q: self.q.view().rows(kept.clone()),
             k_pages: cache.k_pages.view(),
@@ -164,14 +224,15 @@ impl Llm {
     }
 
     fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> Result<()> {
-        let (layer, window) = (&self.layers[index], first..end);
-        device.rms_norm(RmsNorm {
-            x: self.hidden.view().rows(window.clone()),
-            weight: layer.post_attention_norm.view(),
-            eps: self.config.rms_norm_eps,
-            out: self.normed.view_mut().rows(window.clone()),
-        })?;
-        device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, window.clone()))?;
+        let (layer, window, eps) = (&self.layers[index], first..end, self.config.rms_norm_eps);
+        let (x, norm) = (self.hidden.view().rows(window.clone()), layer.post_attention_norm.view());
+        if window.len() <= FEW_ROWS {
+            let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(window.clone()));
+            device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::SwiGlu, out })?;
+        } else {
+            device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(window.clone()) })?;
+            device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, window.clone()))?;
+        }
         device.linear(plain(&layer.down, &self.ffn, &mut self.hidden, Epilogue::Residual, window))?;
         Ok(())
     }

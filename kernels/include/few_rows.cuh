@@ -5,7 +5,8 @@
 // not depend on the others, and a multiplication costs a tenth of the time that its weights take to arrive.
 //
 // A lane reads 16 bytes of a weight row, k..k+8, where a fragment wants k..k+2 and k+8..k+10. The sum does not mind in
-// which order k comes, so the lane hands in the pairs as they lie, and the same pairs of x: no shuffle, no shared memory.
+// which order k comes, so the lane hands in the pairs as they lie, and the same pairs of x: no shuffle, no detour
+// through shared memory.
 //
 // In flight: each lane has a turn's 8 loads under way while it multiplies the last turn's: 4 KiB a warp, 64 KiB for two
 // blocks on a multiprocessor. 2.04 TB/s at 0.8 µs want 15 KiB on each of 108, 4.8 TB/s want 29 KiB on each of 132.

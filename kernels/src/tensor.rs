@@ -228,7 +228,7 @@ impl<'a> View<'a> {
         Self { dims, stride, ..self }
     }
 
-    fn is_contiguous(&self) -> bool {
+    pub(crate) fn is_contiguous(&self) -> bool {
         self.dims.as_slice().last().is_none_or(|&width| width == self.stride)
     }
 

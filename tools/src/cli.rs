@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
-use crate::{completions, convert, doctor, generate, inspect, make_model, output, phantom, plan, preprocess};
+use crate::{completions, convert, doctor, eval, generate, inspect, make_model, output, phantom, plan, preprocess};
 
 /// Answers questions about CT volumes with Med-2E3. A research tool, not a medical device.
 #[derive(Debug, Parser)]
@@ -23,6 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Generate(generate::Generate),
+    Eval(eval::Eval),
     Preprocess(preprocess::Preprocess),
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
@@ -53,6 +54,7 @@ pub fn run() -> Result<(), Option<Failure>> {
     }
     let done = match cli.command {
         Command::Generate(command) => command.run(started),
+        Command::Eval(command) => command.run(),
         Command::Preprocess(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Convert(command) => command.run(),

@@ -1,9 +1,9 @@
 //! `generate`: a question about a scan, and the answer.
 
 mod demo;
-mod device;
-mod options;
-mod report;
+pub mod device;
+pub mod options;
+pub mod report;
 mod trace;
 
 use std::ops::ControlFlow;

@@ -7,6 +7,7 @@ mod cli;
 mod completions;
 mod convert;
 mod doctor;
+mod eval;
 mod failure;
 mod generate;
 mod inspect;

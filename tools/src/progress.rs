@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// Shows one stage after another, each with its own bar.
 pub struct Bars {
     stage: String,
@@ -24,10 +26,18 @@ impl Bars {
             // indicatif draws nothing on a stderr that is not a terminal.
             self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             self.bar.set_style(style(stage));
+            // What was done before does not count for the rate.
+            self.bar.set_position(done);
+            self.bar.reset_eta();
             self.bar.enable_steady_tick(Duration::from_millis(200));
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
+    }
+
+    /// A line on stderr, above the bar.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| output::note(text));
     }
 
     /// Takes the bar away before something else is printed.
@@ -50,6 +60,7 @@ fn style(stage: &str) -> ProgressStyle {
         "write" => ("writing", "{bytes}/{total_bytes} {bytes_per_sec} {eta}"),
         "vision_3d" => ("3D encoder", "{pos}/{len} blocks"),
         "vision_2d" => ("2D encoder", "{pos}/{len} slices"),
+        "questions" => ("questions", "{pos}/{len} {per_sec} {eta} left"),
         "prefill" => ("reading the prompt", "{pos}/{len} layers"),
         other => (other, "{pos}/{len}"),
     };

@@ -81,6 +81,14 @@ impl Args<'_> {
         self.address(tensor, view.addr().addr(), view.space(), [view.dtype(), dtype])
     }
 
+    /// The address of an input whose rows follow each other without gaps.
+    pub fn whole(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
+        if !view.is_contiguous() {
+            return self.refuse(format!("{tensor}'s rows lie {} elements apart, wanted no gaps", view.stride()));
+        }
+        self.typed(tensor, view, dtype)
+    }
+
     /// The address of an output of activations.
     pub fn out(&self, tensor: &'static str, view: &mut ViewMut<'_>) -> Result<Ptr> {
         self.out_typed(tensor, view, DType::Bf16)

@@ -8,6 +8,8 @@ use std::sync::{Mutex, OnceLock};
 mod emulated;
 pub(crate) mod kernel;
 pub mod modules;
+#[cfg(test)]
+mod tests;
 mod workspace;
 
 pub use emulated::Emulation;

@@ -58,7 +58,8 @@ fn seed(text: &str) -> Option<u64> {
     text.strip_prefix("random:")?.parse().ok()
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// A count above 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count >= 1).ok_or_else(|| "wanted a whole number of 1 or more".into())
 }
 

@@ -85,11 +85,7 @@ impl Report {
         Self {
             text: answer.text.clone(),
             token_ids: answer.token_ids.clone(),
-            finish_reason: match answer.finish_reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-                FinishReason::Cancelled => "cancelled",
-            },
+            finish_reason: finish_reason(answer.finish_reason),
             top_slices: top_slices(answer.slice_scores.as_deref().unwrap_or_default(), source_slices),
             slice_scores: answer.slice_scores.clone(),
             usage: Usage { prompt_tokens: answer.prompt_tokens, completion_tokens: answer.token_ids.len() },
@@ -114,12 +110,32 @@ impl Report {
     }
 }
 
+/// Why an answer ended, in a word.
+pub fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Cancelled => "cancelled",
+    }
+}
+
+/// The slice with the highest score, the first of equals.
+pub fn top_slice(scores: &[f32]) -> Option<usize> {
+    by_score(scores).first().copied()
+}
+
 fn top_slices(scores: &[f32], source_slices: &[[usize; 2]]) -> Vec<TopSlice> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    let mut order = by_score(scores);
     order.truncate(TOP_SLICES);
     let top = |slice: usize| TopSlice { slice, score: scores[slice], source_slices: source_slices[slice] };
     order.into_iter().map(top).collect()
+}
+
+/// Slices, the highest score first.
+fn by_score(scores: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    order
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Runs the binary as a user does: arguments in; stdout, stderr, files and the exit status out.
 
 mod errors;
+mod eval;
 mod files;
 mod generate;
 mod phantom;

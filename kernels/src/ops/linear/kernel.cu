@@ -85,8 +85,9 @@ __device__ __forceinline__ Source own_source(const LinearParams& p, uint2 tile) 
         column = tile.y * (T::kN / 2) + row / 16 * 8 + row % 8;
         w_row = row / 8 % 2 * p.columns + column;
     }
-    return {p.x + static_cast<size_t>(x_row) * p.x_stride + k, p.weight + static_cast<size_t>(w_row) * p.weight_stride + k,
-            static_cast<int>(p.rows - x_row), static_cast<int>(p.columns - column)};
+    return {p.x + static_cast<size_t>(x_row) * p.x_stride + k,
+            p.weight + static_cast<size_t>(w_row) * p.weight_stride + k, static_cast<int>(p.rows - x_row),
+            static_cast<int>(p.columns - column)};
 }
 
 // Starts the copies of the stage that begins at element `k`.

@@ -1,4 +1,4 @@
-// rms_linear: out = epilogue(x / √(mean(x²) + eps) · norm · Wᵀ) for up to sixteen rows, weights streamed from memory once.
+// rms_linear: out = epilogue(x / √(mean(x²) + eps) · norm · Wᵀ) for up to sixteen rows, weights read once.
 //
 // Tensors   x [rows, inner] bf16, rows x_stride apart; norm [inner] bf16; weight [columns, inner] bf16 (SwiGLU: the
 //           gate's rows, then the value's); out [rows, columns] bf16 or f32.

@@ -2,10 +2,10 @@
 //
 // Tensors   x [rows, inner] bf16, rows x_stride apart; norm [inner], weight [vocab, inner] bf16; candidates [rows,
 //           groups] pairs of a logit and its id, f32 and u32; out [rows] u32.
-// Numerics  the logits of rms_linear, to the bit; the largest, the lowest id among equals, NaN never, 0 if there is none:
-//           a total order, so that the order of comparisons does not matter.
-// Launch    rms_linear_argmax_kernel: one block of kFewThreads per group of sixteen ids. Then, with the same parameters,
-//           rms_linear_argmax_best_kernel: one block of kFewThreads per row.
+// Numerics  the logits of rms_linear, to the bit; the largest, the lowest id among equals, NaN never, 0 if there is
+//           none: a total order, so that the order of comparisons does not matter.
+// Launch    rms_linear_argmax_kernel: one block of kFewThreads per group of sixteen ids. Then, with the same
+//           parameters, rms_linear_argmax_best_kernel: one block of kFewThreads per row.
 // Traffic   2 bytes per weight, each read once; 8 bytes per row and sixteen ids written and read again.
 // Source    few_rows.cuh; the rest is ours.
 #include "few_rows.cuh"
@@ -34,8 +34,11 @@ __device__ __forceinline__ Best better(Best a, Best b) {
 template <int kLanes>
 __device__ __forceinline__ Best lanes_best(Best best) {
 #pragma unroll
-    for (int lanes = kLanes / 2; lanes > 0; lanes /= 2)
-        best = better(best, {__shfl_xor_sync(kAllLanes, best.logit, lanes), __shfl_xor_sync(kAllLanes, best.id, lanes)});
+    for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) {
+        float logit = __shfl_xor_sync(kAllLanes, best.logit, lanes);
+        uint32_t id = __shfl_xor_sync(kAllLanes, best.id, lanes);
+        best = better(best, {logit, id});
+    }
     return best;
 }
 

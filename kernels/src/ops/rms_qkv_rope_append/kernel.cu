@@ -1,11 +1,11 @@
-// rms_qkv_rope_append: RMS norm, fused projection, rotation; queries to q, keys and values to the paged cache; few rows.
+// rms_qkv_rope_append: RMS norm, fused projection, rotation; queries to q, keys and values to the cache; few rows.
 //
 // Tensors   x [rows, inner], rows x_stride apart, norm [inner], weight [(heads + 2·kv_heads)·head_dim, inner], q [rows,
 //           heads·head_dim], k_pages and v_pages [pages·kv_heads, 64, head_dim], all bf16; cos, sin [positions,
 //           head_dim/2] f32; positions [rows], block_table [pages] u32.
 // Numerics  as rms_linear; the rotation in f32 on f32 sums; one rounding, at the store.
-// Launch    one block of kFewThreads per eight pairs (i, i + head_dim/2) of one head: its two tiles are the pairs' weight
-//           rows, so that the thread which has one half of a pair has the other. Any even head_dim.
+// Launch    one block of kFewThreads per eight pairs (i, i + head_dim/2) of one head: its two tiles are the pairs'
+//           weight rows, so that the thread which has one half of a pair has the other. Any even head_dim.
 // Traffic   2 bytes per weight, each read once; neither the normed row nor the projection is ever stored.
 // Source    Su et al. 2021, eq. 34, in the half-split order of GPT-NeoX; few_rows.cuh.
 #include "few_rows.cuh"

@@ -133,10 +133,8 @@ __device__ __forceinline__ Crossing cross(const Mass* bins, Target target) {
         while (wanted >= before + bins[bin]) before += bins[bin++];
         *crossing = {before, wanted, bin};
     }
-    __syncthreads();  // the crossing is known
-    Crossing found = *crossing;
-    __syncthreads();  // everyone has read: bins and crossing may be written
-    return found;
+    __syncthreads();  // the crossing is known; the next call writes it two barriers later
+    return *crossing;
 }
 
 // The id of the token number `index`, by id, among those with this key.
@@ -168,10 +166,8 @@ __device__ __forceinline__ uint32_t id_of_tie(const SampleParams& p, const Field
             left -= count;
         }
     }
-    __syncthreads();  // the id is written
-    uint32_t id = *found;
-    __syncthreads();  // everyone has read: the next call may write
-    return id;
+    __syncthreads();  // the id is written; the next call comes many barriers later
+    return *found;
 }
 
 // The token that a stage looks for; the cut as it was, if there are fewer tokens than top-k.

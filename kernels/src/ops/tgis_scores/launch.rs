@@ -28,7 +28,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: TgisScores<'_>) -> Result<()> {
     let args = gpu.args("tgis_scores")?;
     let mut workspace = gpu.workspace(slices * size_of::<f64>())?;
     let params = TgisScoresParams {
-        keys: args.typed("keys", &op.keys, DType::F32)?,
+        keys: args.whole("keys", &op.keys, DType::F32)?,
         guide: args.bf16("guide", &op.guide)?,
         logits: workspace.ptr(),
         scores: args.out_typed("scores", &mut op.scores, DType::F32)?,

@@ -1,0 +1,122 @@
+//! What every launcher refuses before it launches, and what a failed launch leaves behind.
+use super::{Emulation, Gpu, Kernel, Ptr, kernel};
+use crate::ops::*;
+use crate::testing::assert_refused;
+use crate::testing_gpu::Rig;
+use crate::{Device, Tensor};
+
+fn checked() -> Gpu {
+    Gpu::emulated(Emulation { seed: 1, checked: true })
+}
+
+fn rms_norm(gpu: &Gpu, x: &Tensor, weight: &Tensor, out: &mut Tensor) -> crate::Result<()> {
+    gpu.rms_norm(RmsNorm { x: x.view(), weight: weight.view(), eps: 1.0, out: out.view_mut() })
+}
+
+/// Memory of the host and of another GPU, as input and as output, and the wrong element type.
+#[test]
+fn foreign_memory_and_types_are_refused() {
+    let (gpu, other) = (checked(), checked());
+    let (own, foreign) = (Rig { device: &gpu }, Rig { device: &other });
+    let host = crate::testing::poisoned(&[2, 8]);
+    let (x, weight, mut out) = (own.poisoned(&[2, 8]), own.poisoned(&[8]), own.poisoned(&[2, 8]));
+    let [own_space, foreign_space] = [gpu.space(), other.space()];
+    let text = format!("rms_norm: x lies in the memory of Host, but the op runs on {own_space:?}");
+    assert_refused(rms_norm(&gpu, &host, &weight, &mut out), &text);
+    let text = format!("rms_norm: out lies in the memory of {foreign_space:?}, but the op runs on {own_space:?}");
+    assert_refused(rms_norm(&gpu, &x, &weight, &mut foreign.poisoned(&[2, 8])), &text);
+    let floats = own.poisoned_floats(&[2, 8]);
+    assert_refused(rms_norm(&gpu, &floats, &weight, &mut out), "rms_norm: x holds F32, wanted Bf16");
+    let text = "rms_norm: out holds F32, wanted Bf16";
+    assert_refused(rms_norm(&gpu, &x, &weight, &mut own.poisoned_floats(&[2, 8])), text);
+    rms_norm(&gpu, &x, &weight, &mut out).expect("a refusal leaves the device usable");
+}
+
+/// Columns that were cut leave gaps between rows, which these kernels would read as values.
+#[test]
+fn gaps_between_rows_are_refused() {
+    let gpu = checked();
+    let rig = Rig { device: &gpu };
+    let (x, weight, mut out) = (rig.poisoned(&[2, 12]), rig.poisoned(&[8]), rig.poisoned(&[2, 8]));
+    let (cut, weight) = (x.view().cols(0..8), weight.view());
+    let result = gpu.rms_norm(RmsNorm { x: cut, weight, eps: 1.0, out: out.view_mut() });
+    assert_refused(result, "rms_norm: x's rows lie 12 elements apart, wanted no gaps");
+    let result = gpu.layer_norm(LayerNorm { x: cut, weight, bias: weight, eps: 1.0, out: out.view_mut() });
+    assert_refused(result, "layer_norm: x's rows lie 12 elements apart, wanted no gaps");
+    let result = gpu.copy(Copy { x: cut, out: out.view_mut() });
+    assert_refused(result, "copy: x's rows lie 12 elements apart, wanted no gaps");
+}
+
+/// No rows, no columns, no slices: nothing is launched, and nothing is written.
+#[test]
+fn nothing_to_do_is_done() {
+    let gpu = checked();
+    let rig = Rig { device: &gpu };
+    for [rows, dim] in [[0, 8], [3, 0], [0, 0]] {
+        let (x, weight, mut out) = (rig.acts(&[rows, dim], &[]), rig.poisoned(&[dim]), rig.acts(&[rows, dim], &[]));
+        rms_norm(&gpu, &x, &weight, &mut out).expect("nothing to do");
+        let (x, bias) = (x.view(), weight.view());
+        let op = LayerNorm { x, weight: bias, bias, eps: 1.0, out: out.view_mut() };
+        gpu.layer_norm(op).expect("nothing to do");
+        gpu.copy(Copy { x, out: out.view_mut() }).expect("nothing to do");
+        let ids = rig.ids(&vec![0; rows]);
+        let table = rig.poisoned(&[4, dim]);
+        let op = EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() };
+        gpu.embed_tokens(op).expect("nothing to do");
+        let slices = rig.poisoned(&[2, rows, dim]);
+        let (scores, mut means) = (rig.floats(&[2], &[0.5; 2]), rig.poisoned(&[rows, dim]));
+        let op = SliceCombine { z_2d_slices: slices.view(), scores: scores.view(), out: means.view_mut() };
+        gpu.slice_combine(op).expect("nothing to do");
+        gpu.slice_max(SliceMax { z_2d_slices: slices.view(), out: means.view_mut() }).expect("nothing to do");
+    }
+    let (keys, guide, mut scores) = (rig.floats(&[0, 4], &[]), rig.poisoned(&[1, 4]), rig.floats(&[0], &[]));
+    let op = TgisScores { keys: keys.view(), guide: guide.view(), temperature: 1.0, scores: scores.view_mut() };
+    gpu.tgis_scores(op).expect("nothing to do");
+}
+
+/// A kernel of ours with 128 threads.
+const EMBED: Kernel = kernel!(embed_tokens_kernel, 128);
+
+/// The parameter block of `embed_tokens`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Params {
+    table: Ptr,
+    ids: Ptr,
+    out: Ptr,
+    sizes: [u32; 4],
+}
+
+/// Grids beyond the driver's limits are refused, and the device goes on.
+#[test]
+fn grids_have_limits() {
+    let gpu = checked();
+    let params = Params { table: Ptr::NULL, ids: Ptr::NULL, out: Ptr::NULL, sizes: [0; 4] };
+    for blocks in [[1 << 31, 1, 1], [1, 65_536, 1], [1, 1, 65_536]] {
+        // SAFETY: nothing is launched.
+        let result = unsafe { gpu.launch(&EMBED, blocks, 0, &params) };
+        let text = format!("embed_tokens_kernel: a grid of {blocks:?} blocks, at most [2147483647, 65535, 65535]");
+        assert_refused(result, &text);
+    }
+    gpu.usable().expect("nothing ran");
+}
+
+/// A kernel that fails is named, by the launch and by everything after it; memory cannot be read any more.
+#[test]
+fn a_failed_launch_ends_the_device() {
+    let gpu = checked();
+    let rig = Rig { device: &gpu };
+    let (x, weight, mut out) = (rig.poisoned(&[1, 8]), rig.poisoned(&[8]), rig.poisoned(&[1, 8]));
+    let params = Params { table: Ptr::NULL, ids: Ptr::NULL, out: Ptr::NULL, sizes: [0; 4] };
+    // SAFETY: the emulator refuses the launch for its shared memory, before any thread runs.
+    let failed = unsafe { gpu.launch(&EMBED, [1, 1, 1], u32::MAX, &params) }.expect_err("too much shared memory");
+    let text = failed.to_string();
+    assert!(text.starts_with("embed_tokens_kernel: 4294967295 bytes of dynamic shared memory"), "{text}");
+    assert!(text.ends_with("the device runs nothing more, start anew"), "{text}");
+    assert_refused(rms_norm(&gpu, &x, &weight, &mut out), &text);
+    assert_refused(gpu.copy_out(out.view(), &mut [0; 16]), &text);
+    let other = checked();
+    let rig = Rig { device: &other };
+    let (x, weight, mut out) = (rig.poisoned(&[1, 8]), rig.poisoned(&[8]), rig.poisoned(&[1, 8]));
+    rms_norm(&other, &x, &weight, &mut out).expect("another device goes on");
+}

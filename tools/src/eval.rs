@@ -1,0 +1,312 @@
+//! `eval`: every question of a data set, and the paper's tables.
+
+mod data;
+mod identity;
+mod metrics;
+mod results;
+mod tables;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use engine::{Answer, EncodedVolume, Engine, LoadOptions, Request, TextMlp, TgisMode};
+use loaders::ModelFolder;
+use loaders::volume;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Failure, Result};
+use crate::generate::device::{DeviceChoice, PrecisionChoice};
+use crate::generate::{options, report};
+use crate::output;
+use crate::progress::Bars;
+use crate::volume_args::VolumeArgs;
+use data::{DataArgs, Item, Kind};
+use identity::Identity;
+use metrics::{Scorer, Sentences, WordNet};
+use results::{Results, Sample};
+use tables::{Beside, Tables};
+
+/// Answer the questions of a data set and print the paper's tables
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// The model's folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Keep every answer there; a run that was interrupted goes on where it was
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+    /// Discard the results at --out and start anew
+    #[arg(long, requires = "out")]
+    restart: bool,
+    /// Show the model an empty volume: what the questions alone give away
+    #[arg(long)]
+    blind: bool,
+    /// Show the figures of another run beside these, such as those of --blind
+    #[arg(long, value_name = "FILE.json")]
+    beside: Option<PathBuf>,
+    /// Keep every slice's weight for every question
+    #[arg(long, requires = "out")]
+    slice_scores: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    /// WordNet 3.0's dict folder, for METEOR's synonyms
+    #[arg(long, value_name = "DIR")]
+    wordnet: Option<PathBuf>,
+    /// nltk's punkt_tab/english folder, for METEOR's sentences
+    #[arg(long, value_name = "DIR")]
+    punkt: Option<PathBuf>,
+    /// auto, cpu, cuda, cuda:N or emulated
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionChoice>,
+    /// How slices are weighted: checkpoint, uniform, max or random:SEED
+    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = options::tgis)]
+    tgis: TgisMode,
+    /// Where the question's projection comes from: checkpoint or random:SEED
+    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = options::text_mlp)]
+    tgis_text_mlp: TextMlp,
+    /// Stop after N new tokens [default: the model's limit]
+    #[arg(long, value_name = "N", value_parser = options::at_least_one)]
+    max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    how: VolumeArgs,
+}
+
+/// What `--json` prints. Field names are a public contract.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    items: usize,
+    #[serde(flatten)]
+    tables: &'a Tables,
+    beside: Option<&'a Tables>,
+    options: Map<String, Value>,
+    notes: Vec<&'a str>,
+}
+
+/// Stands for a metric that the paper has and this program has not.
+const NO_BERT_SCORE: &str = "BERTScore, which the paper's tables have too, is out of scope and not computed.";
+const NO_SYNONYMS: &str = "METEOR matches words and stems; give WordNet with --wordnet for synonyms as well.";
+const BLIND: &str = "The model was shown an empty volume.";
+
+impl Eval {
+    /// Answers what is not answered yet and prints the tables.
+    pub fn run(&self) -> Result<()> {
+        self.device.check()?;
+        let items = data::read(&self.data)?;
+        let sizes = self.check_volumes(&items)?;
+        let scorer = self.scorer()?;
+        let beside = self.beside.as_deref().map(read_beside).transpose()?;
+        let folder = ModelFolder::open(&self.model)?;
+        let identity = Identity::new(&self.model, &items, &sizes, self.identity_options(&folder)?)?;
+        let mut results = Results::open(identity, self.out.as_deref(), self.restart)?;
+        let known = results.done.len();
+        if known < items.len() {
+            if known > 0 {
+                output::note(&format!("{known} of {} questions are answered already", items.len()));
+            }
+            self.answer_all(&folder, &items, &scorer, &mut results)?;
+        }
+        let (tables, identity) = results.finish()?;
+        self.print(items.len(), &tables, identity.options, beside.as_ref())
+    }
+
+    /// Every volume once, in the order of first use, with its size; one that is missing ends the run before it starts.
+    fn check_volumes<'a>(&self, items: &'a [Item]) -> Result<Vec<(&'a str, u64)>> {
+        let mut sizes: Vec<(&str, u64)> = Vec::new();
+        let mut known = HashSet::new();
+        for item in items.iter().filter(|item| known.insert(item.volume.as_str())) {
+            let path = self.data.volumes.join(&item.volume);
+            let found = std::fs::metadata(&path).map_err(|error| {
+                let (shown, id, data) = (path.display(), &item.id, self.data.data.display());
+                Failure::input(format!(
+                    "{shown}: cannot open ({error}), but item `{id}` of {data} asks about it; \
+                                        check --volumes"
+                ))
+            })?;
+            sizes.push((&item.volume, if found.is_file() { found.len() } else { 0 }));
+        }
+        Ok(sizes)
+    }
+
+    fn scorer(&self) -> Result<Scorer> {
+        Ok(Scorer {
+            sentences: self.punkt.as_deref().map(Sentences::read).transpose()?.unwrap_or_default(),
+            wordnet: self.wordnet.as_deref().map(WordNet::read).transpose()?,
+        })
+    }
+
+    /// Everything but the model and the items that changes answers or scores.
+    fn identity_options(&self, folder: &ModelFolder) -> Result<Map<String, Value>> {
+        let device = self.device.open(self.precision, folder)?.describe();
+        let VolumeArgs { window, slice_order, index, allow_gaps } = &self.how;
+        let options = json!({
+            "blind": self.blind,
+            "device": device,
+            "tgis": format!("{:?}", self.tgis).to_lowercase(),
+            "tgis_text_mlp": format!("{:?}", self.tgis_text_mlp).to_lowercase(),
+            "max_new_tokens": self.max_new_tokens,
+            "slice_scores": self.slice_scores,
+            "wordnet": self.wordnet.is_some(),
+            "punkt": self.punkt.is_some(),
+            "window": window,
+            "slice_order": format!("{slice_order:?}").to_lowercase(),
+            "index": index,
+            "allow_gaps": allow_gaps,
+        });
+        match options {
+            Value::Object(options) => Ok(options),
+            _ => unreachable!("the literal is an object"),
+        }
+    }
+
+    /// Loads the model and answers, volume by volume, what `results` does not have.
+    fn answer_all(&self, folder: &ModelFolder, items: &[Item], scorer: &Scorer, results: &mut Results) -> Result<()> {
+        let mut bars = Bars::new();
+        let device = self.device.open(self.precision, folder)?;
+        let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
+        let mut engine = Engine::load(device, folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?;
+        bars.clear();
+        folder.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+        bars.show(QUESTIONS, results.done.len() as u64, items.len() as u64);
+        for group in groups(items, &results.done, self.blind) {
+            let encoded = self.encode(&mut engine, &items[group[0]], &bars)?;
+            for index in group {
+                let sample = self.answer(&mut engine, &encoded, index, &items[index], scorer)?;
+                results.add(sample)?;
+                bars.show(QUESTIONS, results.done.len() as u64, items.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&self, engine: &mut Engine, item: &Item, bars: &Bars) -> Result<EncodedVolume> {
+        if self.blind {
+            let voxels = vec![0.0; engine.img_size().iter().product()];
+            return Ok(engine.encode(&voxels, &mut |_| ())?);
+        }
+        let options = self.how.options();
+        let raw = volume::read_volume(&self.data.volumes.join(&item.volume), &options)?;
+        let prepared = volume::prepare(&raw, engine.img_size(), &options)?;
+        for warning in &prepared.warnings {
+            bars.note(&format!("warning: {}: {warning}", item.volume));
+        }
+        Ok(engine.encode(&prepared.voxels, &mut |_| ())?)
+    }
+
+    fn answer(
+        &self,
+        engine: &mut Engine,
+        encoded: &EncodedVolume,
+        index: usize,
+        item: &Item,
+        scorer: &Scorer,
+    ) -> Result<Sample> {
+        let request = Request {
+            conversation: item.conversation.clone(),
+            question: item.question.clone(),
+            max_new_tokens: self.max_new_tokens,
+            ..Request::new("")
+        };
+        let asked = engine.ask(encoded, &request, &mut |_| ControlFlow::Continue(()));
+        let answer = asked.map_err(|error| {
+            let Failure { status, message } = error.into();
+            let data = self.data.data.display();
+            Failure { status, message: format!("{data}: item `{}`: {message}", item.id) }
+        })?;
+        Ok(self.judge(index, item, answer, scorer))
+    }
+
+    fn judge(&self, index: usize, item: &Item, answer: Answer, scorer: &Scorer) -> Sample {
+        let prediction = answer.text.trim().to_owned();
+        let closed = item.kind == Kind::Closed;
+        let asked = item.conversation.turns.last().map_or("", |turn| turn.question.as_str());
+        Sample {
+            index,
+            id: item.id.clone(),
+            kind: item.kind,
+            topic: item.topic,
+            volume: item.volume.clone(),
+            question: asked.replace(engine::prompt::IMAGE_PLACEHOLDER, "").trim().to_owned(),
+            reference: item.reference.clone(),
+            finish_reason: report::finish_reason(answer.finish_reason).to_owned(),
+            correct: closed.then(|| item.choice.is_some_and(|choice| choice.is_in(&prediction))),
+            scores: (!closed).then(|| scorer.text(&item.reference, &prediction)),
+            prediction,
+            top_slice: answer.slice_scores.as_deref().and_then(report::top_slice),
+            slice_scores: answer.slice_scores.filter(|_| self.slice_scores),
+        }
+    }
+
+    fn print(&self, items: usize, tables: &Tables, options: Map<String, Value>, beside: Option<&Beside>) -> Result<()> {
+        let words = tables.open.is_some() || tables.captions.is_some();
+        let notes = [(words, NO_BERT_SCORE), (words && self.wordnet.is_none(), NO_SYNONYMS), (self.blind, BLIND)];
+        let notes: Vec<&str> = notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note).collect();
+        if self.json {
+            let beside = beside.map(|beside| &beside.tables);
+            return output::print_json(&Report { items, tables, beside, options, notes });
+        }
+        let meteor = if self.wordnet.is_some() { "METEOR" } else { "METEOR (no synonyms)" };
+        let mut text = tables::print(tables, meteor, beside);
+        text.extend(notes.iter().flat_map(|note| ["\n", note]));
+        output::print(text.trim_end()).and_then(|_| output::print("\n")).map(|_| ())
+    }
+}
+
+/// The label of the bar over all questions.
+const QUESTIONS: &str = "questions";
+
+/// The unanswered items of each volume, so that each is encoded once; all are of one where the model sees none.
+fn groups(items: &[Item], done: &BTreeMap<usize, Sample>, blind: bool) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut place = HashMap::new();
+    for (index, item) in items.iter().enumerate().filter(|(index, _)| !done.contains_key(index)) {
+        let key = if blind { "" } else { item.volume.as_str() };
+        let group = *place.entry(key).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(index);
+    }
+    groups
+}
+
+fn read_beside(path: &Path) -> Result<Beside> {
+    let missing = || Failure::input(format!("{}: there are no results; run eval with --out first", path.display()));
+    let finished = results::read_finished(path)?.ok_or_else(missing)?;
+    let blind = finished.identity.options.get("blind") == Some(&Value::Bool(true));
+    Ok(Beside { label: if blind { "blind" } else { "beside" }.to_owned(), tables: finished.tables })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::prompt::Conversation;
+
+    #[test]
+    fn questions_about_one_volume_stay_together() {
+        let item = |volume: &str| Item {
+            id: String::new(),
+            kind: Kind::Open,
+            topic: None,
+            volume: volume.to_owned(),
+            conversation: Conversation::single("?"),
+            question: None,
+            reference: String::new(),
+            choice: None,
+        };
+        let items = ["a", "b", "a", "c", "b"].map(item);
+        let mut done = BTreeMap::new();
+        assert_eq!(groups(&items, &done, false), [vec![0, 2], vec![1, 4], vec![3]]);
+        done.insert(1, Sample::default());
+        assert_eq!(groups(&items, &done, false), [vec![0, 2], vec![3], vec![4]]);
+        assert_eq!(groups(&items, &done, true), [vec![0, 2, 3, 4]]);
+    }
+}

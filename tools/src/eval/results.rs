@@ -1,0 +1,196 @@
+//! Results of single samples: a journal that grows while the run goes on, and one file in the end.
+//!
+//! Each sample is one line, written at once, so whatever ends a run leaves whole lines but for the last.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{Kind, Topic};
+use super::identity::Identity;
+use super::metrics::TextScores;
+use super::tables::Tables;
+use crate::failure::{Failure, Result};
+use crate::output;
+
+/// One question, its answer, and how good it is. Field names are a public contract.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its place in the data, from 0.
+    pub index: usize,
+    /// As in the data.
+    pub id: String,
+    /// How it is judged.
+    pub kind: Kind,
+    /// What it is about.
+    pub topic: Option<Topic>,
+    /// The volume's path in the data.
+    pub volume: String,
+    /// What was asked last.
+    pub question: String,
+    /// The right answer.
+    pub reference: String,
+    /// The model's answer.
+    pub prediction: String,
+    /// `stop` or `length`.
+    pub finish_reason: String,
+    /// Whether the right choice was named, of a closed question.
+    pub correct: Option<bool>,
+    /// Metrics of other answers.
+    pub scores: Option<TextScores>,
+    /// The slice that counted most; absent where slices are not weighed.
+    pub top_slice: Option<usize>,
+    /// Every slice's weight, with `--slice-scores`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_scores: Option<Vec<f32>>,
+}
+
+impl Sample {
+    /// What is averaged.
+    pub fn figures(&self) -> Vec<(&'static str, f64)> {
+        let scores = self.scores.map(|s| vec![("bleu_1", s.bleu_1), ("rouge_1", s.rouge_1), ("meteor", s.meteor)]);
+        let correct = self.correct.map(|correct| ("accuracy", f64::from(u8::from(correct))));
+        scores.into_iter().flatten().chain(correct).collect()
+    }
+}
+
+/// The file of a finished run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// What made it.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// All averages.
+    pub tables: Tables,
+    /// In the data's order.
+    pub samples: Vec<Sample>,
+}
+
+/// Samples that are answered, and where they are kept.
+pub struct Results {
+    /// By their place in the data.
+    pub done: BTreeMap<usize, Sample>,
+    identity: Identity,
+    out: Option<PathBuf>,
+    journal: Option<File>,
+}
+
+impl Results {
+    /// Takes up what an earlier run left at `out`, if it was the same run; `restart` discards it. Without `out`,
+    /// nothing is kept.
+    pub fn open(identity: Identity, out: Option<&Path>, restart: bool) -> Result<Self> {
+        let mut results = Self { done: BTreeMap::new(), identity, out: out.map(Path::to_path_buf), journal: None };
+        let Some(out) = out else { return Ok(results) };
+        output::check_target(out, true)?;
+        let finished = read_finished(out)?;
+        if let Some(finished) = finished.as_ref().filter(|_| !restart) {
+            results.identity.check(&finished.identity, out)?;
+        }
+        let journal = lock(&journal_path(out))?;
+        if restart {
+            journal.set_len(0).map_err(|error| failed(&journal_path(out), &error))?;
+            if finished.is_some() {
+                std::fs::remove_file(out).map_err(|error| failed(out, &error))?;
+            }
+        } else if let Some(finished) = finished {
+            results.done = finished.samples.into_iter().map(|sample| (sample.index, sample)).collect();
+        } else {
+            results.read_journal(out, &journal)?;
+        }
+        results.journal = Some(journal);
+        Ok(results)
+    }
+
+    /// Reads the lines of the journal and cuts off one that was not finished.
+    fn read_journal(&mut self, out: &Path, journal: &File) -> Result<()> {
+        let path = journal_path(out);
+        let bytes = std::fs::read(&path).map_err(|error| loaders::Error::io(&path, "read", error))?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        journal.set_len(whole as u64).map_err(|error| failed(&path, &error))?;
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        for (number, line) in text.lines().enumerate() {
+            let damaged = |error: serde_json::Error| {
+                let shown = path.display();
+                Failure::input(format!("{shown}: line {} is damaged: {error}; add --restart to start anew", number + 1))
+            };
+            if number == 0 {
+                self.identity.check(&serde_json::from_str(line).map_err(damaged)?, out)?;
+            } else {
+                let sample: Sample = serde_json::from_str(line).map_err(damaged)?;
+                self.done.insert(sample.index, sample);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a sample.
+    pub fn add(&mut self, sample: Sample) -> Result<()> {
+        if let (Some(out), Some(journal)) = (&self.out, &mut self.journal) {
+            let failed = |error: std::io::Error| failed(&journal_path(out), &error);
+            if journal.metadata().map_err(failed)?.len() == 0 {
+                journal.write_all(line(&self.identity)?.as_bytes()).map_err(failed)?;
+            }
+            journal.write_all(line(&sample)?.as_bytes()).map_err(failed)?;
+        }
+        self.done.insert(sample.index, sample);
+        Ok(())
+    }
+
+    /// Writes the file and removes the journal; the averages.
+    pub fn finish(self) -> Result<(Tables, Identity)> {
+        let samples: Vec<Sample> = self.done.into_values().collect();
+        let tables = Tables::of(&samples.iter().collect::<Vec<_>>());
+        if let Some(out) = &self.out {
+            let finished = Finished { identity: self.identity.clone(), tables: tables.clone(), samples };
+            let text = serde_json::to_string_pretty(&finished)
+                .map_err(|error| Failure::runtime(format!("cannot write the results as JSON: {error}")))?;
+            output::write_bytes(out, true, (text + "\n").as_bytes())?;
+            std::fs::remove_file(journal_path(out)).map_err(|error| failed(&journal_path(out), &error))?;
+        }
+        Ok((tables, self.identity))
+    }
+}
+
+/// The results of a finished run, where there are any.
+pub fn read_finished(path: &Path) -> Result<Option<Finished>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| loaders::Error::io(path, "read", error))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        let shown = path.display();
+        Failure::usage(format!("{shown}: does not hold results of eval ({error}); give the name of another file"))
+    })
+}
+
+/// The journal, which this run alone may write.
+fn lock(path: &Path) -> Result<File> {
+    let journal = OpenOptions::new().append(true).create(true).open(path).map_err(|error| failed(path, &error))?;
+    match journal.try_lock() {
+        Ok(()) => Ok(journal),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let shown = path.display();
+            Err(Failure::runtime(format!("{shown}: another run is writing to it; wait for it, or give another --out")))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(path, &error)),
+    }
+}
+
+/// Beside the file of results.
+fn journal_path(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+fn line(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value);
+    text.map(|text| text + "\n").map_err(|error| Failure::runtime(format!("cannot write a result as JSON: {error}")))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::runtime(format!("{}: cannot be written: {error}; check the disk and its permissions", path.display()))
+}

@@ -1,0 +1,271 @@
+//! `eval` on tiny data in every format, interrupted, and wrong.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{command, fail, json as run_json, succeed, text, tiny_model};
+
+/// A folder with two volumes and data files in all formats.
+struct Data {
+    folder: tempfile::TempDir,
+}
+
+impl Data {
+    fn new() -> Self {
+        let data = Self { folder: tempfile::tempdir().unwrap() };
+        for (name, edge) in [("a.npy", 8), ("b.npy", 14)] {
+            let voxels = |i: usize| if i / 24 % 20 > edge { 0.8 } else { 0.1 + 0.01 * (i % 7) as f32 };
+            let voxels: Vec<f32> = (0..8 * 20 * 24).map(voxels).collect();
+            loaders::volume::write_npy(&data.path(name), [8, 20, 24], &voxels).unwrap();
+        }
+        data.write("official.json", &official().to_string());
+        data.write(
+            "vqa.csv",
+            "Image Path,Text,Question Type,Question,Choice A,Choice B,Choice C,Choice D,Answer,Answer Choice\n\
+             a.npy,\"A report, with a comma.\",1,Which plane is this?,Axial,Coronal,Sagittal,NA,Axial,A\n\
+             b.npy,,5,Where is the lesion?,Left,Right,Bilateral,NA,Right,B\n",
+        );
+        data.write("cap.json", &json!({"train": [], "test": [{"image": "b.npy", "text": "b.txt"}]}).to_string());
+        data.write("b.txt", "There is a nodule.\n");
+        data
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// The command line for a data file, and more arguments.
+    fn eval(&self, data: &str, more: &[&str]) -> Vec<String> {
+        let (file, volumes) = (self.path(data), self.folder.path());
+        let mut line = vec!["eval", "--model", tiny_model(), "--data", text(&file), "--volumes", text(volumes)];
+        line.extend(["--max-new-tokens", "6"].iter().chain(more));
+        line.into_iter().map(str::to_owned).collect()
+    }
+
+    fn results(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+}
+
+fn item(id: &str, volume: &str, question: &str, more: Value) -> Value {
+    let mut item = json!({
+        "question": question,
+        "vision3d": [volume],
+        "id": id,
+        "conversations": [{"value": format!("<image3d>\n{question}"), "from": "human"}],
+    });
+    item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    item
+}
+
+fn official() -> Value {
+    let plane = "Which plane is this? Choices: A. Axial B. Coronal C. Sagittal D. Oblique";
+    json!([
+        item("0", "a.npy", plane, json!({"question_type": 1, "answer": "A. Axial"})),
+        item("1", "b.npy", plane, json!({"question_type": 1, "answer": "B. Coronal"})),
+        item("2", "a.npy", "Is there an effusion?", json!({"question_type": 4, "answer": "No"})),
+        item("3", "a.npy", "Where is it?", json!({"question_type": "location", "answer": "in the left kidney"})),
+        item("4", "b.npy", "Describe these findings.", json!({"question_type": 0, "answer": "A cyst. No mass."})),
+    ])
+}
+
+#[test]
+fn official_items_give_tables_and_samples() {
+    let data = Data::new();
+    let out = data.path("out.json");
+    let printed = succeed(&data.eval("official.json", &["--out", text(&out), "--slice-scores"]));
+    for line in ["Captions", "Open-ended VQA", "Closed-ended VQA", "macro average", "METEOR (no synonyms)", "BERTScore"]
+    {
+        assert!(printed.contains(line), "{line} in\n{printed}");
+    }
+    assert!(!data.path("out.json.partial").exists());
+    let results = data.results("out.json");
+    let samples = results["samples"].as_array().unwrap();
+    let kinds: Vec<&str> = samples.iter().map(|sample| sample["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["closed", "closed", "open", "open", "caption"]);
+    assert_eq!((&samples[3]["topic"], &samples[4]["topic"]), (&json!("location"), &Value::Null));
+    for sample in samples {
+        let scores: Vec<f64> = serde_json::from_value(sample["slice_scores"].clone()).unwrap();
+        let top = sample["top_slice"].as_u64().unwrap() as usize;
+        assert!(scores.iter().all(|score| *score <= scores[top]), "{sample}");
+        let closed = sample["kind"] == "closed";
+        assert_eq!((sample["correct"].is_boolean(), sample["scores"].is_null()), (closed, closed), "{sample}");
+    }
+    let accuracy = samples[..2].iter().filter(|sample| sample["correct"] == json!(true)).count() as f64 / 2.0;
+    assert_eq!(results["tables"]["closed"]["micro"]["accuracy"], json!(accuracy));
+    assert_eq!(results["tables"]["captions"]["bleu_1"], samples[4]["scores"]["bleu_1"]);
+
+    // The same answer as to a single question.
+    let volume = data.path("a.npy");
+    let (prompt, question) = ("<image3d>\nIs there an effusion?", "Is there an effusion?");
+    let line = ["generate", "--model", tiny_model(), "--volume", text(&volume), "--prompt", prompt, "--json"];
+    let single = run_json(&[&line[..], &["--question", question, "--max-new-tokens", "6"]].concat());
+    assert_eq!(samples[2]["prediction"].as_str().unwrap(), single["text"].as_str().unwrap().trim());
+    assert_eq!(samples[2]["top_slice"], single["top_slices"][0]["slice"]);
+
+    // Run again, it has nothing left to do, and says the same.
+    assert_eq!(succeed(&data.eval("official.json", &["--out", text(&out), "--slice-scores"])), printed);
+    assert_eq!(data.results("out.json"), results);
+}
+
+#[test]
+fn m3d_files_are_read() {
+    let data = Data::new();
+    let items = |file: &str, more: &[&str]| {
+        let out = data.path("m3d.json");
+        let more = [&["--restart", "--json", "--out", text(&out)], more].concat();
+        let report = run_json(&data.eval(file, &more));
+        let samples = data.results("m3d.json")["samples"].as_array().unwrap().clone();
+        assert_eq!(report["items"], json!(samples.len()));
+        samples
+    };
+    let ids = |samples: &[Value]| samples.iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let both = items("vqa.csv", &[]);
+    assert_eq!(ids(&both), ["1-open", "1-closed", "2-open", "2-closed"]);
+    assert_eq!(both[3]["question"], "Where is the lesion? Choices: A. Left B. Right C. Bilateral");
+    assert_eq!((&both[3]["reference"], &both[2]["reference"]), (&json!("B. Right"), &json!("Right")));
+    assert_eq!((&both[0]["topic"], &both[3]["topic"]), (&json!("plane"), &json!("location")));
+    assert_eq!(ids(&items("vqa.csv", &["--questions", "closed", "--limit", "1"])), ["1-closed"]);
+    let captions = items("cap.json", &["--caption-question", "What is there?"]);
+    assert_eq!((&captions[0]["kind"], &captions[0]["question"]), (&json!("caption"), &json!("What is there?")));
+    assert_eq!(captions[0]["reference"], "There is a nodule.\n");
+}
+
+#[test]
+fn a_blind_model_answers_alike_whatever_the_volume() {
+    let data = Data::new();
+    let (seeing, blind) = (data.path("seeing.json"), data.path("blind.json"));
+    succeed(&data.eval("official.json", &["--slice-scores", "--out", text(&seeing)]));
+    succeed(&data.eval("official.json", &["--slice-scores", "--out", text(&blind), "--blind"]));
+    let scores = |name: &str, index: usize| data.results(name)["samples"][index]["slice_scores"].clone();
+    assert_eq!(scores("blind.json", 0), scores("blind.json", 1));
+    assert_ne!(scores("seeing.json", 0), scores("seeing.json", 1));
+    let out = text(&seeing);
+    let printed = succeed(&data.eval("official.json", &["--slice-scores", "--out", out, "--beside", text(&blind)]));
+    assert!(printed.contains("accuracy  blind"), "{printed}");
+}
+
+/// Starts a run and stops it with a signal once the journal holds `lines`.
+fn stop_at(line: &[String], journal: &Path, lines: usize, signal: &str) -> Option<i32> {
+    let mut child = command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    let count = || std::fs::read_to_string(journal).map_or(0, |text| text.lines().count());
+    while count() < lines {
+        assert!(started.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(), "ran too fast");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_was() {
+    let data = Data::new();
+    let question = |index: usize| format!("What is in slice {index}?");
+    let volume = |index: usize| if index.is_multiple_of(2) { "a.npy" } else { "b.npy" };
+    let items: Vec<Value> = (0..40)
+        .map(|index| item(&index.to_string(), volume(index), &question(index), json!({"answer": "a cyst"})))
+        .collect();
+    data.write("many.json", &Value::from(items).to_string());
+    let (out, whole) = (data.path("out.json"), data.path("whole.json"));
+    let journal = data.path("out.json.partial");
+    let line = data.eval("many.json", &["--threads", "1", "--out", text(&out)]);
+    assert_eq!(stop_at(&line, &journal, 4, "-INT"), Some(130));
+    let kept = std::fs::read_to_string(&journal).unwrap().lines().count();
+    assert_eq!(stop_at(&line, &journal, kept + 3, "-KILL"), None);
+    assert!(!out.exists());
+    // As if the machine had stopped in the middle of a line.
+    let torn = std::fs::read_to_string(&journal).unwrap() + "{\"index\":39,\"id\":\"3";
+    std::fs::write(&journal, torn).unwrap();
+
+    let refused = fail(&data.eval("many.json", &["--out", text(&out), "--blind"]), 2);
+    assert!(refused.contains("blind false, and now it is true") && refused.contains("--restart"), "{refused}");
+    let refused = fail(&data.eval("many.json", &["--out", text(&out), "--limit", "9"]), 2);
+    assert!(refused.contains("other items") && refused.contains("--restart"), "{refused}");
+
+    let finished = crate::run(&line);
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    assert!(finished.stderr.contains("of 40 questions are answered already"), "{}", finished.stderr);
+    succeed(&data.eval("many.json", &["--threads", "1", "--out", text(&whole)]));
+    assert_eq!(data.results("out.json"), data.results("whole.json"));
+    assert!(!journal.exists());
+}
+
+#[test]
+fn another_model_needs_a_restart() {
+    let data = Data::new();
+    let (out, model) = (data.path("out.json"), data.path("model"));
+    let mut line = data.eval("vqa.csv", &["--out", text(&out), "--limit", "1"]);
+    succeed(&line);
+    succeed(&["make-model", "--preset", "tiny", "--seed", "6", "--out", text(&model)]);
+    line[2] = text(&model).to_owned();
+    assert!(fail(&line, 2).contains("another model"));
+    succeed(&[&line[..], &["--restart".to_owned()]].concat());
+    data.write("foreign.json", "{\"mine\": 1}");
+    let foreign = data.path("foreign.json");
+    let refused = fail(&data.eval("vqa.csv", &["--out", text(&foreign), "--restart"]), 2);
+    assert!(refused.contains("does not hold results of eval"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "{\"mine\": 1}");
+}
+
+#[test]
+fn bad_data_is_status_3_and_says_where() {
+    let data = Data::new();
+    let one = |more: Value| json!([item("7", "a.npy", "Is there a cyst?", more)]).to_string();
+    let header = "Image Path,Question Type,Question,Choice A,Choice B,Choice C,Choice D,Answer,Answer Choice\n";
+    let cases = [
+        ("missing.json", one(json!({"vision3d": ["c.npy"], "answer": "no"})), "c.npy"),
+        ("broken.json", "[{\"id\": ".to_owned(), "is not JSON"),
+        ("empty.json", "[]".to_owned(), "holds no items"),
+        ("nothing.csv", String::new(), "holds no items"),
+        ("header.csv", header.to_owned(), "holds no items"),
+        ("type.json", one(json!({"question_type": 9, "answer": "no"})), "question_type is `9`"),
+        ("kind.json", one(json!({"type": "essay", "answer": "no"})), "`type` is \"essay\""),
+        ("answer.json", one(json!({})), "has no answer"),
+        ("two.json", one(json!({"vision3d": ["a.npy", "b.npy"], "answer": "no"})), "`vision3d` is"),
+        ("closed.json", one(json!({"type": "closed", "answer": "yes"})), "names no choice"),
+        ("turns.json", one(json!({"conversations": [{"from": "gpt", "value": "hi"}], "answer": "no"})), "alternate"),
+        ("columns.csv", "Image Path,Question\na.npy,What?\n".to_owned(), "no column `Question Type`"),
+        ("type.csv", format!("{header}a.npy,6,What?,a,b,c,d,b,B\n"), "row 1: Question Type is `6`"),
+        ("choice.csv", format!("{header}a.npy,1,What?,a,b,c,d,b,E\n"), "Answer Choice is `E`"),
+        ("ragged.csv", format!("{header}a.npy,1,What?\n"), "is not CSV"),
+        ("split.json", json!({"train": [1, 2]}).to_string(), "train (2)"),
+        ("report.json", json!({"test": [{"image": "a.npy", "text": "gone.txt"}]}).to_string(), "gone.txt"),
+    ];
+    for (name, content, wanted) in cases {
+        data.write(name, &content);
+        let sentence = fail(&data.eval(name, &[]), 3);
+        assert!(sentence.contains(wanted), "{name}: {sentence}");
+    }
+    std::fs::write(data.path("latin.csv"), b"Image Path\xe9").unwrap();
+    assert!(fail(&data.eval("latin.csv", &[]), 3).contains("is not UTF-8"));
+    assert!(fail(&data.eval("nowhere.json", &[]), 3).contains("nowhere.json"));
+}
+
+#[test]
+fn answers_may_stand_in_a_file_of_their_own() {
+    let data = Data::new();
+    let bare = |id: &str, question: &str| item(id, "a.npy", question, json!({}));
+    data.write("bare.json", &json!([bare("0", "Which plane?"), bare("1", "Which organ?")]).to_string());
+    let answers = |second: &str| {
+        json!([
+            {"id": "0", "question_type": 1, "answer_choice": "C"},
+            {"id": second, "question_type": 3, "answer": "Liver"},
+        ])
+    };
+    data.write("answers.json", &answers("1").to_string());
+    data.write("mixed.json", &answers("5").to_string());
+    let (out, good, mixed) = (data.path("out.json"), data.path("answers.json"), data.path("mixed.json"));
+    succeed(&data.eval("bare.json", &["--answers", text(&good), "--out", text(&out)]));
+    let samples = data.results("out.json")["samples"].clone();
+    assert_eq!((&samples[0]["kind"], &samples[0]["reference"]), (&json!("closed"), &json!("C.")));
+    assert_eq!((&samples[1]["kind"], &samples[1]["topic"]), (&json!("open"), &json!("organ")));
+    assert!(fail(&data.eval("bare.json", &["--answers", text(&mixed)]), 3).contains("has id `5`"));
+}
