@@ -86,7 +86,7 @@ impl Form {
             _ => {
                 let shown = path.display();
                 Err(Failure::usage(format!(
-                    "{shown}: is no form of phantom; give a name that ends in .npy or .nii.gz, or a folder's without a dot"
+                    "{shown}: has no ending that is written; give .npy, .nii.gz, or a folder without a dot"
                 )))
             }
         }

@@ -62,6 +62,7 @@ fn style(stage: &str) -> ProgressStyle {
         "vision_2d" => ("2D encoder", "{pos}/{len} slices"),
         "questions" => ("questions", "{pos}/{len} {per_sec} {eta} left"),
         "prefill" => ("reading the prompt", "{pos}/{len} layers"),
+        "phantoms" => ("phantoms", "{pos}/{len} {per_sec} {eta}"),
         other => (other, "{pos}/{len}"),
     };
     let template = format!("{label:<18} [{{bar:40}}] {counts}");
