@@ -88,6 +88,21 @@ fn lesions_can_be_seen() {
     }
 }
 
+/// Heart, liver and spleen lie over the fluid, and what they hide is no lesion.
+#[test]
+fn hidden_fluid_is_not_counted() {
+    let fluid = sick(0..200).filter(|case| case.finding.is_some_and(|finding| finding.lesion == Lesion::Effusion));
+    let (mut bright, mut all) = (0, 0);
+    for case in fluid.filter(|case| case.phase != Phase::NonContrast) {
+        let painting = paint(&case, DIMS);
+        let lesion = painting.lesion();
+        let hu = painting.into_hu();
+        bright += lesion.iter().zip(&hu).filter(|&(&is, &hu)| is && hu > 58.0).count();
+        all += lesion.iter().filter(|&&is| is).count();
+    }
+    assert!(bright * 25 < all, "{bright} of {all} voxels of fluid are as bright as an organ");
+}
+
 /// Each voxel of a plane, looked up at its place in the same patient's fine axial volume.
 #[test]
 fn planes_show_one_patient() {
