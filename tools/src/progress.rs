@@ -1,8 +1,9 @@
 //! A bar on stderr while the model loads and the volume is encoded; nothing where stderr is not a terminal.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output;
 
@@ -60,11 +61,28 @@ fn style(stage: &str) -> ProgressStyle {
         "write" => ("writing", "{bytes}/{total_bytes} {bytes_per_sec} {eta}"),
         "vision_3d" => ("3D encoder", "{pos}/{len} blocks"),
         "vision_2d" => ("2D encoder", "{pos}/{len} slices"),
-        "questions" => ("questions", "{pos}/{len} {per_sec} {eta} left"),
+        "questions" => ("questions", "{pos}/{len} {rate} {left}"),
         "prefill" => ("reading the prompt", "{pos}/{len} layers"),
         "phantoms" => ("phantoms", "{pos}/{len} {per_sec} {eta}"),
         other => (other, "{pos}/{len}"),
     };
     let template = format!("{label:<18} [{{bar:40}}] {counts}");
-    ProgressStyle::with_template(&template).map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", rate).with_key("left", left).progress_chars("=> ")
+}
+
+/// Two figures of the rate; nothing before it is known. Writing to a bar's text cannot fail.
+fn rate(state: &ProgressState, text: &mut dyn Write) {
+    let _ = match state.per_sec() {
+        rate if rate >= 1.0 => write!(text, "{rate:.1}/s"),
+        rate if rate > 0.0 => write!(text, "{:.1} s each", 1.0 / rate),
+        _ => Ok(()),
+    };
+}
+
+/// The time left, once there is a rate.
+fn left(state: &ProgressState, text: &mut dyn Write) {
+    if state.per_sec() > 0.0 {
+        let _ = write!(text, "{:#} left", HumanDuration(state.eta()));
+    }
 }

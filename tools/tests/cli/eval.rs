@@ -250,6 +250,23 @@ fn bad_data_is_status_3_and_says_where() {
 }
 
 #[test]
+fn made_up_patients_are_read() {
+    let data = Data::new();
+    let (patients, out) = (data.path("patients"), data.path("out.json"));
+    succeed(&["phantom", "--seed", "5", "--count", "2", "--out", text(&patients)]);
+    let truth = patients.join("truth.json");
+    let line = ["eval", "--model", tiny_model(), "--data", text(&truth), "--volumes", text(&patients)];
+    let report = run_json(&[&line[..], &["--max-new-tokens", "2", "--json", "--out", text(&out)]].concat());
+    let items: Vec<Value> = serde_json::from_slice(&std::fs::read(&truth).unwrap()).unwrap();
+    assert_eq!((&report["items"], &report["captions"]["items"]), (&json!(items.len()), &json!(2)));
+    for (item, sample) in items.iter().zip(data.results("out.json")["samples"].as_array().unwrap()) {
+        assert_eq!((&sample["id"], &sample["reference"]), (&item["id"], &item["answer"]));
+        assert_eq!(sample["kind"] == "closed", item["answer_choice"].is_string(), "{sample}");
+        assert_eq!(sample["kind"] == "caption", item["question_type"] == 0, "{sample}");
+    }
+}
+
+#[test]
 fn answers_may_stand_in_a_file_of_their_own() {
     let data = Data::new();
     let bare = |id: &str, question: &str| item(id, "a.npy", question, json!({}));
