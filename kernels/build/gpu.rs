@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What is embedded of every source, as NVRTC names it. The first gives PTX for all other GPUs, too.
 const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];
 
-/// The PTX version of CUDA 12.0, which every driver from 525 on knows; NVRTC writes its own.
-const PTX_VERSION: &str = ".version 8.0";
+/// The PTX version of CUDA 12.8. PTX is for GPUs after compute capability 9.0, and no driver for those is older.
+const PTX_VERSION: (u32, u32) = (8, 7);
 
 /// Where NVRTC and the headers lie in one installation, tried in this order.
 const LAYOUTS: [(&str, &str); 4] = [
@@ -151,10 +151,18 @@ fn module(toolchain: &Toolchain, folder: &Path, source: &Path, headers: &str, ou
     Ok(entry)
 }
 
-/// The same program for older drivers. NVRTC 12.9 writes 8.8, yet the kernels use nothing newer than sm_80 itself.
+/// The same program for older drivers: NVRTC writes its own version, but the kernels use nothing that new.
 fn lowered(ptx: &str) -> String {
-    let lines = ptx.lines().map(|line| if line.starts_with(".version ") { PTX_VERSION } else { line });
-    lines.flat_map(|line| [line, "\n"]).collect()
+    let version = |line: &str| {
+        let (major, minor) = line.strip_prefix(".version ")?.trim().split_once('.')?;
+        Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+    };
+    let (major, minor) = PTX_VERSION;
+    let lines = ptx.lines().map(|line| match version(line) {
+        Some(found) if found > PTX_VERSION => format!(".version {major}.{minor}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The names of the kernels in a program, quoted and separated by commas.

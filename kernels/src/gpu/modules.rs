@@ -38,7 +38,7 @@ impl Module {
 mod tests {
     use super::*;
 
-    /// ELF files whose machine, in the flags' lowest byte, is the one asked for; PTX that CUDA 12.0 reads.
+    /// ELF files whose machine, in the flags' lowest byte, is the one asked for; PTX for all GPUs from 8.0 on.
     #[test]
     fn every_gpu_gets_its_image() {
         if COMPILER.is_none() {
@@ -51,7 +51,7 @@ mod tests {
                 assert_eq!(image[48], machine, "{} for {capability:?}", module.name);
             }
             let ptx = String::from_utf8(module.image((12, 0))).expect("PTX is text");
-            assert!(ptx.ends_with('\0') && ptx.contains("\n.version 8.0\n.target sm_80\n"), "{}", module.name);
+            assert!(ptx.ends_with('\0') && ptx.contains("\n.target sm_80\n"), "{}", module.name);
             assert!(!module.entries.is_empty(), "{}", module.name);
             for entry in module.entries {
                 assert!(ptx.contains(&format!(".visible .entry {entry}(")), "{entry}");
