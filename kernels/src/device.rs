@@ -35,6 +35,15 @@ impl HostTensor {
     }
 }
 
+/// Ops that were recorded once and run again with one call.
+pub trait Graph: Send + Sync {
+    /// Enqueues all of them, with the tensors that they were recorded with and what these hold by then.
+    ///
+    /// # Errors
+    /// [`crate::Error::Launch`] if the device fails.
+    fn launch(&self) -> Result<()>;
+}
+
 /// A place where tensors live and fused ops run, in order.
 ///
 /// Ops enqueue on the device's single stream and may return before the work is done; `copy_out` waits. Outputs are
@@ -74,6 +83,19 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If the size differs, or an op that was enqueued before has failed.
     fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()>;
+
+    /// Records the ops that `enqueue` calls instead of running them. `None`, without calling it, where that gains
+    /// nothing: call the ops every time.
+    ///
+    /// While it records, only the calling thread may use the device, and only for ops that have run before: nothing may
+    /// be allocated or copied to or from the host. Memory that the ops used is kept as long as the graph.
+    ///
+    /// # Errors
+    /// What `enqueue` returned; [`crate::Error::Contract`] if the ops cannot be recorded.
+    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Graph>>> {
+        let _ = enqueue;
+        Ok(None)
+    }
 
     /// See [`struct@Copy`].
     fn copy(&self, op: Copy<'_>) -> Result<()>;

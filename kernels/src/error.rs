@@ -18,6 +18,8 @@ pub enum Error {
     Memory {
         /// Bytes asked for.
         wanted: usize,
+        /// Bytes that were left, where the device knows.
+        free: Option<usize>,
     },
     /// A kernel failed; the device runs nothing more.
     Launch {
@@ -44,7 +46,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Contract { op, detail } | Error::Differs { op, detail } => write!(f, "{op}: {detail}"),
-            Error::Memory { wanted } => write!(f, "the device could not allocate {wanted} bytes"),
+            Error::Memory { wanted, free: None } => write!(f, "the device could not allocate {wanted} bytes"),
+            Error::Memory { wanted, free: Some(free) } => {
+                write!(f, "the GPU could not allocate {wanted} bytes, {free} are free: ")?;
+                f.write_str("end other programs that use it, choose another GPU, or use --device cpu")
+            }
             Error::Launch { kernel, detail } => {
                 write!(f, "{kernel}: {detail}; the device runs nothing more, start anew")
             }

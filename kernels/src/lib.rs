@@ -24,10 +24,10 @@ mod testing_gpu;
 
 pub use check::DimCheck;
 pub use cpu::{Cpu, Precision};
-pub use device::{Device, HostTensor};
+pub use device::{Device, Graph, HostTensor};
 pub use dtype::{DType, Elem};
 pub use error::{Error, Result};
-pub use gpu::{Emulation, Gpu};
+pub use gpu::{Emulation, Gpu, GpuReport};
 pub use plan::Plan;
 pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};

@@ -111,6 +111,6 @@ mod tests {
         assert_eq!(status(loaders::Error::io("a", "read", io()).into()), Status::Input);
         assert_eq!(status(loaders::Error::io("a", "write", io()).into()), Status::Runtime);
         assert_eq!(status(kernels::Error::Unavailable { detail: "x".into() }.into()), Status::Device);
-        assert_eq!(status(kernels::Error::Memory { wanted: 1 }.into()), Status::Runtime);
+        assert_eq!(status(kernels::Error::Memory { wanted: 1, free: None }.into()), Status::Runtime);
     }
 }

@@ -61,11 +61,12 @@ impl Drop for Block {
 }
 
 fn allocate(bytes: usize) -> Result<Mem> {
-    let layout = Layout::from_size_align(bytes.max(ALIGN), ALIGN).map_err(|_| Error::Memory { wanted: bytes })?;
+    let layout =
+        Layout::from_size_align(bytes.max(ALIGN), ALIGN).map_err(|_| Error::Memory { wanted: bytes, free: None })?;
     // SAFETY: the layout is never zero-sized.
     let addr = unsafe { alloc_zeroed(layout) };
     if addr.is_null() {
-        return Err(Error::Memory { wanted: bytes });
+        return Err(Error::Memory { wanted: bytes, free: None });
     }
     // SAFETY: `Block` owns exactly these bytes until it is dropped.
     Ok(unsafe { Mem::from_raw(addr, bytes, Space::Host, true, Box::new(Block { addr, layout })) })

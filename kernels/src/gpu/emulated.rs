@@ -54,7 +54,7 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space) -> Result<Mem> {
     let layout = bytes
         .checked_add(2 * RED_ZONE)
         .and_then(|all| Layout::from_size_align(all, ALIGN).ok())
-        .ok_or(Error::Memory { wanted: bytes })?;
+        .ok_or(Error::Memory { wanted: bytes, free: None })?;
     // SAFETY: the layout is never empty; all bytes are written before anyone reads them.
     let base = unsafe {
         let base = alloc(layout);
@@ -74,9 +74,6 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space) -> Result<Mem> {
 /// # Safety
 /// As [`super::Gpu::launch`].
 pub(super) unsafe fn launch(emulation: Emulation, kernel: &Kernel, grid: Grid, params: &[u8]) -> Result<()> {
-    // SAFETY: a constant of the compiled source.
-    let threads = unsafe { (kernel.source_threads)() };
-    assert_eq!(kernel.threads, threads, "{}: launcher and source disagree about threads", kernel.name);
     let result = match emulation.checked {
         // SAFETY: as the caller promises.
         true => unsafe { simt::launch_checked(kernel.name, kernel.checked, grid, params, emulation.seed) },

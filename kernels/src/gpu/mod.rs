@@ -1,23 +1,30 @@
 //! The GPU device: one launcher per op over the driver or, in the very same way, over the emulator.
 use crate::ops::*;
-use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
-use half::bf16;
+use crate::{DType, Device, Error, Graph, HostTensor, Mem, Result, Space, Tensor, View};
+use driver::Driver;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
+mod convert;
+mod driver;
 mod emulated;
+mod graph;
 pub(crate) mod kernel;
+mod memory;
 pub mod modules;
+mod report;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
 pub use emulated::Emulation;
 pub(crate) use kernel::{Args, Kernel, Ptr, kernel, vectors};
+pub use report::{GpuReport, gpus};
 pub use simt::Grid;
 
 /// Where launches go.
 enum Backend {
+    Cuda(Arc<Driver>),
     Emulated(Emulation),
 }
 
@@ -26,7 +33,7 @@ pub struct Gpu {
     backend: Backend,
     space: Space,
     /// The first launch that failed; nothing runs after it.
-    failed: OnceLock<Error>,
+    failed: Arc<OnceLock<Error>>,
     /// See [`Gpu::workspace`].
     workspace: Mutex<Option<Tensor>>,
 }
@@ -37,8 +44,20 @@ static GPUS: AtomicU32 = AtomicU32::new(0);
 impl Gpu {
     /// The emulator.
     pub fn emulated(emulation: Emulation) -> Self {
+        Self::new(Backend::Emulated(emulation))
+    }
+
+    /// A real GPU, by the driver's number. Never run on one yet: only its absence is tested.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with a sentence if this build, the driver or the machine has none, or it is too old.
+    pub fn cuda(ordinal: usize) -> Result<Self> {
+        Driver::open(ordinal).map(|driver| Self::new(Backend::Cuda(driver)))
+    }
+
+    fn new(backend: Backend) -> Self {
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
-        Self { backend: Backend::Emulated(emulation), space, failed: OnceLock::new(), workspace: Mutex::default() }
+        Self { backend, space, failed: Arc::default(), workspace: Mutex::default() }
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -49,6 +68,14 @@ impl Gpu {
     pub(crate) fn args(&self, op: &'static str) -> Result<Args<'_>> {
         self.usable()?;
         Ok(Args { gpu: self, op })
+    }
+
+    /// Remembers a failure, after which nothing runs any more; other errors pass.
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error @ Error::Launch { .. }) = &result {
+            self.failed.get_or_init(|| error.clone());
+        }
+        result
     }
 
     fn usable(&self) -> Result<()> {
@@ -79,22 +106,24 @@ impl Gpu {
         let grid = Grid { blocks, threads: [kernel.threads, 1, 1], shared_bytes };
         // SAFETY: `P` is plain data; padding is never read by the kernel.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const *params).cast::<u8>(), size_of::<P>()) };
-        let result = match self.backend {
+        // SAFETY: a constant of the compiled source.
+        let threads = unsafe { (kernel.source_threads)() };
+        assert_eq!(kernel.threads, threads, "{}: launcher and source disagree about threads", kernel.name);
+        self.note(match &self.backend {
             // SAFETY: as the caller promises.
-            Backend::Emulated(emulation) => unsafe { emulated::launch(emulation, kernel, grid, bytes) },
-        };
-        if let Err(error) = &result {
-            self.failed.get_or_init(|| error.clone());
-        }
-        result
+            Backend::Cuda(driver) => unsafe { driver.launch(kernel.name, grid, bytes) },
+            // SAFETY: as the caller promises.
+            Backend::Emulated(emulation) => unsafe { emulated::launch(*emulation, kernel, grid, bytes) },
+        })
     }
 }
 
 impl Device for Gpu {
     fn describe(&self) -> String {
-        match self.backend {
+        match &self.backend {
+            Backend::Cuda(driver) => driver.name.clone(),
             Backend::Emulated(Emulation { seed, checked }) => {
-                format!("emulated GPU, seed {seed}, memory checks {}", if checked { "on" } else { "off" })
+                format!("emulated GPU, seed {seed}, memory checks {}", if *checked { "on" } else { "off" })
             }
         }
     }
@@ -103,8 +132,17 @@ impl Device for Gpu {
         DType::Bf16
     }
 
+    fn free_bytes(&self) -> Option<usize> {
+        match &self.backend {
+            Backend::Cuda(driver) => memory::free_bytes(driver),
+            Backend::Emulated(_) => None,
+        }
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Mem> {
-        match self.backend {
+        self.usable()?;
+        match &self.backend {
+            Backend::Cuda(driver) => self.note(memory::alloc(driver, bytes, self.space)),
             Backend::Emulated(_) => emulated::alloc_guarded(bytes, self.space),
         }
     }
@@ -118,27 +156,14 @@ impl Device for Gpu {
             return Err(Error::Contract { op: "weight", detail });
         }
         let mut out = Tensor::new(self.alloc(count * DType::Bf16.bytes())?, tensor.dims, DType::Bf16);
-        match tensor.dtype {
-            DType::Bf16 => self.copy_in(&mut out, bytes)?,
-            dtype => {
-                let values = crate::cpu::widen::to_f32(bytes, dtype);
-                let rounded: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
-                self.copy_in(&mut out, bytemuck::cast_slice(&rounded))?;
-            }
-        }
+        self.fill(&mut out, bytes, tensor.dtype)?;
         Ok(out)
     }
 
     fn copy_in(&self, dst: &mut Tensor, src: &[u8]) -> Result<()> {
-        let wanted = dst.dims().count() * dst.dtype().bytes();
-        same_size("copy_in", wanted, src.len())?;
-        let mut view = dst.view_mut();
-        self.own("copy_in", view.space())?;
-        match self.backend {
-            // SAFETY: the tensor holds `wanted` bytes of the emulator's host memory, uniquely borrowed.
-            Backend::Emulated(_) => unsafe { view.addr().copy_from(src.as_ptr(), wanted) },
-        }
-        Ok(())
+        same_size("copy_in", dst.dims().count() * dst.dtype().bytes(), src.len())?;
+        let dtype = dst.dtype();
+        self.fill(dst, src, dtype)
     }
 
     fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()> {
@@ -146,14 +171,29 @@ impl Device for Gpu {
         same_size("copy_out", src.dims().count() * src.dtype().bytes(), dst.len())?;
         self.own("copy_out", src.space())?;
         let width = src.dims().as_slice().last().copied().unwrap_or(1) * src.dtype().bytes();
-        let stride = src.stride() * src.dtype().bytes();
-        for (row, dst) in dst.chunks_exact_mut(width.max(1)).enumerate() {
-            match self.backend {
-                // SAFETY: row by row inside the view, which is emulated, that is host, memory.
-                Backend::Emulated(_) => unsafe { src.addr().add(row * stride).copy_to(dst.as_mut_ptr(), width) },
+        let (from, stride) = (src.addr(), src.stride() * src.dtype().bytes());
+        match &self.backend {
+            Backend::Cuda(driver) => {
+                let rows = memory::Rows { from: from.addr() as u64, width, stride };
+                // SAFETY: `dst` holds as many rows as the view.
+                self.note(unsafe { memory::download(driver, rows, dst) })
+            }
+            Backend::Emulated(_) => {
+                for (row, dst) in dst.chunks_exact_mut(width.max(1)).enumerate() {
+                    // SAFETY: row by row inside the view, which is emulated, that is host, memory.
+                    unsafe { from.add(row * stride).copy_to(dst.as_mut_ptr(), width) }
+                }
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Graph>>> {
+        self.usable()?;
+        match &self.backend {
+            Backend::Cuda(driver) => self.note(graph::record(driver, &self.failed, enqueue)).map(Some),
+            Backend::Emulated(_) => Ok(None),
+        }
     }
 
     fn copy(&self, op: Copy<'_>) -> Result<()> {
@@ -222,6 +262,26 @@ impl Device for Gpu {
 }
 
 impl Gpu {
+    /// Overwrites a tensor with as many elements of the host's, rounded if their type is another.
+    fn fill(&self, dst: &mut Tensor, src: &[u8], dtype: DType) -> Result<()> {
+        self.usable()?;
+        let (bytes, kinds) = (dst.dims().count() * dst.dtype().bytes(), [dtype, dst.dtype()]);
+        let mut view = dst.view_mut();
+        self.own("copy_in", view.space())?;
+        match &self.backend {
+            Backend::Cuda(driver) => {
+                let to = view.addr().addr() as u64;
+                // SAFETY: the tensor holds as many elements as the host's bytes; the caller has compared them.
+                self.note(unsafe { memory::upload(driver, to, src, kinds) })
+            }
+            Backend::Emulated(_) => {
+                // SAFETY: the tensor holds `bytes` bytes of the emulator's host memory, uniquely borrowed.
+                convert::fill(unsafe { std::slice::from_raw_parts_mut(view.addr(), bytes) }, src, kinds);
+                Ok(())
+            }
+        }
+    }
+
     fn own(&self, op: &'static str, space: Space) -> Result<()> {
         if space == self.space {
             return Ok(());
