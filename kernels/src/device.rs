@@ -1,6 +1,6 @@
 //! The one boundary between model code and hardware.
 use crate::ops::{
-    AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
+    Advance, AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
     PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample,
     SliceCombine, SliceKeys, SliceMax, TgisScores,
 };
@@ -138,6 +138,8 @@ pub trait Device: Send + Sync {
     fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()>;
     /// See [`RmsLinearArgmax`].
     fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()>;
+    /// See [`Advance`].
+    fn advance(&self, op: Advance<'_>) -> Result<()>;
     /// See [`Sample`].
     fn sample(&self, op: Sample<'_>) -> Result<()>;
 }

@@ -1,4 +1,5 @@
 //! The ops, one folder each; this list is the index.
+pub mod advance;
 pub mod attention_full;
 pub mod attention_paged;
 pub mod avg_pool;
@@ -21,6 +22,7 @@ pub mod slice_keys;
 pub mod slice_max;
 pub mod tgis_scores;
 
+pub use advance::Advance;
 pub use attention_full::AttentionFull;
 pub use attention_paged::AttentionPaged;
 pub use avg_pool::AvgPool;

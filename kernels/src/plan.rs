@@ -131,6 +131,9 @@ impl Device for Plan {
     fn rms_linear_argmax(&self, _op: RmsLinearArgmax<'_>) -> Result<()> {
         Ok(())
     }
+    fn advance(&self, _op: Advance<'_>) -> Result<()> {
+        Ok(())
+    }
     fn sample(&self, _op: Sample<'_>) -> Result<()> {
         Ok(())
     }

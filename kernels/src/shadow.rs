@@ -276,6 +276,9 @@ impl Device for Shadow {
             q, k_pages, v_pages, block_table, positions;; heads, kv_heads, scale; out
         })
     }
+    fn advance(&self, op: Advance<'_>) -> Result<()> {
+        twin!(self, advance, op, Advance { ;;; counters })
+    }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         twin!(self, sample, op, Sample { logits;; sampling, step; out })
     }

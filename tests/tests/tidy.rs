@@ -120,15 +120,22 @@ fn an_op_must_be_complete() {
         ("kernels/src/ops/add/mod.rs", ""),
         ("kernels/src/ops/add/cpu.rs", ""),
         ("kernels/src/ops/add/tests.rs", ""),
+        ("kernels/src/ops/add/launch.rs", ""),
+        ("kernels/src/ops/add/gpu_tests.rs", ""),
         ("kernels/src/ops/add/reference.rs", ""),
     ];
-    let files: Vec<File> = complete.iter().map(|(path, text)| File::text(path, text)).collect();
+    let mut files: Vec<File> = complete.iter().map(|(path, text)| File::text(path, text)).collect();
     assert_eq!((rule.check)(&Tree { files: files.clone() }), [""; 0]);
     for missing in 0..files.len() {
         let mut files = files.clone();
         let path = files.remove(missing).path;
         assert_eq!((rule.check)(&Tree { files }).len(), 1, "without {path}");
     }
+    let headers = "// add: a + b.\n//\n// Tensors   a\n// Numerics  f32\n// Launch    one\n// Traffic   none\n";
+    files.push(File::text("kernels/src/ops/add/kernel.cu", headers));
+    let text = "kernels/src/ops/add/kernel.cu: the header does not say `Source`";
+    assert_eq!((rule.check)(&Tree { files: files.clone() }), [text]);
+    files.pop();
     let only_listed = Tree { files: files[..2].to_vec() };
     assert_eq!((rule.check)(&only_listed), ["kernels/src/ops/add/ does not exist"]);
 }

@@ -253,6 +253,9 @@ impl Device for Gpu {
     fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
         rms_linear_argmax::launch::run(self, op)
     }
+    fn advance(&self, op: Advance<'_>) -> Result<()> {
+        advance::launch::run(self, op)
+    }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         sample::launch::run(self, op)
     }

@@ -1,5 +1,5 @@
 //! The rule that an op is complete: its folder, the index, the device's method.
-use super::Tree;
+use super::{File, Tree};
 use std::collections::BTreeSet;
 
 const OPS: &str = "kernels/src/ops/";
@@ -9,6 +9,7 @@ const DEVICE: &str = "kernels/src/device.rs";
 /// are others in a row (`rms_` something), whose tests compare with these. Any other op has its definition in f64 in
 /// `reference.rs`.
 const WITHOUT_REFERENCE: &[&str] = &[
+    "advance",
     "avg_pool",
     "copy",
     "embed_bert",
@@ -32,7 +33,7 @@ pub(super) fn folders(tree: &Tree) -> Vec<String> {
     let (index, device) = (text_of(INDEX), text_of(DEVICE));
     let mut found = Vec::new();
     for name in &names {
-        for part in ["mod.rs", "cpu.rs", "tests.rs", "reference.rs"] {
+        for part in ["mod.rs", "cpu.rs", "tests.rs", "launch.rs", "gpu_tests.rs", "reference.rs"] {
             let is_needed = part != "reference.rs" || !WITHOUT_REFERENCE.contains(name);
             if is_needed && tree.find(&format!("{OPS}{name}/{part}")).is_none() {
                 found.push(format!("{OPS}{name}/ has no {part}"));
@@ -45,7 +46,21 @@ pub(super) fn folders(tree: &Tree) -> Vec<String> {
             found.push(format!("{DEVICE} has no method {name}"));
         }
     }
+    found.extend(tree.files.iter().filter(|file| file.path.starts_with(OPS)).flat_map(missing_header));
     let listed = index.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     found.extend(listed.filter(|name| !names.contains(name)).map(|name| format!("{OPS}{name}/ does not exist")));
     found
+}
+
+/// What the comment at the top of a kernel must say.
+const HEADER: [&str; 5] = ["Tensors", "Numerics", "Launch", "Traffic", "Source"];
+
+fn missing_header(file: &File) -> Vec<String> {
+    if !file.path.ends_with(".cu") {
+        return Vec::new();
+    }
+    let text = file.text.as_deref().unwrap_or_default();
+    let says = |word: &&str| text.lines().any(|line| line.starts_with(&format!("// {word} ")));
+    let missing = HEADER.into_iter().filter(|word| !says(word));
+    missing.map(|word| format!("{}: the header does not say `{word}`", file.path)).collect()
 }
