@@ -1,7 +1,7 @@
 //! Every barrier of every kernel is needed: without it a small case is reported or gives another result.
 //!
-//! Barriers, warp barriers and waits for copies are left out one at a time, by the emulator, so that nothing is compiled
-//! again. A new op adds a case; a barrier that no case comes by, or that no case misses, fails here.
+//! Barriers, warp barriers and waits for copies are left out one at a time, by the emulator, so that nothing is
+//! compiled again. A new op adds a case; a barrier that no case comes by, or that no case misses, fails here.
 use crate::ops::*;
 use crate::testing::numbers;
 use crate::testing_gpu::Rig;

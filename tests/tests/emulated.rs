@@ -2,8 +2,9 @@
 //!
 //! The GPU rounds activations to bf16, so it cannot agree to 1e-4. Its yardstick is what a plain bf16 PyTorch run loses
 //! against f32 on the same case (`tools/golden/floor.py`): a device may lose twice that, the design's rule. Largest
-//! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice scores
-//! of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a model.
+//! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice
+//! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
+//! model.
 use engine_tests::golden::{Case, Floor, Goldens, Run};
 use kernels::{Cpu, Device, Emulation, Gpu, Precision, Shadow};
 use std::sync::Arc;

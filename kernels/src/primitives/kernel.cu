@@ -70,7 +70,8 @@ KERNEL(primitive_exp2_kernel, PrimitiveParams, kThreads) {
         reinterpret_cast<float*>(p.output)[i] = exp2_fast(reinterpret_cast<const float*>(p.input)[i]);
 }
 
-// Output: the input's 16 bytes of each lane, from the last lane to the first; the lane's number goes through recomputed.
+// Output: the input's 16 bytes of each lane, from the last lane to the first; the lane's number goes through
+// recomputed.
 KERNEL(primitive_load_streamed_kernel, PrimitiveParams, kThreads) {
     const int lane = recomputed(static_cast<int>(threadIdx.x));
     reinterpret_cast<uint4*>(p.output)[lane] = load_streamed16(reinterpret_cast<const uint4*>(p.input) + (31 - lane));

@@ -12,8 +12,8 @@ mod tests;
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more rows than positions or no type, or,
-/// on the CPU, an id is outside the table. On the GPU, which does not read ids before it launches, the row of such an id
-/// is NaN.
+/// on the CPU, an id is outside the table. On the GPU, which does not read ids before it launches, the row of such an
+/// id is NaN.
 pub struct EmbedBert<'a> {
     /// `[vocab, hidden]`.
     pub words: View<'a>,

@@ -32,8 +32,8 @@ pub enum Epilogue {
 /// Accumulates in f32 or better; rounds once, when it stores.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which no
-/// network here has.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which
+/// no network here has.
 pub struct Linear<'a> {
     /// `[rows, in]`, activations.
     pub x: View<'a>,

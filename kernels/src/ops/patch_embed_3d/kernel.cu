@@ -1,11 +1,12 @@
-// patch_gather: patches of a volume as rows of a matrix, and every token's position where `linear` will add the product.
+// patch_gather: patches of a volume as rows of a matrix, and every token's position where `linear` will add the
+// product.
 //
 // Tensors   volume [grid * patch], f32; gathered [patches, patch voxels], positions [places, hidden], class_token
 //           [hidden] or null, out [class token and patches, hidden], bf16; patch t has position t modulo `places`.
 // Numerics  voxels are rounded to bf16, once; positions and class token are copied.
 // Launch    one block of kThreads per patch, and one for the class token where there is one; any patch and hidden.
-// Traffic   6 bytes per voxel, 4 per element of out: 12 + 6 MB for the 3D tokens, 12 + 34 MB for the 2D ones (32 slices of
-//           256 x 256 to 8192 x 1024), where the reads of positions come from the cache.
+// Traffic   6 bytes per voxel, 4 per element of out: 12 + 6 MB for the 3D tokens, 12 + 34 MB for the 2D ones (32 slices
+//           of 256 x 256 to 8192 x 1024), where the reads of positions come from the cache.
 // Source    MONAI's "perceptron" embedding; Dosovitskiy et al. 2021.
 #include "bf16.cuh"
 

@@ -1,4 +1,5 @@
-//! Gathers the patches in bf16, starts every token at its position, and lets `linear` add the product on the tensor cores.
+//! Gathers the patches in bf16, starts every token at its position, and lets `linear` add the product on the tensor
+//! cores.
 use super::PatchEmbed3d;
 use crate::gpu::{Args, Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::linear::{self, Epilogue, Linear};

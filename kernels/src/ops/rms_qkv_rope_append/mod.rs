@@ -17,8 +17,8 @@ mod tests;
 /// the bits of the three ops.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or there are more than [`crate::FEW_ROWS`] rows. Page
-/// numbers and positions are the engine's own.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or there are more than [`crate::FEW_ROWS`] rows.
+/// Page numbers and positions are the engine's own.
 pub struct RmsQkvRopeAppend<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,
