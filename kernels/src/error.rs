@@ -48,7 +48,7 @@ impl fmt::Display for Error {
             Error::Contract { op, detail } | Error::Differs { op, detail } => write!(f, "{op}: {detail}"),
             Error::Memory { wanted, free: None } => write!(f, "the device could not allocate {wanted} bytes"),
             Error::Memory { wanted, free: Some(free) } => {
-                write!(f, "the GPU could not allocate {wanted} bytes, {free} are free: ")?;
+                write!(f, "the GPU could not allocate {wanted} bytes, {free} are free; ")?;
                 f.write_str("end other programs that use it, choose another GPU, or use --device cpu")
             }
             Error::Launch { kernel, detail } => {

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use kernels::{Cpu, Device, Precision};
+use kernels::gpu::gpus;
+use kernels::{Cpu, Device, Gpu, GpuReport, Precision};
 use serde::Serialize;
 
 use crate::failure::Result;
@@ -38,9 +39,9 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct DeviceReport {
-    device: &'static str,
+    device: String,
     available: bool,
-    detail: &'static str,
+    detail: String,
 }
 
 /// What decides how fast the processor multiplies, by the kernel's names.
@@ -79,15 +80,49 @@ fn examine() -> Report {
         disk_free_temporary: free_bytes(&std::env::temp_dir()),
         exact: Cpu { precision: Precision::Exact }.describe(),
         fast: Cpu { precision: Precision::Fast }.describe(),
-        devices: vec![
-            DeviceReport { device: "cpu", available: true, detail: "always there" },
-            DeviceReport { device: "cuda", available: false, detail: "not part of this build yet" },
-            DeviceReport { device: "emulated", available: false, detail: "not part of this build yet" },
-        ],
+        devices: devices(),
         advice: Vec::new(),
     };
     report.advice = advice(&report);
     report
+}
+
+/// The processor, every GPU that the driver names, tried as `--device` would, and the emulator.
+fn devices() -> Vec<DeviceReport> {
+    let always =
+        |device: &str, detail: &str| DeviceReport { device: device.into(), available: true, detail: detail.into() };
+    let mut devices = vec![always("cpu", "always there")];
+    match gpus() {
+        Ok(gpus) => devices.extend(gpus.iter().map(|gpu| {
+            let refused = Gpu::cuda(gpu.ordinal).err();
+            let reason = refused.as_ref().map_or(String::new(), |error| format!("; {error}"));
+            DeviceReport {
+                device: format!("cuda:{}", gpu.ordinal),
+                available: refused.is_none(),
+                detail: gpu_detail(gpu) + &reason,
+            }
+        })),
+        Err(error) => {
+            devices.push(DeviceReport { device: "cuda".into(), available: false, detail: error.to_string() });
+        }
+    }
+    devices.push(always("emulated", "the GPU's kernels on the processor, for tests: thousands of times slower"));
+    devices
+}
+
+/// What is known of a GPU, in one line.
+fn gpu_detail(gpu: &GpuReport) -> String {
+    let (major, minor) = gpu.capability;
+    let total = gibibytes(Some(gpu.memory_total as u64));
+    let mut parts = vec![format!("{}, compute capability {major}.{minor}, {total}", gpu.name)];
+    parts.extend(gpu.memory_free.map(|free| format!("{} free", gibibytes(Some(free)))));
+    parts.extend(gpu.driver.as_ref().map(|driver| format!("driver {driver}")));
+    parts.extend(gpu.clock_mhz.map(|clock| format!("{clock} MHz")));
+    parts.extend(gpu.memory_clock_mhz.map(|clock| format!("memory {clock} MHz")));
+    parts.extend(gpu.power_watts.map(|watts| format!("{watts:.0} W")));
+    parts.extend(gpu.temperature_celsius.map(|degrees| format!("{degrees} °C")));
+    parts.extend(gpu.throttled_by.as_ref().filter(|by| !by.is_empty()).map(|by| format!("clocks held by {by}")));
+    parts.join(", ")
 }
 
 /// Memory in all and memory available, within the limit of a container where there is one.
@@ -128,7 +163,9 @@ fn advice(report: &Report) -> Vec<String> {
             "{free} of memory are available, but the released model takes {wanted}: close other programs"
         ));
     }
-    advice.push("no GPU device in this build: run with --device cpu, which is what auto means here".into());
+    if !report.devices.iter().any(|device| device.available && device.device.starts_with("cuda")) {
+        advice.push("no GPU can be used: --device auto means cpu here".into());
+    }
     advice
 }
 
@@ -152,7 +189,7 @@ fn text(report: &Report) -> String {
     line("fast", &report.fast);
     for device in &report.devices {
         let state = if device.available { "yes" } else { "no" };
-        line(device.device, &format!("{state}: {}", device.detail));
+        line(&device.device, &format!("{state}: {}", device.detail));
     }
     for advice in &report.advice {
         line("advice", advice);
@@ -168,7 +205,28 @@ mod tests {
     fn every_machine_gets_a_report() {
         let report = examine();
         assert!(report.threads >= 1 && !report.exact.is_empty());
-        assert!(text(&report).contains("cuda       no"));
+        let text = text(&report);
+        assert!(report.devices.len() >= 3 && text.contains("emulated   yes") && text.contains("\n  cuda"), "{text}");
+    }
+
+    #[test]
+    fn a_gpu_is_one_line() {
+        let gpu = GpuReport {
+            ordinal: 0,
+            name: "A".into(),
+            capability: (8, 0),
+            memory_total: 80 << 30,
+            memory_free: Some(1 << 30),
+            driver: Some("550.1".into()),
+            clock_mhz: Some(1410),
+            memory_clock_mhz: None,
+            power_watts: Some(63.4),
+            temperature_celsius: Some(40),
+            throttled_by: Some("sw_power_cap".into()),
+        };
+        let want = "A, compute capability 8.0, 80.0 GiB, 1.0 GiB free, driver 550.1, 1410 MHz, 63 W, 40 °C, \
+                    clocks held by sw_power_cap";
+        assert_eq!(gpu_detail(&gpu), want);
     }
 
     #[test]

@@ -51,11 +51,6 @@ impl Failure {
     pub fn input(message: impl Into<String>) -> Self {
         Self { status: Status::Input, message: message.into() }
     }
-
-    /// A device that is not there.
-    pub fn device(message: impl Into<String>) -> Self {
-        Self { status: Status::Device, message: message.into() }
-    }
 }
 
 impl fmt::Display for Failure {

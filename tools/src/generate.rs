@@ -43,10 +43,10 @@ pub struct Generate {
     /// nothing
     #[arg(long)]
     demo: bool,
-    /// auto, cpu, cuda, cuda:N or emulated
+    /// auto, cpu, cuda, cuda:N or emulated[:SEED][:checked]; auto is the first GPU if it can be used, else cpu
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
+    /// On the cpu: exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
     #[arg(long, value_enum)]
     precision: Option<PrecisionChoice>,
     /// How slices are weighted: checkpoint, uniform, max or random:SEED
@@ -88,7 +88,7 @@ impl Generate {
     /// Answers the question. `started` is when the process began.
     pub fn run(&self, started: Instant) -> Result<()> {
         self.check_targets()?;
-        self.device.check()?;
+        let gpu = self.device.gpu()?;
         let mut bars = Bars::new();
         let mut timings = Timings::default();
 
@@ -96,7 +96,7 @@ impl Generate {
         let (folder, open_ms) = timed(|| Ok(ModelFolder::open(model.path())?))?;
         let (prepared, prepare_ms) = timed(|| self.prepare(&folder))?;
         timings.preprocess = prepare_ms;
-        let device = self.device.open(self.precision, &folder)?;
+        let device = gpu.unwrap_or_else(|| device::cpu(self.precision, &folder));
         let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
         let (mut engine, load_ms) =
             timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;

@@ -79,25 +79,25 @@ pub(super) fn start() -> Result<()> {
     let update = "install NVIDIA driver 525 or newer";
     // SAFETY: looks for the library by its names.
     if !unsafe { sys::is_culib_present() } {
-        return Err(unavailable(format!("no NVIDIA driver is installed (libcuda.so is missing): {update}")));
+        return Err(unavailable(format!("no NVIDIA driver is installed (libcuda.so is missing); {update}")));
     }
     // SAFETY: found above, so that it loads.
     let library = unsafe { sys::culib() };
     // SAFETY: the symbols are looked up, not used.
     let missing = SYMBOLS.lines().find(|name| unsafe { library.get::<*const ()>(name.as_bytes()) }.is_err());
     if let Some(missing) = missing {
-        return Err(unavailable(format!("the NVIDIA driver's libcuda.so has no {missing}: {update}")));
+        return Err(unavailable(format!("the NVIDIA driver's libcuda.so has no {missing}; {update}")));
     }
     result::init().map_err(|error| match error.0 {
-        sys::CUresult::CUDA_ERROR_NO_DEVICE => unavailable("the NVIDIA driver finds no GPU: check nvidia-smi"),
-        _ => unavailable(format!("the NVIDIA driver does not start, {}: check nvidia-smi", code(error))),
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => unavailable("the NVIDIA driver finds no GPU; check nvidia-smi"),
+        _ => unavailable(format!("the NVIDIA driver does not start, {}; check nvidia-smi", code(error))),
     })?;
     let mut version = 0;
     // SAFETY: writes one number.
     let known = unsafe { sys::cuDriverGetVersion(&mut version) }.result().is_ok();
     if !known || version < INTERFACE_MIN {
         let found = format!("{}.{}", version / 1000, version % 1000 / 10);
-        return Err(unavailable(format!("the NVIDIA driver is for CUDA {found}, wanted 12.0: {update}")));
+        return Err(unavailable(format!("the NVIDIA driver is for CUDA {found}, wanted 12.0; {update}")));
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ impl Driver {
     /// [`Error::Unavailable`] if it cannot be used.
     pub fn open(ordinal: usize) -> Result<Arc<Self>> {
         if COMPILER.is_none() {
-            return Err(unavailable("this build holds no GPU kernels: run tools/setup-cuda and build again"));
+            return Err(unavailable("this build holds no GPU kernels; run tools/setup-cuda and build again"));
         }
         // The bindings panic where the driver lacks a function; `start` has looked for all that we call.
         let open = || {
@@ -118,26 +118,26 @@ impl Driver {
             driver.load()
         };
         let opened = catch_unwind(AssertUnwindSafe(open));
-        opened.unwrap_or_else(|_| Err(unavailable("the NVIDIA driver is broken: install it anew")))
+        opened.unwrap_or_else(|_| Err(unavailable("the NVIDIA driver is broken; install it anew")))
     }
 
     fn device(ordinal: usize) -> Result<Self> {
         let failed = |doing: &str| {
             let what = format!("GPU {ordinal} cannot be used, {doing}");
-            move |error| unavailable(format!("{what} gives {}: check nvidia-smi", code(error)))
+            move |error| unavailable(format!("{what} gives {}; check nvidia-smi", code(error)))
         };
         let count = result::device::get_count().map_err(failed("cuDeviceGetCount"))?;
         let wanted = i32::try_from(ordinal).ok().filter(|&wanted| wanted < count);
         let Some(wanted) = wanted else {
             let last = count - 1;
-            return Err(unavailable(format!("there is no GPU {ordinal}: choose one from 0 to {last}")));
+            return Err(unavailable(format!("there is no GPU {ordinal}; choose one from 0 to {last}")));
         };
         let device = result::device::get(wanted).map_err(failed("cuDeviceGet"))?;
         let name = result::device::get_name(device).map_err(failed("cuDeviceGetName"))?;
         let (major, minor) = capability(device).map_err(failed("cuDeviceGetAttribute"))?;
         if major < 8 {
             let found = format!("GPU {ordinal}, {name}, has compute capability {major}.{minor}, wanted 8.0");
-            return Err(unavailable(format!("{found}: choose another GPU")));
+            return Err(unavailable(format!("{found}; choose another GPU")));
         }
         // SAFETY: a device that the driver named.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
@@ -156,7 +156,7 @@ impl Driver {
     fn load(mut self) -> Result<Arc<Self>> {
         let failed = |name: &str, error: DriverError| {
             let what = format!("{} refuses the kernels of {name}", self.name);
-            unavailable(format!("{what}, {}: install a newer NVIDIA driver", code(error)))
+            unavailable(format!("{what}, {}; install a newer NVIDIA driver", code(error)))
         };
         let limit = DeviceLimit::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let capability = capability(self.device).map_err(|error| failed("all ops", error))?;

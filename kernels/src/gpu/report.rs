@@ -39,12 +39,12 @@ pub struct GpuReport {
 /// # Errors
 /// [`crate::Error::Unavailable`] if there are none.
 pub fn gpus() -> Result<Vec<GpuReport>> {
-    catch_unwind(list).unwrap_or_else(|_| Err(unavailable("the NVIDIA driver is broken: install it anew")))
+    catch_unwind(list).unwrap_or_else(|_| Err(unavailable("the NVIDIA driver is broken; install it anew")))
 }
 
 fn list() -> Result<Vec<GpuReport>> {
     start()?;
-    let failed = |error| unavailable(format!("the NVIDIA driver says {}: check nvidia-smi", code(error)));
+    let failed = |error| unavailable(format!("the NVIDIA driver says {}; check nvidia-smi", code(error)));
     let nvml = Nvml::init().ok();
     let count = result::device::get_count().map_err(failed)?;
     (0..count).map(|ordinal| one(ordinal, nvml.as_ref()).map_err(failed)).collect()

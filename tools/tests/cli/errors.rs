@@ -56,11 +56,51 @@ fn missing_files_are_status_3() {
     assert!(sentences.iter().all(|sentence| sentence.contains(nowhere)), "{sentences:?}");
 }
 
+/// No machine has that many GPUs; what is missing first depends on the machine and the build.
 #[test]
 fn absent_devices_are_status_4_before_anything_is_read() {
-    for device in ["cuda", "cuda:1", "emulated"] {
-        let sentence = fail(&["generate", "--model", "a", "--volume", "b", "--prompt", "p", "--device", device], 4);
-        assert!(sentence.contains("--device cpu"), "{sentence}");
+    let sentence = fail(&["generate", "--model", "a", "--volume", "b", "--prompt", "p", "--device", "cuda:999"], 4);
+    assert!(sentence.contains("--device cpu"), "{sentence}");
+    if kernels::gpu::modules::COMPILER.is_none() {
+        assert!(sentence.contains("run tools/setup-cuda"), "{sentence}");
+    }
+}
+
+/// Libraries in the driver's place: one that finds no GPU, one of an old driver, one that is no driver at all.
+#[test]
+fn broken_drivers_are_status_4_and_one_sentence() {
+    let every = "int cuInit(unsigned flags) { (void)flags; return INIT; }\n\
+                 int cuDriverGetVersion(int *version) { *version = 11040; return 0; }\n";
+    let others = include_str!("../../../kernels/src/gpu/symbols.txt");
+    let others = others.lines().filter(|name| !["cuInit", "cuDriverGetVersion"].contains(name));
+    let all: String = others.map(|name| format!("int {name}(void) {{ return 3; }}\n")).collect();
+    for (source, init, want) in [
+        (format!("{every}{all}"), "100", "finds no GPU"),
+        (format!("{every}{all}"), "999", "does not start, CUDA_ERROR_UNKNOWN (999)"),
+        (format!("{every}{all}"), "0", "is for CUDA 11.4, wanted 12.0"),
+        (every.to_owned(), "0", "libcuda.so has no "),
+        (String::new(), "0", "libcuda.so has no cuInit"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let code = folder.path().join("driver.c");
+        std::fs::write(&code, source).unwrap();
+        let library = folder.path().join("libcuda.so");
+        let arguments = ["-xc", "-shared", "-fPIC", &format!("-DINIT={init}"), "-o", text(&library), text(&code)];
+        assert!(std::process::Command::new("c++").args(arguments).status().unwrap().success());
+        let run = |arguments: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engine-cli"));
+            command.args(arguments).env("LD_LIBRARY_PATH", folder.path()).output().unwrap()
+        };
+        let report = run(&["doctor", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+        let detail = report["devices"][1]["detail"].as_str().unwrap();
+        assert!(detail.contains(want) && report["devices"][1]["available"] == false, "{detail}");
+        if kernels::gpu::modules::COMPILER.is_some() {
+            let done = run(&["generate", "--model", "a", "--volume", "b", "--prompt", "p", "--device", "cuda"]);
+            let said = String::from_utf8(done.stderr).unwrap();
+            assert_eq!(done.status.code(), Some(4), "{said}");
+            assert!(said.contains(want) && said.trim_end().lines().count() == 1, "{said}");
+        }
     }
 }
 
