@@ -50,6 +50,7 @@ impl Engine {
         let new_tokens = request.forced.as_ref().map_or(new_tokens, |ids| new_tokens.min(ids.len()));
         let mut trace = request.trace.then(Trace::default);
         let device = self.device.clone();
+        self.llm.reserve(&*device, prompt_tokens + new_tokens)?;
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
 
         let slice_scores = self.place_prompt(volume, &prompt, request, recorder)?;
@@ -198,10 +199,11 @@ impl Engine {
                 break;
             }
             if generation.token_ids.len() < generation.new_tokens {
-                self.llm.embed(device, &[id], 0)?;
-                match greedy {
-                    true => self.llm.forward_greedy(recorder)?,
-                    false => self.llm.forward(1, recorder, &mut |_| ())?,
+                if greedy {
+                    self.llm.step_greedy(device)?;
+                } else {
+                    self.llm.embed(device, &[id], 0)?;
+                    self.llm.forward(1, recorder, &mut |_| ())?;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The paged KV cache: pages of 64 tokens, handed to sequences as they grow.
 use crate::Result;
-use kernels::{DType, Device, PAGE_TOKENS, Tensor, View};
+use kernels::{DType, Device, PAGE_TOKENS, Tensor, View, ViewMut};
 
 /// Keys and values of all layers, and which pages are free.
 pub(crate) struct KvCache {
@@ -27,46 +27,65 @@ impl KvCache {
     /// Gives a sequence's pages back.
     pub fn release(&mut self, sequence: &mut Sequence) {
         self.free.append(&mut sequence.pages);
-        sequence.tokens = 0;
+        (sequence.tokens, sequence.counted) = (0, false);
     }
 }
 
-/// One growing sequence: its pages, and its device-side block table and positions.
+/// One growing sequence: its pages, and what the device must know of it.
 pub(crate) struct Sequence {
     pages: Vec<u32>,
     tokens: usize,
     block_table: Tensor,
-    positions: Tensor,
+    /// `[tokens]`: 0, 1, 2 and so on; the host names positions by a window of it.
+    every_position: Tensor,
+    /// `[1]`: the next position, counted by the device while `counted`.
+    next: Tensor,
+    counted: bool,
 }
 
 impl Sequence {
     /// Room for `tokens` tokens.
     pub fn new(device: &dyn Device, tokens: usize) -> Result<Self> {
+        let mut every_position = device.tensor(&[tokens], DType::U32)?;
+        device.write(&mut every_position, &(0..tokens as u32).collect::<Vec<u32>>())?;
         Ok(Self {
             pages: Vec::new(),
             tokens: 0,
             block_table: device.tensor(&[tokens.div_ceil(PAGE_TOKENS)], DType::U32)?,
-            positions: device.tensor(&[tokens], DType::U32)?,
+            every_position,
+            next: device.tensor(&[1], DType::U32)?,
+            counted: false,
         })
     }
 
-    /// Takes pages for `rows` more tokens and writes their positions.
+    /// Takes pages for all the `tokens` tokens that the sequence may grow to, so that nothing changes while it grows.
     ///
     /// # Panics
     /// If the cache is full: the engine admits no request that it has no pages for.
-    pub fn grow(&mut self, device: &dyn Device, cache: &mut KvCache, rows: usize) -> Result<()> {
-        let wanted = (self.tokens + rows).div_ceil(PAGE_TOKENS);
-        while self.pages.len() < wanted {
+    pub fn reserve(&mut self, device: &dyn Device, cache: &mut KvCache, tokens: usize) -> Result<()> {
+        while self.pages.len() < tokens.div_ceil(PAGE_TOKENS) {
             self.pages.push(cache.free.pop().expect("admitted requests fit the cache"));
         }
         let mut table = vec![0u32; self.block_table.dims().count()];
         table[..self.pages.len()].copy_from_slice(&self.pages);
-        device.write(&mut self.block_table, &table)?;
-        let capacity = self.positions.dims().count();
-        let first = self.tokens as u32;
-        let positions: Vec<u32> = (first..).take(capacity).collect();
-        device.write(&mut self.positions, &positions)?;
+        Ok(device.write(&mut self.block_table, &table)?)
+    }
+
+    /// Counts `rows` more tokens.
+    ///
+    /// # Panics
+    /// If no pages were reserved for them.
+    pub fn append(&mut self, rows: usize) {
         self.tokens += rows;
+        assert!(self.tokens <= self.pages.len() * PAGE_TOKENS, "pages were reserved");
+    }
+
+    /// Hands the position of the next token over to the device, which counts on by itself.
+    pub fn count_on_device(&mut self, device: &dyn Device) -> Result<()> {
+        if !self.counted {
+            device.write(&mut self.next, &[self.tokens as u32])?;
+            self.counted = true;
+        }
         Ok(())
     }
 
@@ -75,9 +94,17 @@ impl Sequence {
         self.block_table.view()
     }
 
-    /// Positions of the `rows` tokens that were appended last.
+    /// Positions of the `rows` tokens that were appended last, or of the one that the device counts.
     pub fn positions(&self, rows: usize) -> View<'_> {
-        self.positions.view().rows(0..rows)
+        if self.counted {
+            return self.next.view();
+        }
+        self.every_position.view().rows(self.tokens - rows..self.tokens)
+    }
+
+    /// The position that the device counts.
+    pub fn next(&mut self) -> ViewMut<'_> {
+        self.next.view_mut()
     }
 }
 
@@ -93,11 +120,15 @@ mod tests {
         let device: &dyn Device = &CPU;
         let mut cache = KvCache::new(device, 1, [3 * PAGE_TOKENS, 2, 4]).unwrap();
         let mut sequence = Sequence::new(device, 3 * PAGE_TOKENS).unwrap();
-        sequence.grow(device, &mut cache, PAGE_TOKENS).unwrap();
+        sequence.reserve(device, &mut cache, PAGE_TOKENS).unwrap();
         assert_eq!((sequence.pages.len(), cache.free.len()), (1, 2));
-        sequence.grow(device, &mut cache, 1).unwrap();
+        sequence.reserve(device, &mut cache, PAGE_TOKENS + 1).unwrap();
         assert_eq!((sequence.pages.len(), cache.free.len()), (2, 1));
+        sequence.append(PAGE_TOKENS);
+        sequence.append(1);
         assert_eq!(device.read_u32(sequence.positions(1)).unwrap(), [PAGE_TOKENS as u32]);
+        sequence.count_on_device(device).unwrap();
+        assert_eq!(device.read_u32(sequence.positions(1)).unwrap(), [PAGE_TOKENS as u32 + 1]);
         cache.release(&mut sequence);
         assert_eq!((sequence.tokens, cache.free.len()), (0, 3));
     }
@@ -107,8 +138,8 @@ mod tests {
         let device: &dyn Device = &CPU;
         let mut cache = KvCache::new(device, 1, [4 * PAGE_TOKENS, 1, 2]).unwrap();
         let (mut a, mut b) = (Sequence::new(device, 128).unwrap(), Sequence::new(device, 128).unwrap());
-        a.grow(device, &mut cache, 100).unwrap();
-        b.grow(device, &mut cache, 100).unwrap();
+        a.reserve(device, &mut cache, 100).unwrap();
+        b.reserve(device, &mut cache, 100).unwrap();
         assert!(a.pages.iter().all(|page| !b.pages.contains(page)));
     }
 }

@@ -5,10 +5,10 @@ use crate::trace::Recorder;
 use crate::weights::Loading;
 use crate::{Progress, Result};
 use kernels::ops::{
-    AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
+    Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
     RmsQkvRopeAppend, rms_linear_argmax,
 };
-use kernels::{DType, Device, FEW_ROWS, Tensor};
+use kernels::{DType, Device, FEW_ROWS, Graph, Tensor};
 use loaders::ModelConfig;
 use loaders::config::LlmConfig;
 
@@ -45,6 +45,16 @@ pub(crate) struct Llm {
     candidates: Tensor,
     /// `[1]`, u32: the token that was chosen last.
     pub token: Tensor,
+    /// Whether a greedy step has run: what it needs of the device's workspace is there.
+    warm: bool,
+    step: Option<RecordedStep>,
+}
+
+/// A greedy step as the device recorded it.
+struct RecordedStep {
+    /// Address of the rotary table that it reads: a prompt past longrope's limit takes another.
+    cos: usize,
+    graph: Box<dyn Graph>,
 }
 
 impl Llm {
@@ -73,6 +83,8 @@ impl Llm {
             logits: device.tensor(&[1, llm.vocab_size], DType::F32)?,
             candidates: device.tensor(&[1, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
             token: device.tensor(&[1], DType::U32)?,
+            warm: false,
+            step: None,
             config: llm,
         })
     }
@@ -82,6 +94,11 @@ impl Llm {
     pub fn start(&mut self, rows: usize) -> usize {
         self.cache.release(&mut self.sequence);
         self.rope.choose(rows)
+    }
+
+    /// Takes cache pages for the `tokens` tokens that the sequence may grow to.
+    pub fn reserve(&mut self, device: &dyn Device, tokens: usize) -> Result<()> {
+        self.sequence.reserve(device, &mut self.cache, tokens)
     }
 
     /// Embeds `ids` into rows `at..` of `hidden`.
@@ -120,11 +137,34 @@ impl Llm {
         Ok(())
     }
 
-    /// Appends the first row of `hidden` to the sequence and leaves the most likely next token in `token`; `logits` are
-    /// left as they were.
-    pub fn forward_greedy(&mut self, recorder: &mut Recorder<'_>) -> Result<()> {
-        self.run_layers(1, recorder, &mut |_| ())?;
-        recorder.device.rms_linear_argmax(RmsLinearArgmax {
+    /// Appends the token in `token` and leaves the most likely next one there; `logits` are left as they were. Nothing
+    /// in it comes from the host, so a device that records ops replays the step from its second time on.
+    pub fn step_greedy(&mut self, device: &dyn Device) -> Result<()> {
+        self.sequence.count_on_device(device)?;
+        let (cos, warm) = (self.rope.cos().addr().addr(), std::mem::replace(&mut self.warm, true));
+        self.step = self.step.take().filter(|step| step.cos == cos);
+        if self.step.is_none() && warm {
+            let graph = device.capture(&mut || self.enqueue_greedy(device))?;
+            self.step = graph.map(|graph| RecordedStep { cos, graph });
+        }
+        match &self.step {
+            Some(step) => step.graph.launch()?,
+            None => self.enqueue_greedy(device)?,
+        }
+        self.sequence.append(1);
+        Ok(())
+    }
+
+    /// The ops of a greedy step.
+    fn enqueue_greedy(&mut self, device: &dyn Device) -> kernels::Result<()> {
+        let (table, ids, out) = (self.embeddings.view(), self.token.view(), self.hidden.view_mut().rows(0..1));
+        device.embed_tokens(EmbedTokens { table, ids, out })?;
+        for index in 0..self.layers.len() {
+            self.project(device, index, 1)?;
+            self.attention(device, index, [0, 1])?;
+            self.mlp(device, index, [0, 1])?;
+        }
+        device.rms_linear_argmax(RmsLinearArgmax {
             x: self.hidden.view().rows(0..1),
             norm: self.norm.view(),
             eps: self.config.rms_norm_eps,
@@ -132,7 +172,7 @@ impl Llm {
             scratch: self.candidates.view_mut(),
             out: self.token.view_mut(),
         })?;
-        Ok(())
+        device.advance(Advance { counters: self.sequence.next() })
     }
 
     /// Appends the first `rows` rows of `hidden` to the sequence and turns the last one into what the head reads.
@@ -143,7 +183,7 @@ impl Llm {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
         let device = recorder.device;
-        self.sequence.grow(device, &mut self.cache, rows)?;
+        self.sequence.append(rows);
         let total = self.layers.len() as u64;
         for index in 0..self.layers.len() {
             // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
@@ -160,7 +200,7 @@ impl Llm {
     }
 
     /// Queries into `q`, keys and values into the cache.
-    fn project(&mut self, device: &dyn Device, index: usize, rows: usize) -> Result<()> {
+    fn project(&mut self, device: &dyn Device, index: usize, rows: usize) -> kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
         let (window, norm, eps) = (0..rows, layer.input_norm.view(), config.rms_norm_eps);
         let (cos, sin) = (self.rope.cos(), self.rope.sin());
@@ -205,7 +245,7 @@ impl Llm {
         Ok(())
     }
 
-    fn attention(&mut self, device: &dyn Device, index: usize, [first, rows]: [usize; 2]) -> Result<()> {
+    fn attention(&mut self, device: &dyn Device, index: usize, [first, rows]: [usize; 2]) -> kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
         let kept = first..rows;
         device.attention_paged(AttentionPaged {
@@ -223,7 +263,7 @@ impl Llm {
         Ok(())
     }
 
-    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> Result<()> {
+    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> kernels::Result<()> {
         let (layer, window, eps) = (&self.layers[index], first..end, self.config.rms_norm_eps);
         let (x, norm) = (self.hidden.view().rows(window.clone()), layer.post_attention_norm.view());
         if window.len() <= FEW_ROWS {
