@@ -1,7 +1,7 @@
 //! The same op call on the CPU and on GPUs: emulated under many schedules, or the real one.
 use crate::{DType, Device, Emulation, Gpu, HostTensor, Tensor};
 use half::bf16;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Seeds of the plain emulation: in order, then other schedules, odd ones from the last block to the first.
 const SEEDS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -71,8 +71,17 @@ pub fn rounded(values: &[f32]) -> Vec<f32> {
     halves(values).into_iter().map(bf16::to_f32).collect()
 }
 
-/// Runs `test` on every emulation that tests use.
+/// The GPU that the tests were given, one for all of them; `None` for the emulator.
+fn given() -> Option<&'static Gpu> {
+    static GIVEN: OnceLock<Option<Gpu>> = OnceLock::new();
+    GIVEN.get_or_init(|| Gpu::for_tests().expect("the device that the tests were given")).as_ref()
+}
+
+/// Runs `test` on the GPU that the tests were given, or else on every emulation that tests use.
 pub fn each_gpu(test: impl Fn(&Gpu)) {
+    if let Some(gpu) = given() {
+        return test(gpu);
+    }
     for seed in SEEDS {
         test(&Gpu::emulated(Emulation { seed, checked: false }));
     }
@@ -82,12 +91,17 @@ pub fn each_gpu(test: impl Fn(&Gpu)) {
 /// What `case` gives on the GPU and what on the CPU.
 ///
 /// Emulated under every seed, plain, and once with memory checks; all runs must agree to the bit, since no order of
-/// threads may change a result.
+/// threads may change a result. A GPU that the tests were given runs it twice instead.
 pub fn on_gpu_and_cpu(case: impl Fn(&Rig<'_>) -> Vec<f32>) -> (Vec<f32>, Vec<f32>) {
     let want = case(&Rig { device: &super::testing::CPU });
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+    if let Some(gpu) = given() {
+        let got = case(&Rig { device: gpu });
+        assert_eq!(bits(&case(&Rig { device: gpu })), bits(&got), "a second run against the first");
+        return (got, want);
+    }
     let run = |emulation| case(&Rig { device: &Gpu::emulated(emulation) });
     let got = run(Emulation::default());
-    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
     for &seed in &SEEDS[1..] {
         assert_eq!(bits(&run(Emulation { seed, checked: false })), bits(&got), "seed {seed} against seed 0");
     }

@@ -5,8 +5,10 @@
 //! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice
 //! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
 //! model.
-use engine_tests::golden::{Case, Floor, Goldens, Run};
+use engine::Request;
+use engine_tests::golden::{self, Case, Floor, Goldens, Run};
 use kernels::{Cpu, Device, Emulation, Gpu, Precision, Shadow};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Decode steps that are compared.
@@ -15,8 +17,10 @@ const STEPS: usize = 12;
 /// The mean of an answer of a few tokens scatters more than that of 32.
 const STEPS_FOR_MEAN: usize = 8;
 
-fn emulated(seed: u64) -> Arc<dyn Device> {
-    Arc::new(Gpu::emulated(Emulation { seed, checked: false }))
+/// The emulator, or the GPU that `MED2E3_TEST_DEVICE` names.
+fn gpu(seed: u64) -> Arc<dyn Device> {
+    let emulated = || Gpu::emulated(Emulation { seed, checked: false });
+    Arc::new(Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(emulated))
 }
 
 /// Differences of the log-probabilities of the CPU's five best tokens, all steps, where the GPU ranks them too.
@@ -48,7 +52,7 @@ fn check(goldens: &Goldens, case: &Case, floor: &Floor, seed: u64) -> [f64; 2] {
     let mut tokens = goldens.facts(case).token_ids;
     tokens.truncate(STEPS);
     let want = goldens.run(Arc::new(Cpu { precision: Precision::Exact }), case, Some(tokens.clone()));
-    let got = goldens.run(emulated(seed), case, Some(tokens));
+    let got = goldens.run(gpu(seed), case, Some(tokens));
     let mut score_squares = [0.0; 2];
     for (got, want) in got.trace.tensors.iter().zip(&want.trace.tensors) {
         assert_eq!((&got.name, &got.dims), (&want.name, &want.dims), "{name}");
@@ -114,11 +118,30 @@ fn base_c_odd_sizes() {
 fn shadow_finds_no_difference_and_schedules_do_not_matter() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.name == "b_score15_describe").expect("listed");
-    let shadow = Arc::new(Shadow::new(emulated(3)));
+    let shadow = Arc::new(Shadow::new(gpu(3)));
     let first = goldens.run(shadow.clone(), &case, None);
     assert!(shadow.compared() > 500, "only {} ops were compared", shadow.compared());
-    let second = goldens.run(emulated(0), &case, None);
+    let second = goldens.run(gpu(0), &case, None);
     assert_eq!(first.answer.token_ids, second.answer.token_ids);
     assert_eq!(first.answer.slice_scores, second.answer.slice_scores);
     assert_eq!(first.answer.top_logprobs, second.answer.top_logprobs);
+}
+
+/// The fused argmax of greedy steps, which store no logits, chooses what sampling from stored logits chooses; asked
+/// twice, so that a device that records ops replays what it recorded.
+#[test]
+fn greedy_steps_choose_as_sampling_does() {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.name == "b_score15_describe").expect("listed");
+    let folder = goldens.model_folder(&case.model);
+    let mut engine = golden::load(gpu(1), folder.path(), &case);
+    let encoded = engine.encode(&goldens.volume(&case.model), &mut |_| ()).expect("the volume fits");
+    let mut ask = |logprobs| {
+        let request = Request { logprobs, max_new_tokens: Some(10), ..Request::new(&case.messages[0]) };
+        engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits").token_ids
+    };
+    let want = ask(1);
+    assert_eq!(want.len(), 10);
+    assert_eq!(ask(0), want);
+    assert_eq!(ask(0), want);
 }

@@ -36,10 +36,9 @@ step machine bin/engine-cli doctor --json
 [ "$device" = emulated ] || step nvidia-smi nvidia-smi -q
 
 # First the primitives: if one of them is wrong, everything built of it is.
-step primitives bin/kernels-tests primitives::
-step ops bin/kernels-tests gpu_tests::
-step device bin/kernels-tests gpu::
-step model bin/model-tests
+step primitives bin/kernels-tests --test-threads=1 primitives::
+step ops bin/kernels-tests --test-threads=1 gpu_tests::
+step model bin/model-tests --test-threads=1 --show-output
 
 model=$out/tiny-model
 rm -rf "$model"
@@ -51,7 +50,7 @@ step generate "${ask[@]}" --device "$device" --json
 
 for tool in memcheck racecheck synccheck initcheck; do
     if command -v compute-sanitizer >/dev/null && [ "$device" != emulated ]; then
-        step "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 bin/kernels-tests gpu_tests::
+        step "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 bin/kernels-tests --test-threads=1 gpu_tests::
     else
         skipped "sanitizer-$tool" "no compute-sanitizer"
     fi

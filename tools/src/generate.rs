@@ -8,6 +8,7 @@ mod trace;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -46,6 +47,9 @@ pub struct Generate {
     /// auto, cpu, cuda, cuda:N or emulated[:SEED][:checked]; auto is the first GPU if it can be used, else cpu
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Repeat every op on the CPU and stop at the first result that differs; slow
+    #[arg(long)]
+    shadow: bool,
     /// On the cpu: exact never rounds an activation, fast may [default: exact for f32 checkpoints and small models]
     #[arg(long, value_enum)]
     precision: Option<PrecisionChoice>,
@@ -96,7 +100,10 @@ impl Generate {
         let (folder, open_ms) = timed(|| Ok(ModelFolder::open(model.path())?))?;
         let (prepared, prepare_ms) = timed(|| self.prepare(&folder))?;
         timings.preprocess = prepare_ms;
-        let device = gpu.unwrap_or_else(|| device::cpu(self.precision, &folder));
+        let mut device = gpu.unwrap_or_else(|| device::cpu(self.precision, &folder));
+        if self.shadow {
+            device = Arc::new(kernels::Shadow::new(device));
+        }
         let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
         let (mut engine, load_ms) =
             timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;

@@ -55,6 +55,21 @@ impl Gpu {
         Driver::open(ordinal).map(|driver| Self::new(Backend::Cuda(driver)))
     }
 
+    /// The GPU that `MED2E3_TEST_DEVICE` names (`cuda` or `cuda:N`), for tests that run on the emulator where it names none.
+    ///
+    /// # Errors
+    /// As [`Gpu::cuda`], and for any other name but `emulated`: a test that was given a GPU must not pass without.
+    pub fn for_tests() -> Result<Option<Self>> {
+        let Ok(name) = std::env::var("MED2E3_TEST_DEVICE") else { return Ok(None) };
+        let ordinal = match name.as_str() {
+            "emulated" => return Ok(None),
+            "cuda" => Some(0),
+            other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
+        };
+        let unknown = || Error::Unavailable { detail: format!("MED2E3_TEST_DEVICE is {name}; set cuda or cuda:N") };
+        Self::cuda(ordinal.ok_or_else(unknown)?).map(Some)
+    }
+
     fn new(backend: Backend) -> Self {
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
         Self { backend, space, failed: Arc::default(), workspace: Mutex::default() }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Inputs, inputs, json, run, text};
+use crate::{Inputs, inputs, json, run, text, tiny_model};
 
 const SLICES: usize = 32;
 /// 256 pooled 3D tokens and 256 aggregated 2D tokens.
@@ -147,4 +147,26 @@ fn the_demo_needs_nothing_and_says_what_it_is() {
     for wanted in ["weights are random", "slice scores (N = 32", "encode", "decode"] {
         assert!(outcome.stderr.contains(wanted), "{wanted}: {}", outcome.stderr);
     }
+}
+
+/// The whole model through the GPU's kernels: slice scores within 2 % of the CPU's, the same under another order of
+/// threads, with every op compared with the CPU's.
+#[test]
+fn the_emulated_gpu_scores_slices_as_the_cpu_does() {
+    let ask = |device: &[&str]| {
+        let asked =
+            ["generate", "--model", tiny_model(), "--volume", &inputs().volume, "--prompt", "Is there a lesion?"];
+        json(&asked.iter().chain(&["--max-new-tokens", "3", "--json"]).chain(device).copied().collect::<Vec<&str>>())
+    };
+    let scores = |answer: &Value| -> Vec<f64> {
+        let scores = answer["slice_scores"].as_array().expect("scores");
+        scores.iter().map(|score| score.as_f64().expect("a number")).collect()
+    };
+    let want = ask(&["--device", "cpu"]);
+    let got = ask(&["--device", "emulated:3", "--shadow"]);
+    for (got, want) in scores(&got).iter().zip(scores(&want)) {
+        assert!((got - want).abs() <= 0.02 * want, "a slice has {got}, on the CPU {want}");
+    }
+    assert_eq!(scores(&ask(&["--device", "emulated"])), scores(&got));
+    assert!(got["device"].as_str().expect("text").contains("emulated"), "{}", got["device"]);
 }
