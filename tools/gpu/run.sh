@@ -50,7 +50,8 @@ step generate "${ask[@]}" --device "$device" --json
 
 for tool in memcheck racecheck synccheck initcheck; do
     if command -v compute-sanitizer >/dev/null && [ "$device" != emulated ]; then
-        step "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 bin/kernels-tests --test-threads=1 gpu_tests::
+        step "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
+            bin/kernels-tests --test-threads=1 gpu_tests::
     else
         skipped "sanitizer-$tool" "no compute-sanitizer"
     fi

@@ -55,7 +55,8 @@ impl Gpu {
         Driver::open(ordinal).map(|driver| Self::new(Backend::Cuda(driver)))
     }
 
-    /// The GPU that `MED2E3_TEST_DEVICE` names (`cuda` or `cuda:N`), for tests that run on the emulator where it names none.
+    /// The GPU that `MED2E3_TEST_DEVICE` names (`cuda` or `cuda:N`), for tests that run on the emulator where it names
+    /// none.
     ///
     /// # Errors
     /// As [`Gpu::cuda`], and for any other name but `emulated`: a test that was given a GPU must not pass without.
