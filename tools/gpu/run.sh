@@ -61,7 +61,7 @@ done
 if [ "$device" = emulated ]; then
     skipped stages "the emulator's times mean nothing"
 else
-    step stages bin/stages --device "$device"
+    step stages bin/stages "$device"
 fi
 
 {

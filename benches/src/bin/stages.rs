@@ -1,12 +1,12 @@
 //! Times every op of a stage at the released model's sizes, once per layer kind, and adds the layers up.
 //!
-//! Usage: `stages [exact|fast] [encode_3d|encode_2d|prefill|decode]...`. One JSON object per op and per stage on
-//! stdout. `wall_ms` and `core_ms` are the best of three: time passed, and time on cores (Linux), which other work on
-//! the machine disturbs less. Weights are bf16, random; the layers of a stage share one layer's weights, which exceed
-//! the last-level cache in decode.
+//! Usage: `stages [exact|fast|cuda|cuda:N] [encode_3d|encode_2d|prefill|decode]...`. One JSON object per op and per
+//! stage on stdout. `wall_ms` and `core_ms` are the best of three: time passed, and time on cores (Linux), which other
+//! work on the machine disturbs less. Weights are bf16, random; the layers of a stage share one layer's weights, which
+//! exceed the last-level cache in decode.
 use benches::inputs::{PagedAttention, activations, floats, ids, weights};
 use kernels::ops::*;
-use kernels::{Cpu, Device, Precision, Result, Tensor};
+use kernels::{Cpu, Device, Gpu, Precision, Result, Tensor};
 use std::time::Instant;
 
 const RUNS: usize = 3;
@@ -194,8 +194,17 @@ fn language_model(device: &dyn Device, name: &'static str, rows: usize, context:
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| words.iter().any(|w| w == word);
-    let cpu = Cpu { precision: if has("fast") { Precision::Fast } else { Precision::Exact } };
-    let device: &dyn Device = &cpu;
+    let device: Box<dyn Device> = match words.iter().find_map(|word| word.strip_prefix("cuda")) {
+        Some(number) => match Gpu::cuda(number.trim_start_matches(':').parse().unwrap_or(0)) {
+            Ok(gpu) => Box::new(gpu),
+            Err(error) => {
+                eprintln!("error: {error}");
+                std::process::exit(4);
+            }
+        },
+        None => Box::new(Cpu { precision: if has("fast") { Precision::Fast } else { Precision::Exact } }),
+    };
+    let device = &*device;
     println!(r#"{{"device":"{}"}}"#, device.describe());
     type Run = fn(&dyn Device);
     let stages: [(&str, Run); 4] = [
