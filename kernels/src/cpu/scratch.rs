@@ -1,4 +1,5 @@
 //! Buffers that a thread keeps from one task to the next, so that kernels do not allocate.
+use bytemuck::{Pod, Zeroable};
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
@@ -17,40 +18,50 @@ pub(crate) enum Kind {
     Scores,
 }
 
+/// What buffers are made of: a cache line, so that vectors and tiles do not lie across two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+// SAFETY: sixteen f32 values without padding; all bits are valid.
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl Pod for Line {}
+
 thread_local! {
-    static KEPT: [Cell<Vec<f32>>; 5] = const { [const { Cell::new(Vec::new()) }; 5] };
+    static KEPT: [Cell<Vec<Line>>; 5] = const { [const { Cell::new(Vec::new()) }; 5] };
 }
 
 /// A buffer in use; dropping it hands it back to its thread.
 pub(crate) struct Scratch {
-    values: Vec<f32>,
+    lines: Vec<Line>,
     kind: Kind,
 }
 
 /// At least `count` values of any content.
 pub(crate) fn take(kind: Kind, count: usize) -> Scratch {
-    let mut values = KEPT.with(|kept| kept[kind as usize].take());
-    if values.len() < count {
-        values.resize(count, 0.0);
+    let mut lines = KEPT.with(|kept| kept[kind as usize].take());
+    if lines.len() < count.div_ceil(16) {
+        lines.resize(count.div_ceil(16), Line::zeroed());
     }
-    Scratch { values, kind }
+    Scratch { lines, kind }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        KEPT.with(|kept| kept[self.kind as usize].set(std::mem::take(&mut self.values)));
+        KEPT.with(|kept| kept[self.kind as usize].set(std::mem::take(&mut self.lines)));
     }
 }
 
 impl Deref for Scratch {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.values
+        bytemuck::cast_slice(&self.lines)
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+        bytemuck::cast_slice_mut(&mut self.lines)
     }
 }

@@ -1,5 +1,5 @@
 //! The block with AMX: 2 × 2 tiles of 16 × 16 sums. Rust has no stable intrinsics for it, so this is assembly.
-use super::{BLOCK, Sums};
+use super::{Block, Sums};
 use half::bf16;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -56,50 +56,82 @@ fn permitted() -> bool {
     false
 }
 
+/// Configures this thread's tiles: far too slow to do for every block.
+///
 /// # Safety
-/// [`available`]; `w` and `x` hold the block, and `inner` is a multiple of 32 above 0.
-pub(super) unsafe fn block(w: &[bf16], stride: usize, x: &[bf16], inner: usize, sums: &mut Sums) {
-    let half = 16 * inner * size_of::<bf16>();
-    // SAFETY: weight tiles read 16 rows of 64 bytes at `stride`, x tiles 16 pairs deep in each packed half, both
-    // `inner / 32` times; four tiles of sums are stored to 32 rows of 128 bytes. Tile state is released at the end.
+/// [`available`].
+pub(super) unsafe fn configure() {
+    // SAFETY: reads the 64 bytes of the configuration.
+    unsafe { asm!("ldtilecfg [{config}]", config = in(reg) &raw const CONFIG, options(nostack, readonly)) }
+}
+
+/// Ends the use of this thread's tiles, so that the system need not save them.
+///
+/// # Safety
+/// [`available`].
+pub(super) unsafe fn release() {
+    // SAFETY: touches no memory.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) }
+}
+
+/// # Safety
+/// Tiles are configured on this thread; the block's slices hold it.
+pub(super) unsafe fn block(block: &Block<'_>, sums: &mut Sums) {
+    // SAFETY: weight tiles read 16 rows of 64 bytes at `w_stride`, x tiles 16 rows of 64 bytes in order, both for each
+    // of `steps`; four tiles of sums are read and stored as 32 rows of 128 bytes. Prefetches never fault.
     unsafe {
         asm!(
-            "ldtilecfg [{config}]",
+            "test {add}, {add}",
+            "jnz 3f",
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
+            "jmp 4f",
+            "3:",
+            "tileloadd tmm0, [{sums} + {line}]",
+            "tileloadd tmm1, [{sums} + {line} + 64]",
+            "tileloadd tmm2, [{sums} + {line} + 2048]",
+            "tileloadd tmm3, [{sums} + {line} + 2112]",
+            "4:",
+            "mov {line}, 64",
+            // From here on `add` is the last of the rows ahead.
+            "lea {add}, [{w_stride} + 2 * {w_stride}]",
+            "add {add}, {ahead}",
             "2:",
             "tileloadd tmm4, [{w} + {w_stride}]",
-            "tileloadd tmm6, [{x} + {x_stride}]",
+            "tileloadd tmm6, [{x} + {line}]",
+            "prefetcht1 [{ahead}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{x_high} + {x_stride}]",
+            "tileloadd tmm7, [{x} + {line} + 1024]",
+            "prefetcht1 [{ahead} + {w_stride}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm5, [{w_high} + {w_stride}]",
+            "prefetcht1 [{ahead} + 2 * {w_stride}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            "prefetcht1 [{add}]",
             "tdpbf16ps tmm3, tmm5, tmm7",
             "add {w}, 64",
             "add {w_high}, 64",
-            "add {x}, 1024",
-            "add {x_high}, 1024",
+            "add {x}, 2048",
+            "add {ahead}, 64",
+            "add {add}, 64",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{sums} + {sums_stride}], tmm0",
-            "tilestored [{sums} + {sums_stride} + 64], tmm1",
-            "tilestored [{sums_high} + {sums_stride}], tmm2",
-            "tilestored [{sums_high} + {sums_stride} + 64], tmm3",
-            "tilerelease",
-            config = in(reg) &raw const CONFIG,
-            w = inout(reg) w.as_ptr() => _,
-            w_high = inout(reg) w.as_ptr().add(16 * stride) => _,
-            w_stride = in(reg) stride * size_of::<bf16>(),
-            x = inout(reg) x.as_ptr() => _,
-            x_high = inout(reg) x.as_ptr().byte_add(half) => _,
-            x_stride = in(reg) 64usize,
-            steps = inout(reg) inner / super::STEP => _,
+            "mov {line}, 128",
+            "tilestored [{sums} + {line}], tmm0",
+            "tilestored [{sums} + {line} + 64], tmm1",
+            "tilestored [{sums} + {line} + 2048], tmm2",
+            "tilestored [{sums} + {line} + 2112], tmm3",
+            line = inout(reg) 128usize => _,
+            add = inout(reg) usize::from(block.add) => _,
+            w = inout(reg) block.w.as_ptr() => _,
+            w_high = inout(reg) block.w.as_ptr().add(16 * block.stride) => _,
+            w_stride = in(reg) block.stride * size_of::<bf16>(),
+            ahead = inout(reg) block.ahead => _,
+            x = inout(reg) block.x.as_ptr() => _,
+            steps = inout(reg) block.inner / super::STEP => _,
             sums = in(reg) sums.as_mut_ptr(),
-            sums_high = in(reg) sums.as_mut_ptr().add(16 * BLOCK),
-            sums_stride = in(reg) BLOCK * size_of::<f32>(),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack)

@@ -1,5 +1,5 @@
 //! Tests of the fast path's driver over the plain twin; a processor that offers more is compared with the twin too.
-use super::{Offer, Way, agrees_with_twin, offer, rounded, run, suits};
+use super::{DEPTH, Offer, Way, agrees_with_twin, offer, rounded, run, suits};
 use crate::cpu::lanes::Isa;
 use crate::cpu::product::{Product, Weights};
 use crate::ops::Epilogue;
@@ -51,6 +51,8 @@ fn agrees_with_f64() {
         ([257, 32, 32], Epilogue::Residual),
         ([300, 160, 320], Epilogue::GeluTanh),
         ([70, 64, 1024], Epilogue::SwiGlu),
+        ([40, 2 * DEPTH + 64, 64], Epilogue::SwiGlu),
+        ([301, DEPTH + 32, 32], Epilogue::Residual),
     ]) {
         check(&ways, sizes, epilogue, seed);
     }
