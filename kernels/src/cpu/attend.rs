@@ -2,8 +2,10 @@
 //!
 //! A row's running maximum and sum are rescaled tile by tile. Tiles start at multiples of [`TILE_TOKENS`], so a row's
 //! result depends neither on the rows beside it nor on how work is shared out. One or two queries, as in decode, skip
-//! the packing (`attend_few`) and round in another order.
+//! the packing (`attend_few`) and round in another order; many may be rounded to bf16 (`fast/attend`) if allowed.
 use super::attend_few::AttendFew;
+use super::fast::Way;
+use super::fast::attend::{AttendFast, suits};
 use super::lanes::{Isa, Job, Lanes, Rows, RowsMut};
 use super::math;
 use super::product::pack::{Runs, columns8};
@@ -102,8 +104,12 @@ const FEW: usize = 2;
 
 impl Attend<'_> {
     /// Attends in the way that suits the call's number of queries, `all`.
-    pub fn run_on(self, isa: Isa, all: usize) {
-        if all <= FEW { isa.run(AttendFew(self)) } else { isa.run(self) }
+    pub fn run_on(self, isa: Isa, way: Option<Way>, all: usize) {
+        match way {
+            _ if all <= FEW => isa.run(AttendFew(self)),
+            Some(way) if suits(all, self.head_dim) => isa.run(AttendFast { way, task: self }),
+            _ => isa.run(self),
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Device for Cpu {
         linear::cpu::run(op, self.precision)
     }
     fn attention_full(&self, op: AttentionFull<'_>) -> Result<()> {
-        attention_full::cpu::run(op)
+        attention_full::cpu::run(op, self.precision)
     }
     fn avg_pool(&self, op: AvgPool<'_>) -> Result<()> {
         avg_pool::cpu::run(op)
@@ -162,7 +162,7 @@ impl Device for Cpu {
         qkv_rope_append::cpu::run(op)
     }
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
-        attention_paged::cpu::run(op)
+        attention_paged::cpu::run(op, self.precision)
     }
     fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()> {
         rms_linear::cpu::run(op, self.precision)

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Values,
     /// Scores of attention.
     Scores,
+    /// Packed weights of attention.
+    Weights,
 }
 
 /// What buffers are made of: a cache line, so that vectors and tiles do not lie across two.
@@ -29,7 +31,7 @@ unsafe impl Zeroable for Line {}
 unsafe impl Pod for Line {}
 
 thread_local! {
-    static KEPT: [Cell<Vec<Line>>; 5] = const { [const { Cell::new(Vec::new()) }; 5] };
+    static KEPT: [Cell<Vec<Line>>; 6] = const { [const { Cell::new(Vec::new()) }; 6] };
 }
 
 /// A buffer in use; dropping it hands it back to its thread.

@@ -7,6 +7,7 @@
 use super::lanes::{Isa, Job, Lanes, Rows};
 use super::product::{Product, Shared, Stretch, Weights, finish};
 use super::scratch::{self, Kind};
+use crate::cpu::Precision;
 use half::bf16;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -18,6 +19,8 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 mod twin;
+
+pub(crate) mod attend;
 
 /// Weight rows, and rows of x, of a block.
 const BLOCK: usize = 32;
@@ -60,6 +63,14 @@ pub(crate) enum Offer {
     Refused(Way),
 }
 
+/// How large products are computed, if not exactly.
+pub(crate) fn way(precision: Precision) -> Option<Way> {
+    match (precision, offer()) {
+        (Precision::Fast, Offer::Checked(way)) => Some(way),
+        _ => None,
+    }
+}
+
 /// Decides once.
 pub(crate) fn offer() -> Offer {
     static OFFER: OnceLock<Offer> = OnceLock::new();
@@ -68,6 +79,18 @@ pub(crate) fn offer() -> Offer {
         Some(way) if agrees_with_twin(way) => Offer::Checked(way),
         Some(way) => Offer::Refused(way),
     })
+}
+
+/// All that this processor runs right, for tests.
+#[cfg(test)]
+pub(crate) fn ways() -> Vec<Option<Way>> {
+    let mut ways = vec![Some(Way::Twin)];
+    #[cfg(target_arch = "x86_64")]
+    {
+        ways.extend((pairs::available() && agrees_with_twin(Way::Pairs)).then_some(Some(Way::Pairs)));
+        ways.extend((amx::available() && agrees_with_twin(Way::Amx)).then_some(Some(Way::Amx)));
+    }
+    ways
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,7 @@
 //! Few rows stream the weights once (`gemv`); many rows widen panels of them into a thread's scratch and multiply
 //! register tiles (`gemm`), or multiply in bf16 (`fast`) if allowed. Each sum runs over the inner dimension in an order
 //! that depends on neither the other rows nor the number of threads, so results repeat bit for bit.
-use super::fast::{self, Offer};
+use super::fast;
 use super::lanes::Isa;
 use crate::cpu::Precision;
 use crate::ops::Epilogue;
@@ -75,7 +75,7 @@ impl Product<'_> {
                 Weights::Bf16(w) => gemv::run(isa, self, w, out),
             }
         } else {
-            if let (Weights::Bf16(w), Precision::Fast, Offer::Checked(way)) = (self.weights, precision, fast::offer())
+            if let (Weights::Bf16(w), Some(way)) = (self.weights, fast::way(precision))
                 && fast::suits(self)
             {
                 return fast::run(way, isa, self, w, out);

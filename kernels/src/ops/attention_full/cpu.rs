@@ -1,16 +1,18 @@
 //! Sequences, heads and blocks of queries in parallel.
 use super::AttentionFull;
 use crate::Result;
+use crate::cpu::Precision;
 use crate::cpu::attend::{Attend, Seen, Tokens, block_queries};
+use crate::cpu::fast::{self, Way};
 use crate::cpu::lanes::{Isa, Rows, RowsMut};
 use crate::cpu::product::Shared;
 use rayon::prelude::*;
 
-pub(crate) fn run(op: AttentionFull<'_>) -> Result<()> {
-    run_on(op, Isa::best())
+pub(crate) fn run(op: AttentionFull<'_>, precision: Precision) -> Result<()> {
+    run_on(op, Isa::best(), fast::way(precision))
 }
 
-pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa) -> Result<()> {
+pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa, way: Option<Way>) -> Result<()> {
     let shape = op.check()?;
     let (q, q_stride) = op.q.host_strided::<f32>()?;
     let (k, k_stride) = op.k.host_strided::<f32>()?;
@@ -38,7 +40,7 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa) -> Result<()> {
             // Tasks write disjoint rows or columns.
             out: RowsMut { at: { out }.0.wrapping_add((row + first) * hidden + column), stride: hidden },
         };
-        task.run_on(isa, tokens);
+        task.run_on(isa, way, tokens);
     });
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Tests of `attention_full`.
 use super::{AttentionFull, cpu, reference};
+use crate::cpu::fast::{self, Way};
 use crate::cpu::lanes::Isa;
 use crate::testing::*;
 use crate::{Device, Tensor};
+use half::bf16;
 
 /// What an output may differ from f64 by.
 ///
@@ -38,20 +40,24 @@ impl Sizes {
     }
 }
 
-fn run(sizes: &Sizes, qkv: &Tensor, scale: f32, isa: Isa) -> Vec<f32> {
+fn run(sizes: &Sizes, qkv: &Tensor, scale: f32, isa: Isa, way: Option<Way>) -> Vec<f32> {
     let hidden = sizes.hidden();
     let mut out = poisoned(&[sizes.rows(), hidden]);
     let part = |i: usize| qkv.view().cols(i * hidden..(i + 1) * hidden);
     let (sequences, heads) = (sizes.sequences, sizes.heads);
     let op = AttentionFull { q: part(0), k: part(1), v: part(2), sequences, heads, scale, out: out.view_mut() };
-    cpu::run_on(op, isa).expect("valid");
+    cpu::run_on(op, isa, way).expect("valid");
     values(&out)
 }
 
 fn check(sizes: &Sizes, seed: u32, size: f32, scale: f32) {
+    let qkv = numbers(seed, sizes.rows() * 3 * sizes.hidden(), size);
+    check_ways(sizes, &qkv, size, scale, &[None]);
+}
+
+fn check_ways(sizes: &Sizes, qkv: &[f32], size: f32, scale: f32, ways: &[Option<Way>]) {
     let (hidden, head_dim) = (sizes.hidden(), sizes.head_dim);
-    let qkv = numbers(seed, sizes.rows() * 3 * hidden, size);
-    let tensor = tensor(&[sizes.rows(), 3 * hidden], &qkv);
+    let tensor = tensor(&[sizes.rows(), 3 * hidden], qkv);
     let what = format!("{} x {} tokens, {} x {head_dim}", sizes.sequences, sizes.tokens, sizes.heads);
     let (mut want, mut bounds) = (Vec::new(), Vec::new());
     for (row, head) in (0..sizes.rows()).flat_map(|row| (0..sizes.heads).map(move |head| (row, head))) {
@@ -62,10 +68,11 @@ fn check(sizes: &Sizes, seed: u32, size: f32, scale: f32) {
         want.extend(reference::attend(at(row, 0), keys(), values, f64::from(scale)));
         bounds.extend(std::iter::repeat_n(bound(at(row, 0), keys(), scale, size), head_dim));
     }
-    for isa in Isa::all() {
-        let got = run(sizes, &tensor, scale, isa);
-        assert_within(&format!("{what} {isa:?}"), &got, &want, |i| bounds[i]);
-        assert_eq!(got, run(sizes, &tensor, scale, isa), "{what} {isa:?}: repeats");
+    for (&way, isa) in ways.iter().flat_map(|way| Isa::all().into_iter().map(move |isa| (way, isa))) {
+        let got = run(sizes, &tensor, scale, isa, way);
+        let rounding = if way.is_some() { f64::from(size) * 2f64.powi(-8) } else { 0.0 };
+        assert_within(&format!("{what} {isa:?} {way:?}"), &got, &want, |i| bounds[i] + rounding);
+        assert_eq!(got, run(sizes, &tensor, scale, isa, way), "{what} {isa:?} {way:?}: repeats");
     }
 }
 
@@ -102,6 +109,23 @@ fn agrees_with_f64() {
     }
 }
 
+/// Rounding weights to bf16 moves each by at most 2^-9 of itself, so the result by at most 2^-8 of the largest value;
+/// inputs are bf16 numbers already, and the scale is a power of two. Edges of blocks (32) and tiles (256 tokens).
+#[test]
+fn agrees_with_f64_in_bf16() {
+    for (seed, (sequences, tokens, heads, head_dim)) in
+        (70..).zip([(2, 32, 2, 32), (1, 33, 1, 64), (1, 95, 1, 96), (3, 256, 2, 64), (1, 289, 1, 128), (1, 550, 1, 32)])
+    {
+        let sizes = Sizes { sequences, tokens, heads, head_dim };
+        assert!(fast::attend::suits(tokens, head_dim));
+        for (size, scale) in [(1.5, 0.125), (20.0, 1.0), (1.0, -0.5), (1.0, 0.0)] {
+            let qkv = numbers(seed, sizes.rows() * 3 * sizes.hidden(), size);
+            let qkv: Vec<f32> = qkv.into_iter().map(|v| bf16::from_f32(v).to_f32()).collect();
+            check_ways(&sizes, &qkv, size, scale, &fast::ways());
+        }
+    }
+}
+
 /// Flat and sharp softmax, over two packed tiles so that sums are brought to a new maximum.
 #[test]
 fn regimes() {
@@ -133,13 +157,13 @@ fn sequences_and_heads_are_apart() {
     let sizes = Sizes { sequences: 3, tokens: 20, heads: 2, head_dim: 24 };
     let (rows, hidden) = (sizes.rows(), sizes.hidden());
     let mut qkv = numbers(60, rows * 3 * hidden, 1.0);
-    let clean = run(&sizes, &tensor(&[rows, 3 * hidden], &qkv), 0.2, Isa::best());
+    let clean = run(&sizes, &tensor(&[rows, 3 * hidden], &qkv), 0.2, Isa::best(), None);
     for row in 20..40 {
         for part in 0..3 {
             qkv[(row * 3 + part) * hidden + 24..][..24].fill(f32::NAN);
         }
     }
-    let got = run(&sizes, &tensor(&[rows, 3 * hidden], &qkv), 0.2, Isa::best());
+    let got = run(&sizes, &tensor(&[rows, 3 * hidden], &qkv), 0.2, Isa::best(), None);
     for (i, (got, clean)) in got.iter().zip(&clean).enumerate() {
         let poisoned = (20..40).contains(&(i / hidden)) && i % hidden >= 24;
         assert!(if poisoned { got.is_nan() } else { got == clean }, "element {i}");
@@ -153,7 +177,7 @@ fn threads_do_not_matter() {
     let qkv = tensor(&[400, 96], &numbers(61, 400 * 96, 2.0));
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        pool.install(|| run(&sizes, &qkv, 0.2, Isa::best()))
+        pool.install(|| run(&sizes, &qkv, 0.2, Isa::best(), None))
     };
     assert_eq!(with(1), with(7));
 }

@@ -1,16 +1,18 @@
 //! Heads and blocks of queries in parallel.
 use super::AttentionPaged;
+use crate::cpu::Precision;
 use crate::cpu::attend::{Attend, Seen, Tokens, block_queries};
+use crate::cpu::fast::{self, Way};
 use crate::cpu::lanes::{Isa, Rows, RowsMut};
 use crate::cpu::product::Shared;
 use crate::{PAGE_TOKENS, Result};
 use rayon::prelude::*;
 
-pub(crate) fn run(op: AttentionPaged<'_>) -> Result<()> {
-    run_on(op, Isa::best())
+pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
+    run_on(op, Isa::best(), fast::way(precision))
 }
 
-pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa) -> Result<()> {
+pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> Result<()> {
     let shape = op.check()?;
     let (q, k, v) = (op.q.host::<f32>()?, op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
     let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host::<u32>()?);
@@ -41,7 +43,7 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa) -> Result<()> {
             // Tasks write disjoint rows or columns.
             out: RowsMut { at: { out }.0.wrapping_add(at), stride: hidden },
         };
-        task.run_on(isa, shape.rows);
+        task.run_on(isa, way, shape.rows);
     });
     Ok(())
 }

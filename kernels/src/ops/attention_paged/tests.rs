@@ -1,9 +1,11 @@
 //! Tests of `attention_paged`.
 use super::{AttentionPaged, cpu, reference};
+use crate::cpu::fast::{self, Way};
 use crate::cpu::lanes::Isa;
 use crate::ops::attention_full::tests::bound;
 use crate::testing::*;
 use crate::{Device, PAGE_TOKENS, Tensor};
+use half::bf16;
 
 /// A cache whose pages lie in a mixed order, and new queries at its end.
 struct Case {
@@ -45,7 +47,7 @@ impl Case {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
-    fn run(&self, isa: Isa) -> Vec<f32> {
+    fn run(&self, isa: Isa, way: Option<Way>) -> Vec<f32> {
         let dims = [PAGES * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = tensor(&[self.positions.len(), self.heads * self.head_dim], &self.q);
         let (k, v) = (tensor(&dims, &self.k), tensor(&dims, &self.v));
@@ -62,7 +64,7 @@ impl Case {
             scale: self.scale(),
             out: out.view_mut(),
         };
-        cpu::run_on(op, isa).expect("valid");
+        cpu::run_on(op, isa, way).expect("valid");
         values(&out)
     }
 
@@ -96,7 +98,7 @@ fn worked_by_hand() {
     (case.q, case.table) = (vec![7.0, 1.0], vec![1]);
     case.k[64..66].copy_from_slice(&[0.0, 3f32.ln()]);
     case.v[64..66].copy_from_slice(&[4.0, 8.0]);
-    assert_close("out", &case.run(Isa::best()), &[4.0, 7.0], 1e-6);
+    assert_close("out", &case.run(Isa::best(), None), &[4.0, 7.0], 1e-6);
 }
 
 /// One token, decode and prefill, edges of pages (64), tiles (256) and strips (48), shared key heads, model heads.
@@ -119,9 +121,34 @@ fn agrees_with_f64() {
         let case = Case::new(seed, heads, positions.clone());
         let (want, bounds) = case.want();
         for isa in Isa::all() {
-            let got = case.run(isa);
+            let got = case.run(isa, None);
             assert_within(&format!("{heads:?} {positions:?} {isa:?}"), &got, &want, |i| bounds[i]);
-            assert_eq!(got, case.run(isa), "{heads:?} {positions:?} {isa:?}: repeats");
+            assert_eq!(got, case.run(isa, None), "{heads:?} {positions:?} {isa:?}: repeats");
+        }
+    }
+}
+
+/// As `attention_full`'s test: 2^-8 of the largest value for weights rounded to bf16. Causal edges of blocks and tiles,
+/// shared key heads, a prompt's second chunk; rows beyond the last position stay unread.
+#[test]
+fn agrees_with_f64_in_bf16() {
+    for (seed, (heads, positions)) in (300..).step_by(3).zip([
+        ([1, 1, 64], 0..32),
+        ([2, 1, 64], 0..301),
+        ([4, 2, 64], 245..290),
+        ([1, 1, 64], 500..590),
+    ]) {
+        let mut case = Case::new(seed, heads, positions.clone());
+        assert!(fast::attend::suits(positions.len(), heads[2]));
+        for values in [&mut case.q, &mut case.k, &mut case.v] {
+            values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32());
+        }
+        let (want, bounds) = case.want();
+        for (way, isa) in fast::ways().into_iter().flat_map(|way| Isa::all().into_iter().map(move |isa| (way, isa))) {
+            let got = case.run(isa, way);
+            let what = format!("{heads:?} {positions:?} {isa:?} {way:?}");
+            assert_within(&what, &got, &want, |i| bounds[i] + 1.5 * 2f64.powi(-8));
+            assert_eq!(got, case.run(isa, way), "{what}: repeats");
         }
     }
 }
@@ -130,11 +157,23 @@ fn agrees_with_f64() {
 #[test]
 fn chunks_do_not_matter() {
     let whole = Case::new(200, [2, 1, 24], 0..310);
-    let all = whole.run(Isa::best());
+    let all = whole.run(Isa::best(), None);
     let mut part = Case::new(200, [2, 1, 24], 0..310);
     part.positions.drain(..273);
     part.q.drain(..273 * 48);
-    assert_eq!(part.run(Isa::best()), all[273 * 48..]);
+    assert_eq!(part.run(Isa::best(), None), all[273 * 48..]);
+}
+
+/// In bf16 too, where both have enough rows for it.
+#[test]
+fn chunks_do_not_matter_in_bf16() {
+    let whole = Case::new(203, [2, 1, 32], 0..310);
+    let mut part = Case::new(203, [2, 1, 32], 0..310);
+    part.positions.drain(..233);
+    part.q.drain(..233 * 64);
+    for way in fast::ways() {
+        assert_eq!(part.run(Isa::best(), way), whole.run(Isa::best(), way)[233 * 64..], "{way:?}");
+    }
 }
 
 /// Sharp scores: the winner's value, though it lies in another tile than the query.
@@ -147,7 +186,7 @@ fn saturates() {
         case.k[at] = if token == 100 { 1.0 } else { -1.0 };
     }
     let winner = case.v[case.table[1] as usize * PAGE_TOKENS + 36];
-    assert!(case.run(Isa::best()).iter().all(|&got| got == winner));
+    assert!(case.run(Isa::best(), None).iter().all(|&got| got == winner));
 }
 
 fn op_error(q: &Tensor, k: &Tensor, v: &Tensor, heads: [usize; 2], ids: [&Tensor; 2], out: &[usize], text: &str) {
@@ -229,7 +268,7 @@ fn contract_errors() {
 fn page_outside_the_cache() {
     let mut case = Case::new(220, [1, 1, 4], 0..2);
     case.table[0] = PAGES as u32;
-    case.run(Isa::best());
+    case.run(Isa::best(), None);
 }
 
 #[test]
@@ -237,5 +276,5 @@ fn page_outside_the_cache() {
 fn position_outside_the_table() {
     let mut case = Case::new(221, [1, 1, 4], 60..64);
     case.positions[3] = 64;
-    case.run(Isa::best());
+    case.run(Isa::best(), None);
 }
