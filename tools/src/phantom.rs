@@ -46,6 +46,9 @@ pub struct Phantom {
     /// Slices, rows and columns
     #[arg(long, value_name = "N,H,W", default_value = "32,64,64", value_parser = size)]
     size: [usize; 3],
+    /// Beside each volume of a folder also phantom_S_lesion.npy: 1 where a voxel is more lesion than not, else 0
+    #[arg(long)]
+    lesions: bool,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
@@ -110,6 +113,10 @@ impl Phantom {
             output::check_folder_target(&self.out)?;
         } else {
             output::check_target(&self.out, self.force)?;
+            if self.lesions {
+                let shown = self.out.display();
+                return Err(Failure::usage(format!("{shown}: is one file, --lesions writes more; give a folder")));
+            }
             if self.count > 1 {
                 let (shown, count) = (self.out.display(), self.count);
                 return Err(Failure::usage(format!("{shown}: is one file, for {count} patients; give a folder")));
@@ -169,6 +176,11 @@ impl Phantom {
             let scan = Scan::new(&case, self.size);
             let name = format!("phantom_{}.npy", case.seed);
             volume::write_npy(&folder.join(&name), scan.dims, &scan.prepared())?;
+            if self.lesions {
+                let mut lesion: Vec<f32> = scan.lesion.iter().map(|&is| f32::from(u8::from(is))).collect();
+                lesion.resize(scan.hu.len(), 0.0);
+                volume::write_npy(&folder.join(format!("phantom_{}_lesion.npy", case.seed)), scan.dims, &lesion)?;
+            }
             let (bars, done) = &mut *bars.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
             bars.show("phantoms", *done, self.count);

@@ -113,7 +113,6 @@ impl Painting {
     }
 
     /// Which voxels are more than half lesion; empty where none was painted.
-    #[cfg(test)]
     pub fn lesion(&self) -> Vec<bool> {
         self.lesion.iter().map(|&part| part > 0.5).collect()
     }

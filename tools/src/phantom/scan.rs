@@ -24,6 +24,8 @@ pub struct Scan {
     pub spacing_mm: [f32; 3],
     /// First and last slice that the lesion touches.
     pub lesion_slices: Option<[usize; 2]>,
+    /// Whether each voxel is more lesion than not; empty where there is no lesion.
+    pub lesion: Vec<bool>,
 }
 
 impl Scan {
@@ -31,8 +33,8 @@ impl Scan {
     pub fn new(case: &Case, dims: [usize; 3]) -> Self {
         let painting = paint(case, dims);
         let spacing_mm = [0, 1, 2].map(|axis| 2.0 * painting.view.half_mm[axis] / dims[axis] as f32);
-        let lesion_slices = touched(&painting);
-        Self { dims, hu: painting.into_hu(), spacing_mm, lesion_slices }
+        let (lesion_slices, lesion) = (touched(&painting), painting.lesion());
+        Self { dims, hu: painting.into_hu(), spacing_mm, lesion_slices, lesion }
     }
 
     /// The voxels as M3D prepares them: within 0..1. The box is the body's, so that cropping to what is above 0 keeps

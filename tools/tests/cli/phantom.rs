@@ -63,6 +63,41 @@ fn a_patient_depends_on_its_seed_alone() {
     assert_eq!(read(&truth), of_four);
 }
 
+/// The values of a .npy that this program wrote: f32 after the header, whose length stands in bytes 8 and 9.
+fn voxels(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[header..].chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect()
+}
+
+#[test]
+fn lesions_are_marked_in_the_slices_of_the_truth() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("marked");
+    succeed(&["phantom", "--seed", "20", "--count", "12", "--lesions", "--out", text(&out)]);
+    let mut sick = 0;
+    for item in read(&out.join("truth.json")).iter().filter(|item| item["question_type"] == 0) {
+        let seed = item["truth"]["seed"].as_u64().unwrap();
+        let marked = voxels(&out.join(format!("phantom_{seed}_lesion.npy")));
+        assert_eq!(marked.len(), 32 * 64 * 64);
+        assert!(marked.iter().all(|&value| value == 0.0 || value == 1.0), "seed {seed}");
+        let touched: Vec<u64> =
+            (0..32).filter(|&s| marked[s * 4096..][..4096].iter().sum::<f32>() >= 3.0).map(|s| s as u64).collect();
+        match item["truth"]["slices"].as_array() {
+            Some(slices) => {
+                sick += 1;
+                let [first, last] = [0, 1].map(|end| slices[end].as_u64().unwrap());
+                assert_eq!(touched, (first..=last).collect::<Vec<_>>(), "seed {seed}");
+            }
+            None => assert!(marked.iter().all(|&value| value == 0.0), "seed {seed}"),
+        }
+    }
+    assert!(sick > 4, "{sick} of 12 patients have a lesion");
+    let one = folder.path().join("one.npy");
+    assert!(fail(&["phantom", "--seed", "1", "--lesions", "--out", text(&one)], 2).contains("give a folder"));
+    assert!(!one.exists());
+}
+
 #[test]
 fn a_nifti_phantom_is_an_axial_scan() {
     let folder = tempfile::tempdir().unwrap();
