@@ -44,8 +44,8 @@ pub struct Generate {
     /// nothing
     #[arg(long)]
     demo: bool,
-    /// auto, cpu, cuda, cuda:N, emulated or emulated:SEED (with :checked at the end, memory is watched); auto is the first
-    /// GPU that can be used, else cpu
+    /// auto, cpu, cuda, cuda:N, emulated or emulated:SEED (with :checked at the end, memory is watched); auto is the
+    /// first GPU that can be used, else cpu
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Repeat every op on the CPU and stop at the first result that differs; slow
