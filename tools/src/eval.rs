@@ -2,9 +2,12 @@
 
 mod data;
 mod identity;
+mod lesions;
 mod metrics;
 mod results;
+mod swap;
 mod tables;
+mod truth;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -25,9 +28,11 @@ use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
 use data::{DataArgs, Item, Kind};
 use identity::Identity;
+use lesions::Rows;
 use metrics::{Scorer, Sentences, WordNet};
-use results::{Results, Sample};
-use tables::{Beside, Tables};
+use results::{Finished, Results, Sample};
+use swap::Swap;
+use tables::Tables;
 
 /// Answer the questions of a data set and print the paper's tables
 #[derive(Debug, Args)]
@@ -46,10 +51,14 @@ pub struct Eval {
     /// Show the model an empty volume: what the questions alone give away
     #[arg(long)]
     blind: bool,
+    /// Weigh the slices for every question by another one about the same volume: the next of another topic, or of the
+    /// topic given; with the run without this --beside, shows how many right answers about a lesion get lost
+    #[arg(long, value_name = "TOPIC", num_args = 0..=1, default_missing_value = "next", conflicts_with = "blind")]
+    swap_guides: Option<Swap>,
     /// Show the figures of another run beside these, such as those of --blind
     #[arg(long, value_name = "FILE.json")]
     beside: Option<PathBuf>,
-    /// Keep every slice's weight for every question
+    /// Keep every slice's weight for every question; for items that say what their patient has they are kept anyway
     #[arg(long, requires = "out")]
     slice_scores: bool,
     /// Print one JSON object instead of tables
@@ -87,7 +96,9 @@ struct Report<'a> {
     #[serde(flatten)]
     tables: &'a Tables,
     beside: Option<&'a Tables>,
-    options: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_by_swap: Option<&'a Rows>,
+    options: &'a Map<String, Value>,
     notes: Vec<&'a str>,
 }
 
@@ -95,6 +106,7 @@ struct Report<'a> {
 const NO_BERT_SCORE: &str = "BERTScore, which the paper's tables have too, is out of scope and not computed.";
 const NO_SYNONYMS: &str = "METEOR matches words and stems; give WordNet with --wordnet for synonyms as well.";
 const BLIND: &str = "The model was shown an empty volume.";
+const SWAPPED: &str = "Every question's slices were weighed by another question.";
 
 impl Eval {
     /// Answers what is not answered yet and prints the tables.
@@ -105,6 +117,7 @@ impl Eval {
         let scorer = self.scorer()?;
         let beside = self.beside.as_deref().map(read_beside).transpose()?;
         let folder = ModelFolder::open(&self.model)?;
+        let guides = self.guides(&folder, &items)?;
         let identity = Identity::new(&self.model, &items, &sizes, self.identity_options(&folder)?)?;
         let mut results = Results::open(identity, self.out.as_deref(), self.restart)?;
         let known = results.done.len();
@@ -112,10 +125,16 @@ impl Eval {
             if known > 0 {
                 output::note(&format!("{known} of {} questions are answered already", items.len()));
             }
-            self.answer_all(&folder, &items, &scorer, &mut results)?;
+            self.answer_all(&folder, &Asked { items: &items, guides, scorer }, &mut results)?;
         }
-        let (tables, identity) = results.finish()?;
-        self.print(items.len(), &tables, identity.options, beside.as_ref())
+        self.print(&results.finish()?, beside.as_ref())
+    }
+
+    /// What weighs the slices for each question, where it is not the question.
+    fn guides(&self, folder: &ModelFolder, items: &[Item]) -> Result<Option<Vec<String>>> {
+        let Some(swap) = self.swap_guides else { return Ok(None) };
+        swap::check(folder, self.tgis)?;
+        swap::guides(items, swap, &self.data.data).map(Some)
     }
 
     /// Every volume once, in the order of first use, with its size; one that is missing ends the run before it starts.
@@ -149,6 +168,7 @@ impl Eval {
         let VolumeArgs { window, slice_order, index, allow_gaps } = &self.how;
         let options = json!({
             "blind": self.blind,
+            "swap_guides": self.swap_guides.map(|swap| swap.to_string()),
             "device": device,
             "tgis": format!("{:?}", self.tgis).to_lowercase(),
             "tgis_text_mlp": format!("{:?}", self.tgis_text_mlp).to_lowercase(),
@@ -168,29 +188,30 @@ impl Eval {
     }
 
     /// Loads the model and answers, volume by volume, what `results` does not have.
-    fn answer_all(&self, folder: &ModelFolder, items: &[Item], scorer: &Scorer, results: &mut Results) -> Result<()> {
+    fn answer_all(&self, folder: &ModelFolder, asked: &Asked<'_>, results: &mut Results) -> Result<()> {
         let mut bars = Bars::new();
         let device = self.device.open(self.precision, folder)?;
         let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
         let mut engine = Engine::load(device, folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?;
         bars.clear();
         folder.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-        bars.show(QUESTIONS, results.done.len() as u64, items.len() as u64);
-        for group in groups(items, &results.done, self.blind) {
-            let encoded = self.encode(&mut engine, &items[group[0]], &bars)?;
+        let total = asked.items.len() as u64;
+        bars.show(QUESTIONS, results.done.len() as u64, total);
+        for group in groups(asked.items, &results.done, self.blind) {
+            let seen = self.encode(&mut engine, &asked.items[group[0]], &bars)?;
             for index in group {
-                let sample = self.answer(&mut engine, &encoded, index, &items[index], scorer)?;
-                results.add(sample)?;
-                bars.show(QUESTIONS, results.done.len() as u64, items.len() as u64);
+                results.add(self.answer(&mut engine, &seen, index, asked)?)?;
+                bars.show(QUESTIONS, results.done.len() as u64, total);
             }
         }
         Ok(())
     }
 
-    fn encode(&self, engine: &mut Engine, item: &Item, bars: &Bars) -> Result<EncodedVolume> {
+    fn encode(&self, engine: &mut Engine, item: &Item, bars: &Bars) -> Result<Seen> {
         if self.blind {
-            let voxels = vec![0.0; engine.img_size().iter().product()];
-            return Ok(engine.encode(&voxels, &mut |_| ())?);
+            let [slices, height, width] = engine.img_size();
+            let encoded = engine.encode(&vec![0.0; slices * height * width], &mut |_| ())?;
+            return Ok(Seen { encoded, sources: (0..slices).map(|slice| [slice, slice]).collect() });
         }
         let options = self.how.options();
         let raw = volume::read_volume(&self.data.volumes.join(&item.volume), &options)?;
@@ -198,32 +219,29 @@ impl Eval {
         for warning in &prepared.warnings {
             bars.note(&format!("warning: {}: {warning}", item.volume));
         }
-        Ok(engine.encode(&prepared.voxels, &mut |_| ())?)
+        let encoded = engine.encode(&prepared.voxels, &mut |_| ())?;
+        Ok(Seen { encoded, sources: prepared.source_slices })
     }
 
-    fn answer(
-        &self,
-        engine: &mut Engine,
-        encoded: &EncodedVolume,
-        index: usize,
-        item: &Item,
-        scorer: &Scorer,
-    ) -> Result<Sample> {
+    fn answer(&self, engine: &mut Engine, seen: &Seen, index: usize, asked: &Asked<'_>) -> Result<Sample> {
+        let item = &asked.items[index];
         let request = Request {
             conversation: item.conversation.clone(),
-            question: item.question.clone(),
+            question: asked.guides.as_ref().map(|guides| guides[index].clone()).or(item.question.clone()),
             max_new_tokens: self.max_new_tokens,
             ..Request::new("")
         };
-        let asked = engine.ask(encoded, &request, &mut |_| ControlFlow::Continue(()));
-        let answer = asked.map_err(|error| {
+        let answer = engine.ask(&seen.encoded, &request, &mut |_| ControlFlow::Continue(()));
+        let answer = answer.map_err(|error| {
             let Failure { status, message } = error.into();
             let data = self.data.data.display();
             Failure { status, message: format!("{data}: item `{}`: {message}", item.id) }
         })?;
-        Ok(self.judge(index, item, answer, scorer))
+        let truth = item.truth.as_ref().map(|truth| truth.on_input(&seen.sources));
+        Ok(Sample { truth, ..self.judge(index, item, answer, &asked.scorer) })
     }
 
+    /// The answer and how good it is.
     fn judge(&self, index: usize, item: &Item, answer: Answer, scorer: &Scorer) -> Sample {
         let prediction = answer.text.trim().to_owned();
         let closed = item.kind == Kind::Closed;
@@ -241,23 +259,49 @@ impl Eval {
             scores: (!closed).then(|| scorer.text(&item.reference, &prediction)),
             prediction,
             top_slice: answer.slice_scores.as_deref().and_then(report::top_slice),
-            slice_scores: answer.slice_scores.filter(|_| self.slice_scores),
+            slice_scores: answer.slice_scores.filter(|_| self.slice_scores || item.truth.is_some()),
+            truth: None,
         }
     }
 
-    fn print(&self, items: usize, tables: &Tables, options: Map<String, Value>, beside: Option<&Beside>) -> Result<()> {
+    fn print(&self, finished: &Finished, beside: Option<&Finished>) -> Result<()> {
+        let (tables, options) = (&finished.tables, &finished.identity.options);
+        let unswapped = beside.filter(|beside| self.swap_guides.is_some() && swap::are_unswapped(beside, finished));
+        let lost = unswapped.map(|own| swap::lost(&finished.samples, &own.samples));
         let words = tables.open.is_some() || tables.captions.is_some();
-        let notes = [(words, NO_BERT_SCORE), (words && self.wordnet.is_none(), NO_SYNONYMS), (self.blind, BLIND)];
+        let notes = [
+            (words, NO_BERT_SCORE),
+            (words && self.wordnet.is_none(), NO_SYNONYMS),
+            (self.blind, BLIND),
+            (self.swap_guides.is_some(), SWAPPED),
+        ];
         let notes: Vec<&str> = notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note).collect();
         if self.json {
-            let beside = beside.map(|beside| &beside.tables);
-            return output::print_json(&Report { items, tables, beside, options, notes });
+            let (items, beside) = (finished.samples.len(), beside.map(|beside| &beside.tables));
+            return output::print_json(&Report { items, tables, beside, lost_by_swap: lost.as_ref(), options, notes });
         }
         let meteor = if self.wordnet.is_some() { "METEOR" } else { "METEOR (no synonyms)" };
+        let beside = beside.map(|beside| (&beside.tables, label(beside)));
         let mut text = tables::print(tables, meteor, beside);
+        text.extend(lost.iter().flat_map(|lost| ["\n".to_owned(), swap::print(lost)]));
         text.extend(notes.iter().flat_map(|note| ["\n", note]));
         output::print(text.trim_end()).and_then(|_| output::print("\n")).map(|_| ())
     }
+}
+
+/// What is asked, and what its answers are compared with.
+struct Asked<'a> {
+    items: &'a [Item],
+    /// What weighs the slices, where it is not the question itself.
+    guides: Option<Vec<String>>,
+    scorer: Scorer,
+}
+
+/// A volume as the model sees it.
+struct Seen {
+    encoded: EncodedVolume,
+    /// First and last slice of the file that each of the model's is made from.
+    sources: Vec<[usize; 2]>,
 }
 
 /// The label of the bar over all questions.
@@ -278,11 +322,15 @@ fn groups(items: &[Item], done: &BTreeMap<usize, Sample>, blind: bool) -> Vec<Ve
     groups
 }
 
-fn read_beside(path: &Path) -> Result<Beside> {
+fn read_beside(path: &Path) -> Result<Finished> {
     let missing = || Failure::input(format!("{}: there are no results; run eval with --out first", path.display()));
-    let finished = results::read_finished(path)?.ok_or_else(missing)?;
-    let blind = finished.identity.options.get("blind") == Some(&Value::Bool(true));
-    Ok(Beside { label: if blind { "blind" } else { "beside" }.to_owned(), tables: finished.tables })
+    results::read_finished(path)?.ok_or_else(missing)
+}
+
+/// What stands over the columns of another run.
+fn label(beside: &Finished) -> &'static str {
+    let is = |option: &str| beside.identity.options.get(option) == Some(&Value::Bool(true));
+    if is("blind") { "blind" } else { "beside" }
 }
 
 #[cfg(test)]
@@ -301,6 +349,7 @@ mod tests {
             question: None,
             reference: String::new(),
             choice: None,
+            truth: None,
         };
         let items = ["a", "b", "a", "c", "b"].map(item);
         let mut done = BTreeMap::new();

@@ -11,6 +11,7 @@ use engine::prompt::Conversation;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::Choice;
+use super::truth::Truth;
 use crate::failure::{Failure, Result};
 
 /// Which items are read, and from where.
@@ -103,6 +104,8 @@ pub struct Item {
     pub reference: String,
     /// The right choice, of a closed question.
     pub choice: Option<Choice>,
+    /// What the patient has, where the data says it.
+    pub truth: Option<Truth>,
 }
 
 impl Topic {
@@ -121,11 +124,15 @@ impl Topic {
         }
     }
 
+    /// By its name.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::NUMBERED.into_iter().find(|topic| topic.name().eq_ignore_ascii_case(text))
+    }
+
     /// By its number or name.
     fn parse(text: &str) -> Option<Self> {
-        let named = |topic: &Self| topic.name().eq_ignore_ascii_case(text);
         let numbered = || text.parse::<usize>().ok().and_then(|number| Self::NUMBERED.get(number.checked_sub(1)?));
-        Self::NUMBERED.iter().find(|topic| named(topic)).or_else(numbered).copied()
+        Self::named(text).or_else(|| numbered().copied())
     }
 }
 

@@ -13,6 +13,7 @@ use super::data::{Kind, Topic};
 use super::identity::Identity;
 use super::metrics::TextScores;
 use super::tables::Tables;
+use super::truth::Truth;
 use crate::failure::{Failure, Result};
 use crate::output;
 
@@ -43,9 +44,12 @@ pub struct Sample {
     pub scores: Option<TextScores>,
     /// The slice that counted most; absent where slices are not weighed.
     pub top_slice: Option<usize>,
-    /// Every slice's weight, with `--slice-scores`.
+    /// Every slice's weight, with `--slice-scores` and where there is the truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice_scores: Option<Vec<f32>>,
+    /// What the patient has, where the data says it; slices are the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<Truth>,
 }
 
 impl Sample {
@@ -54,6 +58,17 @@ impl Sample {
         let scores = self.scores.map(|s| vec![("bleu_1", s.bleu_1), ("rouge_1", s.rouge_1), ("meteor", s.meteor)]);
         let correct = self.correct.map(|correct| ("accuracy", f64::from(u8::from(correct))));
         scores.into_iter().flatten().chain(correct).collect()
+    }
+
+    /// Whether the question presupposes or asks for a lesion.
+    pub fn is_about_lesion(&self) -> bool {
+        matches!(self.topic, Some(Topic::Organ | Topic::Abnormality | Topic::Location))
+    }
+
+    /// Whether the answer is right: of a closed question the choice, of others every word.
+    pub fn is_right(&self) -> bool {
+        let plain = |text: &str| text.trim().trim_end_matches('.').to_lowercase();
+        self.correct.unwrap_or_else(|| plain(&self.prediction) == plain(&self.reference))
     }
 }
 
@@ -139,18 +154,18 @@ impl Results {
         Ok(())
     }
 
-    /// Writes the file and removes the journal; the averages.
-    pub fn finish(self) -> Result<(Tables, Identity)> {
+    /// Averages all, writes the file and removes the journal.
+    pub fn finish(self) -> Result<Finished> {
         let samples: Vec<Sample> = self.done.into_values().collect();
         let tables = Tables::of(&samples.iter().collect::<Vec<_>>());
+        let finished = Finished { identity: self.identity, tables, samples };
         if let Some(out) = &self.out {
-            let finished = Finished { identity: self.identity.clone(), tables: tables.clone(), samples };
             let text = serde_json::to_string_pretty(&finished)
                 .map_err(|error| Failure::runtime(format!("cannot write the results as JSON: {error}")))?;
             output::write_bytes(out, true, (text + "\n").as_bytes())?;
             std::fs::remove_file(journal_path(out)).map_err(|error| failed(&journal_path(out), &error))?;
         }
-        Ok((tables, self.identity))
+        Ok(finished)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::data::{Kind, Topic};
+use super::lesions::Lesions;
 use super::results::Sample;
 
 /// All averages, from 0 to 1. A kind without items has none.
@@ -16,6 +17,9 @@ pub struct Tables {
     pub open: Option<Group>,
     /// Closed-ended questions.
     pub closed: Option<Group>,
+    /// Of items that say what their patient has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesions: Option<Lesions>,
 }
 
 /// The averages of one kind of question.
@@ -49,7 +53,7 @@ impl Tables {
             |kind: Kind| Some(of(kind)).filter(|samples| !samples.is_empty()).map(|samples| Group::of(&samples));
         let captions = of(Kind::Caption);
         let captions = (!captions.is_empty()).then(|| Averages::of(&captions));
-        Self { captions, open: group(Kind::Open), closed: group(Kind::Closed) }
+        Self { captions, open: group(Kind::Open), closed: group(Kind::Closed), lesions: Lesions::of(samples) }
     }
 }
 
@@ -71,30 +75,28 @@ impl Group {
 
 impl Averages {
     fn of(samples: &[&Sample]) -> Self {
+        Self::mean(samples.iter().map(|sample| sample.figures()))
+    }
+
+    /// The mean of each figure; all items have the same.
+    pub fn mean(all: impl ExactSizeIterator<Item = Vec<(&'static str, f64)>>) -> Self {
+        let items = all.len();
         let mut figures: BTreeMap<String, f64> = BTreeMap::new();
-        for (name, value) in samples.iter().flat_map(|sample| sample.figures()) {
-            *figures.entry(name.to_owned()).or_default() += value / samples.len() as f64;
+        for (name, value) in all.flatten() {
+            *figures.entry(name.to_owned()).or_default() += value / items as f64;
         }
-        Self { items: samples.len(), figures }
+        Self { items, figures }
     }
 }
 
-/// Another run's tables, to show beside these.
-pub struct Beside {
-    /// What stands over its columns.
-    pub label: String,
-    /// Its averages.
-    pub tables: Tables,
-}
-
 /// A figure's name in results and in print.
-type Column<'a> = (&'a str, &'a str);
+pub type Column<'a> = (&'a str, &'a str);
 
-/// The tables as lines of aligned columns, in percent. `meteor` is what stands over METEOR's column.
-pub fn print(tables: &Tables, meteor: &str, beside: Option<&Beside>) -> String {
+/// The tables as lines of aligned columns, in percent. `meteor` is what stands over METEOR's column, and `beside` are
+/// another run's figures and what stands over theirs.
+pub fn print(tables: &Tables, meteor: &str, beside: Option<(&Tables, &str)>) -> String {
     let words: [Column<'_>; 3] = [("bleu_1", "BLEU-1"), ("rouge_1", "ROUGE-1"), ("meteor", meteor)];
-    let other = beside.map(|beside| &beside.tables);
-    let label = beside.map_or("", |beside| beside.label.as_str());
+    let (other, label) = beside.map_or((None, ""), |(tables, label)| (Some(tables), label));
     let mut blocks = Vec::new();
     if let Some(captions) = &tables.captions {
         let other = other.and_then(|other| other.captions.as_ref());
@@ -114,11 +116,14 @@ pub fn print(tables: &Tables, meteor: &str, beside: Option<&Beside>) -> String {
             blocks.push(block(title, columns, label, rows(group, other)));
         }
     }
+    if let Some(lesions) = &tables.lesions {
+        blocks.extend(lesions.print(other.and_then(|other| other.lesions.as_ref()), label));
+    }
     blocks.join("\n")
 }
 
 /// A row's name, its averages, and those beside them.
-type Row<'a> = (&'a str, &'a Averages, Option<&'a Averages>);
+pub type Row<'a> = (&'a str, &'a Averages, Option<&'a Averages>);
 
 fn rows<'a>(group: &'a Group, other: Option<&'a Group>) -> Vec<Row<'a>> {
     let topic = |(topic, averages)| {
@@ -131,7 +136,8 @@ fn rows<'a>(group: &'a Group, other: Option<&'a Group>) -> Vec<Row<'a>> {
     rows
 }
 
-fn block(title: &str, columns: &[Column<'_>], label: &str, rows: Vec<Row<'_>>) -> String {
+/// One table.
+pub fn block(title: &str, columns: &[Column<'_>], label: &str, rows: Vec<Row<'_>>) -> String {
     let percent = |averages: Option<&Averages>, name: &str| {
         let figure = averages.and_then(|averages| averages.figures.get(name));
         figure.map_or("-".to_owned(), |figure| format!("{:.2}", 100.0 * figure))
@@ -197,7 +203,9 @@ macro average         4     33.33
 micro average         4     50.00
 ";
         assert_eq!(print(&tables, "METEOR", None), wanted);
-        let beside = Beside { label: "blind".into(), tables: Tables { closed: None, ..tables.clone() } };
-        assert!(print(&tables, "METEOR", Some(&beside)).contains("plane                 3     66.67      -\n"));
+        let beside = Tables { closed: None, ..tables.clone() };
+        assert!(
+            print(&tables, "METEOR", Some((&beside, "blind"))).contains("plane                 3     66.67      -\n")
+        );
     }
 }

@@ -229,6 +229,8 @@ fn bad_data_is_status_3_and_says_where() {
         ("type.json", one(json!({"question_type": 9, "answer": "no"})), "question_type is `9`"),
         ("kind.json", one(json!({"type": "essay", "answer": "no"})), "`type` is \"essay\""),
         ("answer.json", one(json!({})), "has no answer"),
+        ("truth.json", one(json!({"answer": "no", "truth": {"slices": [3, 2]}})), "slices from 3 to 2"),
+        ("words.json", one(json!({"answer": "no", "truth": {"slices": "all"}})), "`truth`: "),
         ("two.json", one(json!({"vision3d": ["a.npy", "b.npy"], "answer": "no"})), "`vision3d` is"),
         ("closed.json", one(json!({"type": "closed", "answer": "yes"})), "names no choice"),
         ("turns.json", one(json!({"conversations": [{"from": "gpt", "value": "hi"}], "answer": "no"})), "alternate"),
@@ -252,8 +254,7 @@ fn bad_data_is_status_3_and_says_where() {
 #[test]
 fn made_up_patients_are_read() {
     let data = Data::new();
-    let (patients, out) = (data.path("patients"), data.path("out.json"));
-    succeed(&["phantom", "--seed", "5", "--count", "2", "--out", text(&patients)]);
+    let (patients, out) = (patients(&data), data.path("out.json"));
     let truth = patients.join("truth.json");
     let line = ["eval", "--model", tiny_model(), "--data", text(&truth), "--volumes", text(&patients)];
     let report = run_json(&[&line[..], &["--max-new-tokens", "2", "--json", "--out", text(&out)]].concat());
@@ -264,6 +265,65 @@ fn made_up_patients_are_read() {
         assert_eq!(sample["kind"] == "closed", item["answer_choice"].is_string(), "{sample}");
         assert_eq!(sample["kind"] == "caption", item["question_type"] == 0, "{sample}");
     }
+}
+
+/// Two patients.
+fn patients(data: &Data) -> PathBuf {
+    let folder = data.path("patients");
+    succeed(&["phantom", "--seed", "5", "--count", "2", "--out", text(&folder)]);
+    folder
+}
+
+#[test]
+fn slice_scores_are_compared_with_the_truth() {
+    let data = Data::new();
+    let (patients, out) = (patients(&data), data.path("out.json"));
+    let truth: Vec<Value> = serde_json::from_slice(&std::fs::read(patients.join("truth.json")).unwrap()).unwrap();
+    let line = |more: &[&str]| {
+        let file = patients.join("truth.json");
+        let line = ["eval", "--model", tiny_model(), "--data", text(&file), "--volumes", text(&patients)];
+        let line = [&line[..], &["--max-new-tokens", "2"], more].concat();
+        line.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let report = run_json(&line(&["--out", text(&out), "--json"]));
+    let samples = data.results("out.json")["samples"].as_array().unwrap().clone();
+    assert_eq!(data.results("out.json")["tables"]["lesions"], report["lesions"]);
+    let scores = |sample: &Value| -> Vec<f64> { serde_json::from_value(sample["slice_scores"].clone()).unwrap() };
+    let (mut mass, mut items) = (0.0, 0);
+    for (item, sample) in truth.iter().zip(&samples) {
+        for name in ["lesion", "side", "slices"] {
+            assert_eq!(item["truth"][name], sample["truth"][name], "{sample}");
+        }
+        let slices: Option<[usize; 2]> = serde_json::from_value(sample["truth"]["slices"].clone()).unwrap();
+        if let (Some([first, last]), Some("organ")) = (slices, sample["topic"].as_str()) {
+            mass += scores(sample)[first..=last].iter().sum::<f64>();
+            items += 1;
+        }
+    }
+    let organ = &report["lesions"]["slice_scores"]["organ"];
+    assert_eq!(organ["items"], items);
+    assert!((organ["mass"].as_f64().unwrap() - mass / f64::from(items)).abs() < 1e-6, "{organ}");
+    let printed = succeed(&line(&["--out", text(&out), "--beside", text(&out)]));
+    for title in ["Slice scores on the lesion", "Captions that name", "Slice scores' distance"] {
+        assert!(printed.contains(title), "{title} in\n{printed}");
+    }
+
+    // Swapped: the slices of each question are weighed by the next one of another topic.
+    let swapped = data.path("swapped.json");
+    let more = ["--swap-guides", "--out", text(&swapped), "--beside", text(&out), "--json"];
+    let report = run_json(&line(&more));
+    let after = data.results("swapped.json")["samples"].as_array().unwrap().clone();
+    let place = |end: &str| samples.iter().position(|sample| sample["id"] == format!("5-{end}")).unwrap();
+    for (asked, guide) in
+        [("plane-closed", "phase-closed"), ("plane-open", "phase-closed"), ("caption", "plane-closed")]
+    {
+        assert_eq!(scores(&after[place(asked)]), scores(&samples[place(guide)]), "{asked}");
+    }
+    assert!(report["lost_by_swap"].is_object() && report["notes"].to_string().contains("weighed by another"));
+    assert!(!succeed(&line(&["--swap-guides", "--out", text(&swapped)])).contains("lost when swapped"));
+    assert!(fail(&line(&["--swap-guides", "--tgis", "uniform"]), 2).contains("no text weighs the slices"));
+    assert!(fail(&line(&["--swap-guides", "--limit", "2"]), 2).contains("change --limit"));
+    assert!(fail(&line(&["--swap-guides", "--blind"]), 2).contains("--blind"));
 }
 
 #[test]

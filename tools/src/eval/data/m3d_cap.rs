@@ -31,6 +31,7 @@ pub fn read(args: &DataArgs, json: &Value) -> Result<Vec<Item>> {
             question: None,
             reference: read_text(&args.volumes.join(report))?,
             choice: None,
+            truth: None,
         })
     };
     // Reports are read one by one, so only those that will be asked for.

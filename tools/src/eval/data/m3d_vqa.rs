@@ -80,6 +80,7 @@ impl Row<'_> {
             question: None,
             reference: self.field("Answer")?.to_owned(),
             choice: None,
+            truth: None,
         })
     }
 
@@ -104,6 +105,7 @@ impl Row<'_> {
             conversation: Conversation::single(question),
             reference: format!("{letter}. {}", open.reference),
             choice: Some(Choice::Letter(letter)),
+            truth: None,
             ..open
         })
     }

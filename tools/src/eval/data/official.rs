@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{DataArgs, Item, Kind, Place, Topic, parse_json, read_text};
 use crate::eval::metrics::Choice;
+use crate::eval::truth::Truth;
 use crate::failure::{Failure, Result};
 
 /// All items; answers by position, as the official scripts match them.
@@ -65,7 +66,8 @@ impl Row<'_> {
         }
         let question = self.row.get("question").and_then(Value::as_str).map(str::to_owned);
         let choice = choice.filter(|_| kind == Kind::Closed);
-        Ok(Item { id, kind, topic, volume: self.volume()?, conversation, question, reference, choice })
+        let (volume, truth) = (self.volume()?, self.truth()?);
+        Ok(Item { id, kind, topic, volume, conversation, question, reference, choice, truth })
     }
 
     /// A field of the answer's file, else of the item.
@@ -111,6 +113,17 @@ impl Row<'_> {
         let last = found.last_mut().ok_or_else(|| wrong("`conversations` is empty"))?;
         let answer = last.answer.take();
         Ok((Conversation { turns: found }, answer))
+    }
+
+    /// What the patient has, as `phantom` writes it.
+    fn truth(&self) -> Result<Option<Truth>> {
+        let Some(value) = self.field("truth") else { return Ok(None) };
+        let wrong = |finding: String| self.place.wrong(finding, "write it as engine-cli phantom does, or leave it out");
+        let truth: Truth = serde_json::from_value(value.clone()).map_err(|error| wrong(format!("`truth`: {error}")))?;
+        match truth.slices {
+            Some([first, last]) if first > last => Err(wrong(format!("`truth` has slices from {first} to {last}"))),
+            _ => Ok(Some(truth)),
+        }
     }
 
     /// `answer_choice`.
