@@ -7,7 +7,7 @@ mod metrics;
 mod results;
 mod swap;
 mod tables;
-mod truth;
+pub mod truth;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;

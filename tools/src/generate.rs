@@ -40,8 +40,8 @@ pub struct Generate {
     /// Text that guides which slices count [default: the prompt]
     #[arg(long, value_name = "TEXT")]
     question: Option<String>,
-    /// Run a tiny built-in model with random weights on a made-up scan: shows that everything works, its words mean
-    /// nothing
+    /// Run a tiny built-in model with random weights on a made-up patient, whom --seed chooses: shows that everything
+    /// works, its words mean nothing
     #[arg(long)]
     demo: bool,
     /// auto, cpu, cuda, cuda:N, emulated or emulated:SEED (with :checked at the end, memory is watched); auto is the
@@ -99,7 +99,8 @@ impl Generate {
 
         let model = self.model()?;
         let (folder, open_ms) = timed(|| Ok(ModelFolder::open(model.path())?))?;
-        let (prepared, prepare_ms) = timed(|| self.prepare(&folder))?;
+        let patient = (self.demo && self.volume.is_none()).then(|| self.patient());
+        let (prepared, prepare_ms) = timed(|| self.prepare(&folder, patient.as_ref()))?;
         timings.preprocess = prepare_ms;
         let mut device = gpu.unwrap_or_else(|| device::cpu(self.precision, &folder));
         if self.shadow {
@@ -116,15 +117,27 @@ impl Generate {
         }
         folder.warnings.iter().chain(&prepared.warnings).for_each(|warning| warnings.add(warning));
 
-        let (answer, encode_ms) = self.answer(&mut engine, &prepared, &mut bars)?;
+        let own_question = patient.as_ref().map(demo::Patient::question);
+        let prompt = self.prompt.as_deref().or(own_question).unwrap_or(demo::QUESTION);
+        if self.demo && !self.json {
+            output::note(&format!("question: {prompt}"));
+        }
+        let (answer, encode_ms) = self.answer(&mut engine, &prepared, prompt, &mut bars)?;
         timings.encode = encode_ms;
         timings.add_answer(&answer.timings);
         timings.total = milliseconds(started);
-        self.write_files(&prepared, &answer, &mut warnings)?;
+        self.write_files(&prepared, &answer, prompt, &mut warnings)?;
         let device = engine.device().describe();
-        let report = Report::new(&answer, &prepared.source_slices, timings, device, warnings.found);
+        let sources = &prepared.source_slices;
+        let mut report = Report::new(&answer, sources, timings, device, warnings.found);
+        report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
         if self.json {
-            output::print_json(&report)?;
+            return output::print_json(&report);
+        }
+        if let Some(patient) = &patient {
+            let lines = patient.compare(self.prompt.is_none(), report.slice_scores.as_deref(), sources);
+            lines.iter().for_each(|line| output::note(line));
+            output::note(&report.summary());
         } else if self.demo || std::io::IsTerminal::is_terminal(&std::io::stderr()) {
             summarise(&report);
         }
@@ -138,6 +151,10 @@ impl Generate {
 
     /// Refuses, before any work is done, files that could not be written.
     fn check_targets(&self) -> Result<()> {
+        if self.demo && self.volume.is_some() && self.sampling.seed.is_some() {
+            let finding = "--seed chooses the demo's patient, but --volume gives a scan";
+            return Err(Failure::usage(format!("{finding}; leave out one of them")));
+        }
         let targets: Vec<&Path> = self.targets().collect();
         for (index, target) in targets.iter().enumerate() {
             if let Some(volume) = &self.volume {
@@ -160,22 +177,30 @@ impl Generate {
     }
 
     /// Reads the volume and makes it the model's input.
-    fn prepare(&self, folder: &ModelFolder) -> Result<PreparedVolume> {
+    fn prepare(&self, folder: &ModelFolder, patient: Option<&demo::Patient>) -> Result<PreparedVolume> {
         let options = self.how.options();
-        let raw = match &self.volume {
-            Some(path) => volume::read_volume(path, &options)?,
-            None => demo::volume(),
+        let raw = match (&self.volume, patient) {
+            (Some(path), _) => volume::read_volume(path, &options)?,
+            (None, Some(patient)) => patient.volume(),
+            (None, None) => unreachable!("without --demo a volume is required"),
         };
         Ok(volume::prepare(&raw, folder.config.vision_3d.img_size, &options)?)
     }
 
-    fn prompt(&self) -> &str {
-        self.prompt.as_deref().unwrap_or(demo::QUESTION)
+    /// The demo's, by `--seed`.
+    fn patient(&self) -> demo::Patient {
+        demo::Patient::new(self.sampling.seed.unwrap_or(demo::SEED))
     }
 
     /// Encodes the volume and asks, streaming the answer to stdout.
-    fn answer(&self, engine: &mut Engine, prepared: &PreparedVolume, bars: &mut Bars) -> Result<(Answer, f64)> {
-        let mut request = Request::new(self.prompt());
+    fn answer(
+        &self,
+        engine: &mut Engine,
+        prepared: &PreparedVolume,
+        prompt: &str,
+        bars: &mut Bars,
+    ) -> Result<(Answer, f64)> {
+        let mut request = Request::new(prompt);
         request.question = self.question.clone();
         request.max_new_tokens = self.sampling.max_new_tokens.or(self.demo.then_some(demo::MAX_NEW_TOKENS));
         request.sampling = Sampling::from(&self.sampling);
@@ -218,14 +243,20 @@ impl Generate {
         Ok((answer, encode_ms))
     }
 
-    fn write_files(&self, prepared: &PreparedVolume, answer: &Answer, warnings: &mut Warnings) -> Result<()> {
+    fn write_files(
+        &self,
+        prepared: &PreparedVolume,
+        answer: &Answer,
+        prompt: &str,
+        warnings: &mut Warnings,
+    ) -> Result<()> {
         if let (Some(path), Some(trace)) = (&self.trace, &answer.trace) {
             trace::write(path, self.force, trace)?;
         }
         if let Some(path) = &self.scores {
             match &answer.slice_scores {
                 Some(scores) => {
-                    let question = self.question.as_deref().unwrap_or(self.prompt());
+                    let question = self.question.as_deref().unwrap_or(prompt);
                     output::write_bytes(path, self.force, &chart::scores_png(scores, question)?)?;
                 }
                 None => warnings.add("slices are not scored here, so --scores draws no chart"),

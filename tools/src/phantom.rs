@@ -24,7 +24,7 @@ use crate::progress::Bars;
 use crate::{output, preprocess};
 pub use case::Case;
 use case::Plane;
-use questions::Item;
+pub use questions::{Item, Topic, Truth, items};
 pub use scan::{DIMS, Scan};
 
 /// Make a synthetic CT, with questions about it and their answers

@@ -21,6 +21,12 @@ pub fn columns(values: &[f32], height: usize, width: usize) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
+/// One character for each score: the largest fills it, and none is empty, so that slices can be counted.
+pub fn score_line(scores: &[f32]) -> String {
+    let largest = scores.iter().copied().fold(0.0, f32::max);
+    scores.iter().map(|score| EIGHTHS[((score / largest * 8.0).round() as usize).clamp(1, 8)]).collect()
+}
+
 /// The scores of all slices, the mean, and the slices that counted most, as lines of text.
 pub fn score_chart(scores: &[f32], top: &[(usize, f32, [usize; 2])]) -> Vec<String> {
     let (slices, highest) = (scores.len(), scores.iter().copied().fold(0.0, f32::max));
@@ -49,6 +55,12 @@ mod tests {
         assert_eq!(columns(&[1.0, 0.5, 0.0, 0.25], 2, 1), ["█", "██ ▄"]);
         assert_eq!(columns(&[2.0, 1.0], 1, 3), ["██ ▄▄"]);
         assert_eq!(columns(&[0.0, f32::NAN, -1.0], 1, 1), [""]);
+    }
+
+    #[test]
+    fn a_line_has_a_mark_for_every_score() {
+        assert_eq!(score_line(&[0.01, 0.4, 0.8, 0.2]), "▁▄█▂");
+        assert_eq!(score_line(&[0.0, 0.0]), "▁▁");
     }
 
     #[test]

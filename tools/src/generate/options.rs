@@ -19,9 +19,10 @@ pub struct SamplingArgs {
     /// Sample among the K most likely tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 0, requires = "temperature")]
     pub top_k: u32,
-    /// Seed of the sampling: the same seed gives the same answer
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    /// Seed of the sampling: the same seed gives the same answer; with --demo, which patient as well [default: 0, and
+    /// 3000000 for the patient]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     /// Report the K most likely tokens of every step (with --json)
     #[arg(long, value_name = "K", default_value_t = 0, requires = "json", value_parser = logprobs)]
     pub logprobs: usize,
@@ -29,7 +30,8 @@ pub struct SamplingArgs {
 
 impl From<&SamplingArgs> for Sampling {
     fn from(args: &SamplingArgs) -> Self {
-        Self { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed }
+        let SamplingArgs { temperature, top_k, top_p, seed, .. } = *args;
+        Self { temperature, top_k, top_p, seed: seed.unwrap_or(0) }
     }
 }
 

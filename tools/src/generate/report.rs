@@ -3,6 +3,8 @@
 use engine::{Answer, AskTimings, FinishReason};
 use serde::Serialize;
 
+use super::demo::Truth;
+
 /// Slices listed under `top_slices`.
 const TOP_SLICES: usize = 5;
 
@@ -23,6 +25,9 @@ pub struct Report {
     timings_ms: Timings,
     device: String,
     warnings: Vec<String>,
+    /// Of the demo's patient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<Truth>,
 }
 
 /// A slice of the model's input and where it comes from.
@@ -94,6 +99,7 @@ impl Report {
             timings_ms,
             device,
             warnings,
+            truth: None,
         }
     }
 

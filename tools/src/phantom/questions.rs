@@ -26,13 +26,15 @@ pub struct Item {
     vision3d: [String; 1],
     /// What guides the slice scores: the human's turn without the image.
     pub question: String,
-    question_type: u8,
+    /// A [`Topic`]'s number.
+    pub question_type: u8,
     /// `B. text` for a closed-ended question.
     pub answer: String,
     /// The answer's letter, where there are choices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_choice: Option<char>,
-    truth: Truth,
+    /// What the patient has.
+    pub truth: Truth,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,8 +43,9 @@ struct Turn {
     value: String,
 }
 
+/// What a patient has. Field names are a public contract.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Truth {
+pub struct Truth {
     seed: u64,
     plane: String,
     phase: String,
@@ -51,7 +54,7 @@ struct Truth {
     side: Option<String>,
     place: Option<String>,
     /// First and last slice of the volume that the lesion touches.
-    slices: Option<[usize; 2]>,
+    pub slices: Option<[usize; 2]>,
 }
 
 impl Topic {

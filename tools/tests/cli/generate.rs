@@ -139,16 +139,6 @@ fn pictures_and_stages_are_written() {
     assert!(again.status == Some(2) && again.stderr.contains("--force"), "{}", again.stderr);
 }
 
-#[test]
-fn the_demo_needs_nothing_and_says_what_it_is() {
-    let outcome = run(&["generate", "--demo", "--max-new-tokens", "4"]);
-    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-    assert!(outcome.stdout.ends_with('\n'));
-    for wanted in ["weights are random", "slice scores (N = 32", "encode", "decode"] {
-        assert!(outcome.stderr.contains(wanted), "{wanted}: {}", outcome.stderr);
-    }
-}
-
 /// The whole model through the GPU's kernels: slice scores within 2 % of the CPU's, the same under another order of
 /// threads, with every op compared with the CPU's.
 #[test]

@@ -1,0 +1,64 @@
+//! `generate --demo`: the answer alone on stdout; on stderr the truth, and the lesion marked under the slices' scores.
+
+use serde_json::{Value, json};
+
+use crate::{fail, json as run_json, run, succeed, text};
+
+/// The demo, cut short, with more arguments.
+fn demo<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["generate", "--demo", "--max-new-tokens", "4"], more].concat()
+}
+
+/// The only line with this label, without it.
+fn line<'a>(stderr: &'a str, label: &str) -> &'a str {
+    let mut found = stderr.lines().filter_map(|line| line.strip_prefix(label));
+    match (found.next(), found.next()) {
+        (Some(line), None) => line,
+        _ => panic!("`{label}` once in\n{stderr}"),
+    }
+}
+
+#[test]
+fn the_answer_stands_alone_and_the_lesion_is_marked() {
+    let outcome = run(&demo(&[]));
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    let report = run_json(&demo(&["--json"]));
+    assert_eq!(outcome.stdout, format!("{}\n", report["text"].as_str().unwrap()));
+    let [first, last]: [usize; 2] = serde_json::from_value(report["truth"]["slices"].clone()).expect("it has a lesion");
+    let slices: Vec<char> = line(&outcome.stderr, "slices:   ").chars().collect();
+    assert_eq!(slices.len(), 32);
+    assert_eq!(slices[report["top_slices"][0]["slice"].as_u64().unwrap() as usize], '█');
+    let marks = format!("{}{}", " ".repeat(first), "^".repeat(last + 1 - first));
+    assert_eq!(line(&outcome.stderr, "lesion:   "), marks);
+    let truth = line(&outcome.stderr, "truth:    ");
+    assert!(truth.starts_with(report["truth"]["answer"].as_str().unwrap()), "{truth}");
+    assert!(line(&outcome.stderr, "question: ").contains(" Choices: A. "));
+    assert!(outcome.stderr.contains("ms: load "), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_seed_is_a_patient_of_phantom() {
+    let folder = tempfile::tempdir().unwrap();
+    let (volume, truth) = (folder.path().join("3000002.npy"), folder.path().join("truth.json"));
+    succeed(&["phantom", "--seed", "3000002", "--out", text(&volume), "--truth", text(&truth)]);
+    let items: Value = serde_json::from_slice(&std::fs::read(&truth).unwrap()).unwrap();
+    let item = items.as_array().unwrap().iter().find(|item| item["id"] == "3000002-abnormality-closed").unwrap();
+    let report = run_json(&demo(&["--seed", "3000002", "--json"]));
+    let mut wanted = item["truth"].clone();
+    wanted["answer"] = item["answer"].clone();
+    assert_eq!(report["truth"], wanted);
+    assert_eq!(wanted["lesion"], Value::Null, "this one is healthy");
+
+    // The same scan from its file, asked the same, has the same answer and scores; its truth is not known.
+    let question = item["question"].as_str().unwrap();
+    let same = run_json(&demo(&["--volume", text(&volume), "--prompt", question, "--json"]));
+    assert_eq!((&same["text"], &same["slice_scores"]), (&report["text"], &report["slice_scores"]));
+    assert!(same.get("truth").is_none());
+    assert!(fail(&demo(&["--seed", "1", "--volume", text(&volume)]), 2).contains("--seed chooses"));
+
+    let outcome = run(&demo(&["--seed", "3000002", "--prompt", "Where is it?"]));
+    assert_eq!(line(&outcome.stderr, "question: "), "Where is it?");
+    assert!(line(&outcome.stderr, "truth:    ").ends_with(" No lesion.") && !outcome.stderr.contains("lesion:"));
+    let asked = run_json(&demo(&["--seed", "3000002", "--prompt", "Where is it?", "--json"]));
+    assert_eq!((&asked["truth"]["answer"], &asked["truth"]["seed"]), (&Value::Null, &json!(3_000_002)));
+}
