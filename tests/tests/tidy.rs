@@ -32,6 +32,8 @@ fn text_cases() -> Vec<Planted> {
         Planted("file size", "Cargo.lock", "x".repeat(500_001), ""),
         Planted("file size", "tests/data/a.bin", "x".repeat(4_000_000), ""),
         Planted("file size", "tests/data/a.bin", "x".repeat(4_000_001), "4000001 bytes in all"),
+        Planted("file size", "tools/demo/model/a.bin", "x".repeat(12_000_000), ""),
+        Planted("file size", "tools/demo/model/a.bin", "x".repeat(12_000_001), "12000001 bytes in all"),
         Planted("left-overs", "a.rs", concat!("// TO", "DO: later").into(), "a.rs:1"),
         Planted("left-overs", "a.sh", concat!("# FIX", "ME").into(), "a.sh:1"),
         Planted("left-overs", "a.rs", concat!("\nlet a = dbg", "!(b);").into(), "a.rs:2"),
