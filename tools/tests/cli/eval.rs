@@ -326,6 +326,31 @@ fn slice_scores_are_compared_with_the_truth() {
     assert!(fail(&line(&["--swap-guides", "--blind"]), 2).contains("--blind"));
 }
 
+/// Table 3's row: the same weights with another configuration; what scores the slices is left over.
+#[test]
+fn a_model_of_3d_features_alone_has_no_slice_scores() {
+    let data = Data::new();
+    let (patients, model) = (patients(&data), data.path("model"));
+    succeed(&["convert", "--model", tiny_model(), "--out", text(&model)]);
+    let args = model.join("args/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&args).unwrap()).unwrap();
+    config["exp_id"] = json!(0);
+    for object in ["vision3d_connector_type", "vision3d_connector_config"] {
+        let kind = json!("spatial_pooling_mlp2x_gelu");
+        let place =
+            if config[object].is_object() { &mut config[object]["connector_type"] } else { &mut config[object] };
+        *place = kind;
+    }
+    std::fs::write(&args, config.to_string()).unwrap();
+    let file = patients.join("truth.json");
+    let line = ["eval", "--model", text(&model), "--data", text(&file), "--volumes", text(&patients), "--limit", "3"];
+    let outcome = crate::run(&[&line[..], &["--max-new-tokens", "2"]].concat());
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("vision3d_connector/text_mlp.weight"), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("plane") && !outcome.stdout.contains("Slice scores"), "{}", outcome.stdout);
+    assert!(fail(&[&line[..], &["--swap-guides"]].concat(), 2).contains("no text weighs this model's slices"));
+}
+
 #[test]
 fn answers_may_stand_in_a_file_of_their_own() {
     let data = Data::new();
