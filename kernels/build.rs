@@ -35,6 +35,8 @@ fn emulate(folder: &Path, sources: &[PathBuf]) {
         build.flag("-Wall").flag("-Wextra").flag("-Werror").flag("-Wno-unknown-pragmas");
         if checked {
             build.flag("-fsanitize=thread").flag("--param=tsan-instrument-func-entry-exit=0").flag("-g1");
+            build.flag("-fsanitize=shift,integer-divide-by-zero,signed-integer-overflow,bounds,pointer-overflow");
+            build.flag("-fsanitize=bool,enum,unreachable,return,float-cast-overflow");
         }
         build.files(sources).compile(&format!("{prefix}kernels"));
     };

@@ -8,7 +8,8 @@
 //! Emulated: block barriers, named barriers, `__syncwarp`, shuffles, votes, atomics, static and dynamic shared memory,
 //! `cp.async` with groups, `ldmatrix`, `mma.sync` for bf16, f16 and int8. A launch that cannot go on ends with a
 //! [`Fault`] that says who waits where. The checked build finds accesses out of bounds, freed and misaligned; races in
-//! a block, between lanes and between blocks; shared memory that nobody wrote; copies used before they have landed.
+//! a block, between lanes and between blocks; shared memory that nobody wrote; copies used before they have landed; and
+//! what C++ leaves undefined.
 //!
 //! Not emulated: weak memory order (writes are seen at once, and a fence orders nothing between blocks), time, bank
 //! conflicts, registers, the PTX text itself, `wgmma`, TMA, `mbarrier` and clusters. Sums of `mma` are exact f32
@@ -37,6 +38,7 @@ mod shared;
 mod site;
 mod skip;
 mod thread;
+mod undefined;
 
 pub use fault::Fault;
 pub use memory::{announce_buffer, forget_buffer};

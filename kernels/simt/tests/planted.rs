@@ -353,3 +353,35 @@ fn threads_that_never_meet() {
         ),
     ]);
 }
+
+#[test]
+fn undefined_behaviour() {
+    let case = |kernel, want| Case { kernel, blocks: 1, threads: 32, dynamic: 0, a: 64, want };
+    check(&[
+        case(
+            kernel!(shift_kernel),
+            "undefined in C++ at @shift: a shift by too many bits, or of a negative number, in shift_kernel, \
+            block (0, 0, 0), thread (31, 0, 0)",
+        ),
+        case(
+            kernel!(overflow_kernel),
+            "undefined in C++ at @overflow: a signed sum that overflows, in overflow_kernel, block (0, 0, 0), \
+            thread (31, 0, 0)",
+        ),
+        case(
+            kernel!(divide_kernel),
+            "undefined in C++ at @divide: a division by zero, or one that overflows, in divide_kernel, block \
+            (0, 0, 0), thread (8, 0, 0)",
+        ),
+        case(
+            kernel!(own_array_kernel),
+            "undefined in C++ at @own_array: an index outside its array, in own_array_kernel, block (0, 0, 0), \
+            thread (8, 0, 0)",
+        ),
+        case(
+            kernel!(cast_kernel),
+            "undefined in C++ at @cast: a float that its integer type cannot hold, in cast_kernel, block (0, 0, \
+            0), thread (0, 0, 0)",
+        ),
+    ]);
+}

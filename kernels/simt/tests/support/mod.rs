@@ -106,6 +106,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("cuda/races.cu", include_str!("../cuda/races.cu")),
     ("cuda/copies.cu", include_str!("../cuda/copies.cu")),
     ("cuda/sync.cu", include_str!("../cuda/sync.cu")),
+    ("cuda/undefined.cu", include_str!("../cuda/undefined.cu")),
 ];
 
 /// `text` with each `@name` replaced by the file and line that end in `// @name`.
