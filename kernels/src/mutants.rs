@@ -3,6 +3,7 @@
 //! Barriers, warp barriers and waits for copies are left out one at a time, by the emulator, so that nothing is
 //! compiled again. A new op adds a case; a barrier that no case comes by, or that no case misses, fails here.
 use crate::ops::*;
+use crate::primitives::reduced;
 use crate::testing::numbers;
 use crate::testing_gpu::Rig;
 use crate::{Emulation, Gpu, PAGE_TOKENS, Result};
@@ -11,37 +12,34 @@ use std::path::Path;
 /// A small run of an op on a GPU: its source folder, and what it computes.
 struct Case {
     op: &'static str,
-    run: fn(&Rig<'_>) -> Result<Vec<f32>>,
+    run: Run,
+}
+
+/// Either an op, or a kernel of the tests' own.
+enum Run {
+    Op(fn(&Rig<'_>) -> Result<Vec<f32>>),
+    Kernel(fn(&Gpu) -> Result<Vec<f32>>),
 }
 
 const CASES: &[Case] = &[
-    Case { op: "rms_norm", run: rms_norm_case },
-    Case { op: "tgis_scores", run: tgis_scores_case },
-    Case { op: "slice_keys", run: slice_keys_case },
-    Case { op: "avg_pool", run: avg_pool_case },
-    Case { op: "linear", run: |rig| linear_case(rig, [70, 200, 20], Epilogue::None) },
-    Case { op: "linear", run: |rig| linear_case(rig, [20, 200, 20], Epilogue::SwiGlu) },
-    Case { op: "linear", run: |rig| linear_case(rig, [2, 600, 20], Epilogue::None) },
-    Case { op: "linear", run: |rig| linear_case(rig, [12, 72, 20], Epilogue::Residual) },
-    Case { op: "rms_linear_argmax", run: rms_linear_argmax_case },
-    Case { op: "attention_full", run: attention_full_case },
-    Case { op: "attention_paged", run: |rig| attention_paged_case(rig, 0, 70) },
-    Case { op: "attention_paged", run: |rig| attention_paged_case(rig, 199, 1) },
-    Case { op: "preprocess_volume", run: preprocess_volume_case },
-    Case { op: "sample", run: |rig| sample_case(rig, Sampling::GREEDY) },
-    Case { op: "sample", run: |rig| sample_case(rig, Sampling { temperature: 1.0, top_k: 40, top_p: 0.9, seed: 5 }) },
-    Case { op: "sample", run: |rig| sample_case(rig, Sampling { temperature: 0.7, top_k: 0, top_p: 0.5, seed: 6 }) },
+    Case { op: "rms_norm", run: Run::Op(rms_norm_case) },
+    Case { op: "tgis_scores", run: Run::Op(tgis_scores_case) },
+    Case { op: "slice_keys", run: Run::Op(slice_keys_case) },
+    Case { op: "avg_pool", run: Run::Op(avg_pool_case) },
+    Case { op: "linear", run: Run::Op(|rig| linear_case(rig, [70, 200, 20], Epilogue::None)) },
+    Case { op: "linear", run: Run::Op(|rig| linear_case(rig, [20, 200, 20], Epilogue::SwiGlu)) },
+    Case { op: "linear", run: Run::Op(|rig| linear_case(rig, [2, 600, 20], Epilogue::None)) },
+    Case { op: "linear", run: Run::Op(|rig| linear_case(rig, [12, 72, 20], Epilogue::Residual)) },
+    Case { op: "rms_linear_argmax", run: Run::Op(rms_linear_argmax_case) },
+    Case { op: "attention_full", run: Run::Op(attention_full_case) },
+    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 0, 70)) },
+    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 199, 1)) },
+    Case { op: "preprocess_volume", run: Run::Op(preprocess_volume_case) },
+    Case { op: "sample", run: Run::Op(|rig| sample_case(rig, Sampling::GREEDY)) },
+    Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(1.0, 40, 0.9))) },
+    Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(0.7, 0, 0.5))) },
+    Case { op: "../primitives", run: Run::Kernel(reduced) },
 ];
-
-/// Barriers without which everything here goes on as before: function and line of source, and why they stay.
-const SURVIVORS: &[(&str, &str, &str)] = &[(
-    "block_sum",
-    "__syncthreads();  // everyone has read: the next call may write",
-    "no kernel calls it twice yet; the first that does needs it",
-)];
-
-/// Helpers that no kernel calls yet.
-const UNUSED: &[&str] = &["block_max"];
 
 /// Schedules under which a mutant is tried.
 const SEEDS: std::ops::Range<u64> = 0..4;
@@ -155,6 +153,10 @@ fn preprocess_volume_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
     Ok(crop.into_iter().map(|bound| bound as f32).chain(rig.read(&out)).collect())
 }
 
+fn draw(temperature: f32, top_k: u32, top_p: f32) -> Sampling {
+    Sampling { temperature, top_k, top_p, seed: 6 }
+}
+
 fn sample_case(rig: &Rig<'_>, sampling: Sampling) -> Result<Vec<f32>> {
     let vocab = 1500;
     let logits = rig.floats(&[1, vocab], &numbers(1, vocab, 3.0));
@@ -170,28 +172,15 @@ struct Site {
     file: String,
     line: u32,
     text: String,
-    /// The function it stands in.
-    function: String,
 }
 
 /// The sites of a source file.
 fn sites_of(path: &Path, file: &str) -> Vec<Site> {
     let source = std::fs::read_to_string(path).expect("readable");
     let calls = ["__syncthreads(", "__syncwarp(", "copy_async_wait<"];
-    let (mut found, mut function) = (Vec::new(), String::new());
-    for (line, text) in (1..).zip(source.lines()) {
-        if text.starts_with("__device__") || text.starts_with("KERNEL") {
-            let (head, inside) = text.split_once('(').unwrap_or((text, ""));
-            let is_kernel = text.starts_with("KERNEL");
-            let name = if is_kernel { inside.split(',').next() } else { head.rsplit(' ').next() };
-            function = name.unwrap_or_default().to_owned();
-        }
-        if text.split("//").next().is_some_and(|code| calls.iter().any(|call| code.contains(call))) {
-            let (file, text, function) = (file.to_owned(), text.trim().to_owned(), function.clone());
-            found.push(Site { file, line, text, function });
-        }
-    }
-    found
+    let is_call = |text: &str| calls.iter().any(|call| text.split("//").next().is_some_and(|code| code.contains(call)));
+    let lines = (1..).zip(source.lines()).filter(|(_, text)| is_call(text));
+    lines.map(|(line, text)| Site { file: file.to_owned(), line, text: text.trim().to_owned() }).collect()
 }
 
 /// All sites of kernels and their helpers.
@@ -220,7 +209,11 @@ fn sites() -> Vec<Site> {
 /// The bits that a case gives, checked; `None` where it was reported.
 fn outcome(case: &Case, seed: u64) -> Option<Vec<u32>> {
     let gpu = Gpu::emulated(Emulation { seed, checked: true });
-    let values = (case.run)(&Rig { device: &gpu }).ok()?;
+    let values = match case.run {
+        Run::Op(run) => run(&Rig { device: &gpu }),
+        Run::Kernel(run) => run(&gpu),
+    };
+    let values = values.ok()?;
     Some(values.into_iter().map(f32::to_bits).collect())
 }
 
@@ -253,14 +246,10 @@ fn every_barrier_is_needed() {
     let cases: Vec<(&Case, Vec<u32>)> = CASES.iter().filter(has_kernel).map(with_result).collect();
     let mut complaints = Vec::new();
     for site in &sites {
-        let survives = SURVIVORS.iter().any(|&(function, text, _)| site.function == function && site.text == text);
-        let unused = UNUSED.contains(&site.function.as_str());
         let complaint = match noticed(site, &cases) {
-            (true, _) if survives || unused => "is noticed after all: take it off the list",
-            (false, true) if unused => "is used after all: take it off the list",
-            (false, true) if !survives => "is not missed: remove it, or say in SURVIVORS why it stays",
-            (false, false) if !unused => "is passed by no case: add one",
-            _ => continue,
+            (true, _) => continue,
+            (false, true) => "is not missed: remove it, or add a case that needs it",
+            (false, false) => "is passed by no case: add one",
         };
         complaints.push(format!("{}:{} `{}` {complaint}", site.file, site.line, site.text));
     }

@@ -1,11 +1,12 @@
-// primitives: every function of ptx.cuh once, on inputs and outputs that the host lays out and compares.
+// primitives: every function of ptx.cuh once, and the block's reductions, on what the host lays out and compares.
 //
 // Tensors   input, output: bytes, as each kernel says; 16-byte boundaries.
 // Numerics  exact but for exp2_fast, which may be 2 ulps off on a GPU.
-// Launch    one block of one warp.
+// Launch    one block of one warp, or of two where warps meet.
 // Traffic   none to speak of.
 // Source    PTX ISA 8.8: cp.async, ldmatrix, mma.m16n8k16, ld.global, ex2.
 #include "ptx.cuh"
+#include "reduce.cuh"
 
 constexpr int kThreads = 32;
 
@@ -75,4 +76,17 @@ KERNEL(primitive_exp2_kernel, PrimitiveParams, kThreads) {
 KERNEL(primitive_load_streamed_kernel, PrimitiveParams, kThreads) {
     const int lane = recomputed(static_cast<int>(threadIdx.x));
     reinterpret_cast<uint4*>(p.output)[lane] = load_streamed16(reinterpret_cast<const uint4*>(p.input) + (31 - lane));
+}
+
+constexpr int kPairThreads = 64;
+
+// Input: 64 f32. Output: per thread the sum of all, the sum of their squares, the highest and the negated lowest: each
+// reduction twice, since the second writes what the first one's threads read.
+KERNEL(primitive_reduce_kernel, PrimitiveParams, kPairThreads) {
+    const float value = reinterpret_cast<const float*>(p.input)[threadIdx.x];
+    float* output = reinterpret_cast<float*>(p.output) + threadIdx.x * 4;
+    output[0] = block_sum<kPairThreads>(value);
+    output[1] = block_sum<kPairThreads>(value * value);
+    output[2] = block_max<kPairThreads>(value);
+    output[3] = block_max<kPairThreads>(-value);
 }

@@ -1,8 +1,9 @@
-//! Every function of `ptx.cuh` against plain Rust, on the emulator and on whatever GPU the tests are given.
+//! Every function of `ptx.cuh`, and the reductions of a block, against plain Rust, on the emulator and on whatever GPU
+//! the tests are given.
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
 use crate::testing::numbers;
 use crate::testing_gpu::each_gpu;
-use crate::{DType, Device};
+use crate::{DType, Device, Result};
 use half::bf16;
 
 /// The parameter block of `kernel.cu`.
@@ -17,8 +18,13 @@ struct PrimitiveParams {
 
 const _: () = assert!(size_of::<PrimitiveParams>() == 24 && std::mem::offset_of!(PrimitiveParams, reserved) == 20);
 
-/// Runs one warp over `input` and gives `words` words of output.
+/// Runs one block over `input` and gives `words` words of output.
 fn run(gpu: &Gpu, kernel: &Kernel, input: &[u32], words: usize) -> Vec<u32> {
+    try_run(gpu, kernel, input, words).expect("runs")
+}
+
+/// As `run`, for a kernel that may be broken.
+fn try_run(gpu: &Gpu, kernel: &Kernel, input: &[u32], words: usize) -> Result<Vec<u32>> {
     let device: &dyn Device = gpu;
     let mut from = device.tensor(&[input.len()], DType::U32).expect("test memory");
     device.write(&mut from, input).expect("sizes agree");
@@ -32,8 +38,8 @@ fn run(gpu: &Gpu, kernel: &Kernel, input: &[u32], words: usize) -> Vec<u32> {
         reserved: 0,
     };
     // SAFETY: each caller gives as many words as its kernel reads and writes.
-    unsafe { gpu.launch(kernel, [1, 1, 1], 0, &params).expect("runs") };
-    device.read_u32(to.view()).expect("readable")
+    unsafe { gpu.launch(kernel, [1, 1, 1], 0, &params)? };
+    device.read_u32(to.view())
 }
 
 /// Words that are all different.
@@ -131,6 +137,28 @@ fn streamed_loads_give_the_bytes() {
     let input = words(128);
     let want: Vec<u32> = input.chunks_exact(4).rev().flatten().copied().collect();
     each_gpu(|gpu| assert_eq!(run(gpu, &KERNEL, &input, 128), want));
+}
+
+const REDUCE: Kernel = kernel!(primitive_reduce_kernel, 64);
+
+/// 64 small whole numbers, whose sums are exact in any order.
+fn whole_numbers() -> Vec<u32> {
+    numbers(4, 64, 9.0).iter().map(|value| value.round().to_bits()).collect()
+}
+
+/// What the kernel of reductions gives, for the test of tests.
+pub(crate) fn reduced(gpu: &Gpu) -> Result<Vec<f32>> {
+    Ok(try_run(gpu, &REDUCE, &whole_numbers(), 256)?.into_iter().map(f32::from_bits).collect())
+}
+
+#[test]
+fn blocks_reduce() {
+    let values: Vec<f32> = whole_numbers().into_iter().map(f32::from_bits).collect();
+    let most = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::NEG_INFINITY, f32::max);
+    let squares = values.iter().map(|v| v * v).sum();
+    let highest = [most(&mut values.iter().copied()), most(&mut values.iter().map(|v| -v))];
+    let want = [values.iter().sum(), squares, highest[0], highest[1]].repeat(64);
+    each_gpu(|gpu| assert_eq!(reduced(gpu).expect("runs"), want));
 }
 
 /// A primitive that no kernel here calls has never been compared with its twin.
