@@ -62,6 +62,8 @@ pub struct MemoryPlan {
     pub weights: usize,
     /// Every buffer and the KV cache.
     pub buffers: usize,
+    /// What ops share between their launches.
+    pub workspace: usize,
     /// What each encoded volume adds.
     pub volume: usize,
 }
@@ -69,7 +71,7 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// To load the model and encode one volume.
     pub fn total(&self) -> usize {
-        self.weights + self.buffers + self.volume
+        self.weights + self.buffers + self.workspace + self.volume
     }
 }
 
@@ -84,20 +86,22 @@ impl Engine {
         let buffers = plan.buffers();
         let voxels = engine.img_size().iter().product();
         let volume = engine.encode(&vec![0.0; voxels], &mut |_| ())?.bytes();
-        Ok(MemoryPlan { weights: plan.weights(), buffers, volume })
+        engine.llm.rehearse(&*plan)?;
+        Ok(MemoryPlan { weights: plan.weights(), buffers, volume, workspace: plan.workspace() })
     }
 
-    /// Refuses a model that will not fit before any of it is loaded.
-    fn check_memory(device: &dyn Device, folder: &ModelFolder, options: &LoadOptions) -> Result<()> {
-        let Some(free) = device.free_bytes() else { return Ok(()) };
-        let wanted = Self::plan(Plan::gpu(), folder, options)?.total();
+    /// Refuses a model that will not fit before any of it is loaded, and makes the room that its ops share.
+    fn take_memory(device: &dyn Device, folder: &ModelFolder, options: &LoadOptions) -> Result<()> {
+        let Some(plan) = device.plan() else { return Ok(()) };
+        let plan = Self::plan(plan, folder, options)?;
+        let (wanted, free) = (plan.total(), device.free_bytes().unwrap_or(usize::MAX));
         if wanted <= free {
-            return Ok(());
+            return Ok(device.reserve(plan.workspace)?);
         }
-        let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-        let (need, have, name) = (gib(wanted), gib(free), device.describe());
+        // Rounded apart, so that the two never look the same.
+        let (need, have, name) = (wanted.div_ceil(1 << 20), free >> 20, device.describe());
         let detail = format!(
-            "the model and one volume take {need:.2} GiB, but {have:.2} GiB are free on {name}; \
+            "the model and one volume take {need} MiB, but {have} MiB are free on {name}; \
              close what uses it, or choose another with --device cuda:N or --device cpu"
         );
         Err(kernels::Error::Unavailable { detail }.into())
@@ -114,7 +118,7 @@ impl Engine {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
         let tokenizers = folder.check(check_options(options))?;
-        Self::check_memory(&*device, folder, options)?;
+        Self::take_memory(&*device, folder, options)?;
         let config = folder.config.clone();
         let loading = &mut Loading::new(&*device, folder, progress);
         let vision_3d = Vision3d::load(loading, &config)?;

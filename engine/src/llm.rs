@@ -101,6 +101,14 @@ impl Llm {
         self.sequence.reserve(device, &mut self.cache, tokens)
     }
 
+    /// Shows a plan the widest step of decoding, whose attention needs the most room.
+    pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
+        let rows = FEW_ROWS.min(self.ids.dims().count());
+        self.reserve(device, rows)?;
+        self.sequence.append(rows);
+        Ok(self.attention(device, 0, [0, rows])?)
+    }
+
     /// Embeds `ids` into rows `at..` of `hidden`.
     pub fn embed(&mut self, device: &dyn Device, ids: &[u32], at: usize) -> Result<()> {
         if ids.is_empty() {

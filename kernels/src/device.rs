@@ -4,7 +4,7 @@ use crate::ops::{
     PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample,
     SliceCombine, SliceKeys, SliceMax, TgisScores,
 };
-use crate::{DType, Dims, Elem, Mem, Result, Tensor, View};
+use crate::{DType, Dims, Elem, Mem, Plan, Result, Tensor, View};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -58,6 +58,20 @@ pub trait Device: Send + Sync {
     /// Bytes that can still be allocated, where the device has a memory of its own.
     fn free_bytes(&self) -> Option<usize> {
         None
+    }
+
+    /// Counts what a model would take here; `None` where the device has no memory of its own.
+    fn plan(&self) -> Option<Plan> {
+        None
+    }
+
+    /// Makes the room that ops need beside their tensors, so that they allocate nothing; load time only.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        let _ = bytes;
+        Ok(())
     }
 
     /// Allocates zeroed memory; load time only.

@@ -10,6 +10,8 @@ pub struct Plan {
     weight: Option<DType>,
     weights: AtomicUsize,
     buffers: AtomicUsize,
+    /// The most that one op needs beside its tensors.
+    workspace: AtomicUsize,
 }
 
 /// The number of a GPU that does not exist, so that nobody reads the memory.
@@ -27,7 +29,13 @@ impl Plan {
     }
 
     fn new(activation: DType, weight: Option<DType>) -> Self {
-        Self { activation, weight, weights: AtomicUsize::new(0), buffers: AtomicUsize::new(0) }
+        Self {
+            activation,
+            weight,
+            weights: AtomicUsize::new(0),
+            buffers: AtomicUsize::new(0),
+            workspace: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes of all weights so far.
@@ -38,6 +46,20 @@ impl Plan {
     /// Bytes of all other tensors so far.
     pub fn buffers(&self) -> usize {
         self.buffers.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the workspace that the ops so far need; none on the CPU.
+    pub fn workspace(&self) -> usize {
+        self.workspace.load(Ordering::Relaxed)
+    }
+
+    /// Notes an op that needs `bytes` beside its tensors on a GPU, if its contract holds.
+    fn needs<T>(&self, checked: Result<T>, bytes: impl FnOnce(T) -> usize) -> Result<()> {
+        let bytes = bytes(checked?);
+        if self.weight.is_some() {
+            self.workspace.fetch_max(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -71,70 +93,70 @@ impl Device for Plan {
         dst.fill(0);
         Ok(())
     }
-    fn copy(&self, _op: Copy<'_>) -> Result<()> {
-        Ok(())
+    fn copy(&self, op: Copy<'_>) -> Result<()> {
+        op.check()
     }
-    fn preprocess_volume(&self, _op: PreprocessVolume<'_>) -> Result<()> {
-        Ok(())
+    fn preprocess_volume(&self, op: PreprocessVolume<'_>) -> Result<()> {
+        self.needs(op.check(), |_| preprocess_volume::launch::STATE_BYTES)
     }
-    fn patch_embed_3d(&self, _op: PatchEmbed3d<'_>) -> Result<()> {
-        Ok(())
+    fn patch_embed_3d(&self, op: PatchEmbed3d<'_>) -> Result<()> {
+        self.needs(op.check(), |grid| patch_embed_3d::launch::workspace_bytes(grid, op.patch))
     }
-    fn patch_embed_2d(&self, _op: PatchEmbed2d<'_>) -> Result<()> {
-        Ok(())
+    fn patch_embed_2d(&self, op: PatchEmbed2d<'_>) -> Result<()> {
+        self.needs(op.check(), |grid| patch_embed_3d::launch::workspace_bytes(grid, [1, op.patch, op.patch]))
     }
-    fn embed_tokens(&self, _op: EmbedTokens<'_>) -> Result<()> {
-        Ok(())
+    fn embed_tokens(&self, op: EmbedTokens<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn embed_bert(&self, _op: EmbedBert<'_>) -> Result<()> {
-        Ok(())
+    fn embed_bert(&self, op: EmbedBert<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn layer_norm(&self, _op: LayerNorm<'_>) -> Result<()> {
-        Ok(())
+    fn layer_norm(&self, op: LayerNorm<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn rms_norm(&self, _op: RmsNorm<'_>) -> Result<()> {
-        Ok(())
+    fn rms_norm(&self, op: RmsNorm<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn linear(&self, _op: Linear<'_>) -> Result<()> {
-        Ok(())
+    fn linear(&self, op: Linear<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn attention_full(&self, _op: AttentionFull<'_>) -> Result<()> {
-        Ok(())
+    fn attention_full(&self, op: AttentionFull<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn avg_pool(&self, _op: AvgPool<'_>) -> Result<()> {
-        Ok(())
+    fn avg_pool(&self, op: AvgPool<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn slice_keys(&self, _op: SliceKeys<'_>) -> Result<()> {
-        Ok(())
+    fn slice_keys(&self, op: SliceKeys<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn tgis_scores(&self, _op: TgisScores<'_>) -> Result<()> {
-        Ok(())
+    fn tgis_scores(&self, op: TgisScores<'_>) -> Result<()> {
+        self.needs(op.check(), tgis_scores::launch::workspace_bytes)
     }
-    fn slice_combine(&self, _op: SliceCombine<'_>) -> Result<()> {
-        Ok(())
+    fn slice_combine(&self, op: SliceCombine<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn slice_max(&self, _op: SliceMax<'_>) -> Result<()> {
-        Ok(())
+    fn slice_max(&self, op: SliceMax<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn qkv_rope_append(&self, _op: QkvRopeAppend<'_>) -> Result<()> {
-        Ok(())
+    fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn attention_paged(&self, _op: AttentionPaged<'_>) -> Result<()> {
-        Ok(())
+    fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
+        self.needs(op.check(), |shape| attention_paged::launch::workspace_bytes(&op, shape))
     }
-    fn rms_linear(&self, _op: RmsLinear<'_>) -> Result<()> {
-        Ok(())
+    fn rms_linear(&self, op: RmsLinear<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn rms_qkv_rope_append(&self, _op: RmsQkvRopeAppend<'_>) -> Result<()> {
-        Ok(())
+    fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn rms_linear_argmax(&self, _op: RmsLinearArgmax<'_>) -> Result<()> {
-        Ok(())
+    fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn advance(&self, _op: Advance<'_>) -> Result<()> {
-        Ok(())
+    fn advance(&self, op: Advance<'_>) -> Result<()> {
+        op.check().map(drop)
     }
-    fn sample(&self, _op: Sample<'_>) -> Result<()> {
-        Ok(())
+    fn sample(&self, op: Sample<'_>) -> Result<()> {
+        op.check()
     }
 }

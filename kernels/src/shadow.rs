@@ -1,6 +1,6 @@
 //! A device that runs every op a second time on the CPU, from the very same inputs, and stops at the first difference.
 use crate::ops::*;
-use crate::{Cpu, DType, Device, Error, HostTensor, Mem, Precision, Result, Tensor, View};
+use crate::{Cpu, DType, Device, Error, HostTensor, Mem, Plan, Precision, Result, Tensor, View};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,6 +102,12 @@ impl Device for Shadow {
     }
     fn free_bytes(&self) -> Option<usize> {
         self.device.free_bytes()
+    }
+    fn plan(&self) -> Option<Plan> {
+        self.device.plan()
+    }
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        self.device.reserve(bytes)
     }
     fn alloc(&self, bytes: usize) -> Result<Mem> {
         self.device.alloc(bytes)

@@ -5,9 +5,9 @@
 //! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice
 //! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
 //! model.
-use engine::Request;
+use engine::{Engine, LoadOptions, Request};
 use engine_tests::golden::{self, Case, Floor, Goldens, Run};
-use kernels::{Cpu, Device, Emulation, Gpu, Precision, Shadow};
+use kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -144,4 +144,32 @@ fn greedy_steps_choose_as_sampling_does() {
     assert_eq!(want.len(), 10);
     assert_eq!(ask(0), want);
     assert_eq!(ask(0), want);
+}
+
+/// A GPU with exactly as much memory as was planned holds the model and a volume, and runs them; with a byte less it
+/// refuses the model before anything is loaded, and says what to change.
+#[test]
+fn memory_is_planned_to_the_byte() {
+    let goldens = Goldens::open();
+    for name in ["a_score15_describe", "c_score15_describe"] {
+        let case = goldens.cases().into_iter().find(|case| case.name == name).expect("listed");
+        let model = goldens.model_folder(&case.model);
+        let folder = loaders::ModelFolder::open(model.path()).expect("a model");
+        let options = LoadOptions::default();
+        let planned = Engine::plan(Plan::gpu(), &folder, &options).expect("a model").total();
+        let gpu = |bytes| Arc::new(Gpu::emulated_with_memory(Emulation::default(), bytes));
+        let exact = gpu(planned);
+        let mut engine = golden::load(exact.clone(), model.path(), &case);
+        let encoded = engine.encode(&goldens.volume(&case.model), &mut |_| ()).expect("the volume fits");
+        for logprobs in [0, 1] {
+            let request = Request { logprobs, max_new_tokens: Some(3), ..Request::new(&case.messages[0]) };
+            engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("no op takes more");
+        }
+        assert_eq!(exact.free_bytes(), Some(0), "{name}: all that was planned is taken");
+        let refused = Engine::load(gpu(planned - 1), &folder, &options, &mut |_| ()).err().expect("a byte is missing");
+        let (need, have) = (planned.div_ceil(1 << 20), (planned - 1) >> 20);
+        let text = format!("the model and one volume take {need} MiB, but {have} MiB are free on emulated GPU, seed 0");
+        let said = refused.to_string();
+        assert!(said.starts_with(&text) && said.ends_with("--device cuda:N or --device cpu"), "{said}");
+    }
 }

@@ -39,6 +39,7 @@ struct Report {
     device: &'static str,
     weights: usize,
     buffers: usize,
+    workspace: usize,
     volume: usize,
     total: usize,
 }
@@ -52,8 +53,8 @@ impl Plan {
             Kind::Cuda => ("cuda", PlanDevice::gpu()),
         };
         let plan = Engine::plan(plan, &folder, &LoadOptions::default())?;
-        let (weights, buffers, volume) = (plan.weights, plan.buffers, plan.volume);
-        let report = Report { device, weights, buffers, volume, total: plan.total() };
+        let (weights, buffers, workspace, volume) = (plan.weights, plan.buffers, plan.workspace, plan.volume);
+        let report = Report { device, weights, buffers, workspace, volume, total: plan.total() };
         if self.json { output::print_json(&report) } else { output::print(&text(&report)).map(|_| ()) }
     }
 }
@@ -63,6 +64,7 @@ fn text(report: &Report) -> String {
     let rows = [
         ("weights", report.weights),
         ("buffers", report.buffers),
+        ("workspace", report.workspace),
         ("a volume", report.volume),
         ("in all", report.total),
     ];

@@ -3,6 +3,8 @@ use super::Kernel;
 use crate::{Error, Mem, Result, Space};
 use simt::Grid;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Alignment of device memory, as the driver's.
 const ALIGN: usize = 256;
@@ -27,6 +29,8 @@ struct Guarded {
     base: *mut u8,
     layout: Layout,
     bytes: usize,
+    /// Where its bytes are counted.
+    room: Option<Arc<AtomicUsize>>,
 }
 
 // SAFETY: owns its bytes and looks at the red zones only when it is dropped.
@@ -43,14 +47,22 @@ impl Drop for Guarded {
             front.iter().chain(back).all(|&byte| byte == GUARD)
         };
         simt::forget_buffer(self.base.addr() + RED_ZONE);
+        if let Some(room) = &self.room {
+            room.fetch_add(self.bytes, Ordering::Relaxed);
+        }
         // SAFETY: allocated with this layout, released once.
         unsafe { dealloc(self.base, self.layout) }
         assert!(intact || std::thread::panicking(), "a kernel wrote past a buffer of {} bytes", self.bytes);
     }
 }
 
-/// Zeroed memory between red zones.
-pub(super) fn alloc_guarded(bytes: usize, space: Space) -> Result<Mem> {
+/// Zeroed memory between red zones, taken from `room` if that is counted.
+pub(super) fn alloc_guarded(bytes: usize, space: Space, room: Option<Arc<AtomicUsize>>) -> Result<Mem> {
+    if let Some(room) = &room {
+        let take = |free: usize| free.checked_sub(bytes);
+        room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_err(|free| Error::Memory { wanted: bytes, free: Some(free) })?;
+    }
     let layout = bytes
         .checked_add(2 * RED_ZONE)
         .and_then(|all| Layout::from_size_align(all, ALIGN).ok())
@@ -65,7 +77,7 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space) -> Result<Mem> {
         base.add(RED_ZONE).write_bytes(0, bytes);
         base
     };
-    let owner = Guarded { base, layout, bytes };
+    let owner = Guarded { base, layout, bytes, room };
     simt::announce_buffer(base.addr() + RED_ZONE, bytes);
     // SAFETY: `owner` keeps exactly these bytes until it is dropped.
     Ok(unsafe { Mem::from_raw(base.add(RED_ZONE), bytes, space, true, Box::new(owner)) })

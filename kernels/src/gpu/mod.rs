@@ -1,8 +1,8 @@
 //! The GPU device: one launcher per op over the driver or, in the very same way, over the emulator.
 use crate::ops::*;
-use crate::{DType, Device, Error, Graph, HostTensor, Mem, Result, Space, Tensor, View};
+use crate::{DType, Device, Error, Graph, HostTensor, Mem, Plan, Result, Space, Tensor, View};
 use driver::Driver;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 mod convert;
@@ -36,6 +36,8 @@ pub struct Gpu {
     failed: Arc<OnceLock<Error>>,
     /// See [`Gpu::workspace`].
     workspace: Mutex<Option<Tensor>>,
+    /// Bytes that an emulated GPU has left, if they are counted.
+    room: Option<Arc<AtomicUsize>>,
 }
 
 /// Numbers GPUs, so that memory of one is not handed to another.
@@ -45,6 +47,11 @@ impl Gpu {
     /// The emulator.
     pub fn emulated(emulation: Emulation) -> Self {
         Self::new(Backend::Emulated(emulation))
+    }
+
+    /// The emulator of a GPU that has `bytes` of memory.
+    pub fn emulated_with_memory(emulation: Emulation, bytes: usize) -> Self {
+        Self { room: Some(Arc::new(AtomicUsize::new(bytes))), ..Self::emulated(emulation) }
     }
 
     /// A real GPU, by the driver's number. Never run on one yet: only its absence is tested.
@@ -73,7 +80,7 @@ impl Gpu {
 
     fn new(backend: Backend) -> Self {
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
-        Self { backend, space, failed: Arc::default(), workspace: Mutex::default() }
+        Self { backend, space, failed: Arc::default(), workspace: Mutex::default(), room: None }
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -151,15 +158,23 @@ impl Device for Gpu {
     fn free_bytes(&self) -> Option<usize> {
         match &self.backend {
             Backend::Cuda(driver) => memory::free_bytes(driver),
-            Backend::Emulated(_) => None,
+            Backend::Emulated(_) => self.room.as_ref().map(|room| room.load(Ordering::Relaxed)),
         }
+    }
+
+    fn plan(&self) -> Option<Plan> {
+        Some(Plan::gpu())
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        self.workspace(bytes).map(drop)
     }
 
     fn alloc(&self, bytes: usize) -> Result<Mem> {
         self.usable()?;
         match &self.backend {
             Backend::Cuda(driver) => self.note(memory::alloc(driver, bytes, self.space)),
-            Backend::Emulated(_) => emulated::alloc_guarded(bytes, self.space),
+            Backend::Emulated(_) => emulated::alloc_guarded(bytes, self.space, self.room.clone()),
         }
     }
 

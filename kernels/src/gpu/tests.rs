@@ -3,7 +3,7 @@ use super::{Emulation, Gpu, Kernel, Ptr, kernel};
 use crate::ops::*;
 use crate::testing::assert_refused;
 use crate::testing_gpu::Rig;
-use crate::{Device, Tensor};
+use crate::{DType, Device, Dims, Mem, Tensor};
 
 fn checked() -> Gpu {
     Gpu::emulated(Emulation { seed: 1, checked: true })
@@ -30,6 +30,19 @@ fn foreign_memory_and_types_are_refused() {
     let text = "rms_norm: out holds F32, wanted Bf16";
     assert_refused(rms_norm(&gpu, &x, &weight, &mut own.poisoned_floats(&[2, 8])), text);
     rms_norm(&gpu, &x, &weight, &mut out).expect("a refusal leaves the device usable");
+}
+
+/// An address off the boundary of its elements, which no tensor of a device's own has.
+#[test]
+fn odd_addresses_are_refused() {
+    let gpu = checked();
+    let rig = Rig { device: &gpu };
+    let (weight, mut out) = (rig.poisoned(&[8]), rig.poisoned(&[2, 8]));
+    let at = std::ptr::without_provenance_mut(0x1001);
+    // SAFETY: nobody reads or writes there: the op is refused.
+    let mem = unsafe { Mem::from_raw(at, 32, gpu.space(), true, Box::new(())) };
+    let x = Tensor::new(mem, Dims::new(&[2, 8]), DType::Bf16);
+    assert_refused(rms_norm(&gpu, &x, &weight, &mut out), "rms_norm: x starts at 0x1001, wanted a multiple of 2");
 }
 
 /// Columns that were cut leave gaps between rows, which these kernels would read as values.
@@ -119,4 +132,56 @@ fn a_failed_launch_ends_the_device() {
     let rig = Rig { device: &other };
     let (x, weight, mut out) = (rig.poisoned(&[1, 8]), rig.poisoned(&[8]), rig.poisoned(&[1, 8]));
     rms_norm(&other, &x, &weight, &mut out).expect("another device goes on");
+}
+
+/// Memory is given until there is none; the refusal names both numbers, and what is freed can be taken again.
+#[test]
+fn memory_ends() {
+    let gpu = Gpu::emulated_with_memory(Emulation::default(), 1000);
+    let first = gpu.alloc(600).expect("fits");
+    assert_eq!(gpu.free_bytes(), Some(400));
+    let text = "the GPU could not allocate 401 bytes, 400 are free; end other programs that use it, choose another GPU, \
+                or use --device cpu";
+    assert_eq!(gpu.alloc(401).err().map(|error| error.to_string()).as_deref(), Some(text));
+    drop(first);
+    assert!(gpu.alloc(1000).is_ok(), "all of it is free again");
+    assert_eq!(gpu.free_bytes(), Some(1000));
+}
+
+/// What an op finds in the workspace is no zero and nothing of the op before, so that it must write what it reads.
+#[test]
+fn the_workspace_holds_nothing() {
+    let gpu = checked();
+    gpu.reserve(64).expect("memory");
+    for bytes in [32, 64, 256, 16] {
+        let mut workspace = gpu.workspace(bytes).expect("memory");
+        let values = |workspace: &super::workspace::Workspace<'_>| {
+            (&gpu as &dyn Device).read(workspace.view(&[bytes / 4], DType::F32)).expect("readable")
+        };
+        assert!(values(&workspace).iter().all(|value| value.is_nan()), "{bytes} bytes");
+        assert!(workspace.ptr().is_aligned(256));
+    }
+}
+
+/// Recorded ops run when the recording is replayed, each time, on what the tensors hold by then. The emulator has
+/// nothing to gain and says so without running them.
+#[test]
+fn recorded_ops_run_again() {
+    let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
+    let rig = Rig { device: &gpu };
+    let mut counters = rig.ids(&[3, 10]);
+    let advance = |counters: &mut Tensor| gpu.advance(Advance { counters: counters.view_mut() });
+    advance(&mut counters).expect("an op runs before it is recorded");
+    let graph = gpu.capture(&mut || advance(&mut counters).and_then(|()| advance(&mut counters))).expect("recordable");
+    let read = |counters: &Tensor| rig.device.read_u32(counters.view()).expect("readable");
+    assert_eq!(read(&counters), [4, 11], "recording runs nothing");
+    let Some(graph) = graph else {
+        assert!(gpu.describe().contains("emulated"), "a GPU records");
+        return;
+    };
+    graph.launch().and_then(|()| graph.launch()).expect("replayed");
+    assert_eq!(read(&counters), [8, 15]);
+    gpu.copy_in(&mut counters, bytemuck::cast_slice(&[0u32, 7])).expect("sizes agree");
+    graph.launch().expect("replayed");
+    assert_eq!(read(&counters), [2, 9]);
 }

@@ -1,5 +1,5 @@
 //! Memory that an op needs between its launches, kept from op to op.
-use super::{Gpu, Ptr};
+use super::{Backend, Gpu, Ptr};
 use crate::{DType, Device, Dims, Mem, Result, Tensor, View};
 use std::sync::{MutexGuard, PoisonError};
 
@@ -10,7 +10,8 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl Gpu {
-    /// At least `bytes` bytes on a 256-byte boundary, of unknown content; grows at the first op that needs more.
+    /// At least `bytes` bytes on a 256-byte boundary, of unknown content. [`Device::reserve`] makes it as large as a
+    /// model needs; without that it grows at the first op that needs more.
     ///
     /// # Errors
     /// As [`Device::alloc`].
@@ -20,6 +21,11 @@ impl Gpu {
             let mem: Mem = self.alloc(bytes)?;
             let dims = Dims::new(&[mem.bytes() / DType::F32.bytes()]);
             *memory = Some(Tensor::new(mem, dims, DType::F32));
+        }
+        if let (Backend::Emulated(_), Some(tensor)) = (&self.backend, memory.as_mut()) {
+            // SAFETY: the emulator's memory is the host's; the tensor is ours alone while it is locked, and launches
+            // have ended. NaN, so that an op that trusts what it did not write shows.
+            unsafe { tensor.view_mut().addr().write_bytes(0xff, bytes) };
         }
         Ok(Workspace { memory })
     }

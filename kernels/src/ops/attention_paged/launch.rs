@@ -1,5 +1,5 @@
 //! Prefill: one block for 64 queries of a head. Decode: one for each page, key head and row, then a sum over pages.
-use super::AttentionPaged;
+use super::{AttentionPaged, Shape};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::attention_full::launch::stages_bytes;
 use crate::{DType, Result};
@@ -56,6 +56,13 @@ const DECODE: [[Kernel; 2]; 4] = [
 
 const MERGE: Kernel = kernel!(attention_paged_merge, THREADS);
 
+/// What decode needs: the highest score, the sum of weights and the weighted sum of every row, head and page.
+pub(crate) fn workspace_bytes(op: &AttentionPaged<'_>, shape: Shape) -> usize {
+    let padded = shape.head_dim.next_multiple_of(32);
+    let parts = shape.rows * op.heads * op.block_table.dims().count();
+    if shape.rows > DECODE_ROWS { 0 } else { parts * (2 + padded) * size_of::<f32>() }
+}
+
 pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
     let shape = op.check()?;
     let args = gpu.args("attention_paged")?;
@@ -86,8 +93,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         // the layout is asserted on both sides.
         return unsafe { gpu.launch(&PREFILL[size].1[single], blocks, stages_bytes(padded), &params) };
     }
-    // The highest score, the sum of weights and the weighted sum of every row, head and page.
-    let mut workspace = gpu.workspace(rows * op.heads * pages * (2 + padded) * size_of::<f32>())?;
+    let mut workspace = gpu.workspace(workspace_bytes(&op, shape))?;
     params.partial = workspace.ptr();
     let blocks = [params.pages, args.size("blocks of heads", op.kv_heads * group.div_ceil(DECODE_HEADS))?, params.rows];
     let shared = stages_bytes(padded) / 2 + (DECODE_HEADS * padded * 2) as u32;

@@ -38,6 +38,11 @@ pub(crate) struct PatchEmbed<'a> {
     pub out: ViewMut<'a>,
 }
 
+/// Bytes of all patches in bf16.
+pub(crate) fn workspace_bytes(grid: [usize; 3], patch: [usize; 3]) -> usize {
+    grid.iter().chain(&patch).product::<usize>() * DType::Bf16.bytes()
+}
+
 pub(crate) fn run(gpu: &Gpu, op: PatchEmbed3d<'_>) -> Result<()> {
     let grid = op.check()?;
     let PatchEmbed3d { volume, patch, weight, bias, positions, class_token, out } = op;
@@ -58,7 +63,7 @@ pub(crate) fn embed(args: &Args<'_>, mut op: PatchEmbed<'_>) -> Result<()> {
     args.bf16("weight", &op.weight)?;
     args.bf16("bias", &op.bias)?;
     args.size("patch voxels", voxels)?;
-    let mut workspace = gpu.workspace(patches * voxels * DType::Bf16.bytes())?;
+    let mut workspace = gpu.workspace(workspace_bytes(op.grid, op.patch))?;
     let params = PatchGatherParams {
         volume,
         positions,

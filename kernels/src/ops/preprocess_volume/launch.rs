@@ -22,7 +22,7 @@ struct PreprocessParams {
 const _: () = assert!(size_of::<PreprocessParams>() == 72 && offset_of!(PreprocessParams, scales) == 64);
 
 /// Bytes of the state between the launches: two keys and six bounds, u32.
-const STATE_BYTES: usize = 32;
+pub(crate) const STATE_BYTES: usize = 32;
 
 /// Blocks that walk the volume: eight for each of 132 multiprocessors.
 const MOST_BLOCKS: usize = 1056;

@@ -22,11 +22,16 @@ const _: () = assert!(size_of::<TgisScoresParams>() == 48 && offset_of!(TgisScor
 const LOGITS: Kernel = kernel!(tgis_logits_kernel, 256);
 const SOFTMAX: Kernel = kernel!(tgis_softmax_kernel, 256);
 
+/// A logit in f64 for each slice.
+pub(crate) fn workspace_bytes(slices: usize) -> usize {
+    slices * size_of::<f64>()
+}
+
 pub(crate) fn run(gpu: &Gpu, mut op: TgisScores<'_>) -> Result<()> {
     let dim = op.check()?;
     let slices = op.scores.dims().count();
     let args = gpu.args("tgis_scores")?;
-    let mut workspace = gpu.workspace(slices * size_of::<f64>())?;
+    let mut workspace = gpu.workspace(workspace_bytes(slices))?;
     let params = TgisScoresParams {
         keys: args.whole("keys", &op.keys, DType::F32)?,
         guide: args.bf16("guide", &op.guide)?,
