@@ -348,4 +348,25 @@ mod tests {
         let text = "op: element 1 of 2 of out is 5, but the CPU has 4 from the same inputs";
         assert_refused(check(&rig.ids(&[7, 5]), &tensor_u32(&[7, 4])), text);
     }
+
+    /// A kernel without one of its barriers gives a wrong result, and the op is named before the next one starts.
+    #[test]
+    fn a_broken_op_is_named() {
+        let shadow = shadow();
+        let rig = Rig { device: &shadow };
+        let x = rig.acts(&[1, 600], &numbers(5, 600, 2.0));
+        let (weight, mut out) = (rig.weight(&[600], &numbers(6, 600, 2.0)), rig.poisoned(&[1, 600]));
+        let barrier = "every warp's sum is written";
+        let line = include_str!("../include/reduce.cuh").lines().position(|line| line.contains(barrier));
+        let line = line.expect("block_sum waits for the warps") as u32 + 1;
+        let mut run = || {
+            let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: out.view_mut() };
+            shadow.rms_norm(op)
+        };
+        let (broken, met) = simt::without_sync("/reduce.cuh", line, &mut run);
+        let text = broken.expect_err("a sum of parts that are not there").to_string();
+        assert!(text.starts_with("rms_norm: element 0 of 600 of out is ") && met > 0, "{text}");
+        assert!(text.ends_with(" from the same inputs"), "{text}");
+        run().expect("whole again");
+    }
 }
