@@ -3,13 +3,23 @@ use half::bf16;
 use kernels::ops::AttentionPaged;
 use kernels::{DType, Device, PAGE_TOKENS, Result, Tensor};
 
-/// Numbers in [-1, 1): a multiplicative sequence, quick enough for gigabytes.
-fn numbers(count: usize) -> impl Iterator<Item = f32> {
+/// After so many numbers, the same ones come again: a prime, so that no two rows of a tensor are alike.
+const PERIOD: usize = 1_000_003;
+
+/// Numbers in [-1, 1), each turned into an element: a multiplicative sequence, quick enough for gigabytes.
+fn numbers<T: Clone>(count: usize, element: impl Fn(f32) -> T) -> Vec<T> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    (0..count).map(move |_| {
+    let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    })
+        element((state >> 40) as f32 / 8_388_608.0 - 1.0)
+    };
+    let period: Vec<T> = (0..count.min(PERIOD)).map(|_| next()).collect();
+    let mut all = Vec::with_capacity(count);
+    while all.len() < count {
+        let more = period.len().min(count - all.len());
+        all.extend_from_slice(&period[..more]);
+    }
+    all
 }
 
 /// Activations.
@@ -18,10 +28,10 @@ fn numbers(count: usize) -> impl Iterator<Item = f32> {
 /// If there is not enough memory.
 pub fn activations(device: &dyn Device, dims: &[usize]) -> Tensor {
     let mut tensor = device.activations(dims).expect("memory for activations");
-    let values = numbers(tensor.dims().count());
+    let count = tensor.dims().count();
     let written = match tensor.dtype() {
-        DType::Bf16 => device.write(&mut tensor, &values.map(bf16::from_f32).collect::<Vec<bf16>>()),
-        _ => device.write(&mut tensor, &values.collect::<Vec<f32>>()),
+        DType::Bf16 => device.write(&mut tensor, &numbers(count, bf16::from_f32)),
+        _ => device.write(&mut tensor, &numbers(count, |value| value)),
     };
     written.expect("sizes agree");
     tensor
@@ -33,8 +43,8 @@ pub fn activations(device: &dyn Device, dims: &[usize]) -> Tensor {
 /// If there is not enough memory.
 pub fn floats(device: &dyn Device, dims: &[usize]) -> Tensor {
     let mut tensor = device.tensor(dims, DType::F32).expect("memory for floats");
-    let values: Vec<f32> = numbers(tensor.dims().count()).collect();
-    device.write(&mut tensor, &values).expect("sizes agree");
+    let count = tensor.dims().count();
+    device.write(&mut tensor, &numbers(count, |value| value)).expect("sizes agree");
     tensor
 }
 
@@ -45,8 +55,8 @@ pub fn floats(device: &dyn Device, dims: &[usize]) -> Tensor {
 pub fn weights(device: &dyn Device, dims: &[usize]) -> Tensor {
     let mut tensor = device.tensor(dims, DType::Bf16).expect("memory for weights");
     let scale = 1.0 / (*dims.last().expect("dims") as f32).sqrt();
-    let values: Vec<bf16> = numbers(tensor.dims().count()).map(|v| bf16::from_f32(v * scale)).collect();
-    device.write(&mut tensor, &values).expect("sizes agree");
+    let count = tensor.dims().count();
+    device.write(&mut tensor, &numbers(count, |value| bf16::from_f32(value * scale))).expect("sizes agree");
     tensor
 }
 
@@ -75,6 +85,8 @@ pub struct PagedAttention {
     out: Tensor,
     /// Floating-point operations of a call: two products per key that a query sees.
     pub flops: usize,
+    /// Bytes of queries, outputs and all keys and values, each once.
+    pub bytes: usize,
 }
 
 impl PagedAttention {
@@ -87,6 +99,7 @@ impl PagedAttention {
         let [k_pages, v_pages] = [0; 2].map(|_| activations(device, &[pages * HEADS, PAGE_TOKENS, HEAD_DIM]));
         let [q, out] = [0; 2].map(|_| activations(device, &[rows, HEADS * HEAD_DIM]));
         let seen: usize = (context - rows + 1..=context).sum();
+        let bytes = q.bytes() + out.bytes() + (k_pages.bytes() + v_pages.bytes()) / (pages * PAGE_TOKENS) * context;
         Self {
             q,
             k_pages,
@@ -95,6 +108,7 @@ impl PagedAttention {
             positions: ids(device, &((context - rows) as u32..context as u32).collect::<Vec<u32>>()),
             out,
             flops: 4 * seen * HEADS * HEAD_DIM,
+            bytes,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::ops::{
 use crate::{DType, Dims, Elem, Mem, Plan, Result, Tensor, View};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Checked bytes of one tensor in host memory, as a checkpoint holds them.
 #[derive(Clone)]
@@ -109,6 +110,17 @@ pub trait Device: Send + Sync {
     fn capture(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Graph>>> {
         let _ = enqueue;
         Ok(None)
+    }
+
+    /// How long the ops of `enqueue` take, once all that was enqueued before has ended. A device that works by itself
+    /// measures its own time, without the host's.
+    ///
+    /// # Errors
+    /// What `enqueue` returned, or that the device failed.
+    fn time(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        let start = Instant::now();
+        enqueue()?;
+        Ok(start.elapsed())
     }
 
     /// See [`struct@Copy`].

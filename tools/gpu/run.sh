@@ -4,7 +4,8 @@
 #   ./run.sh [DEVICE] [FOLDER]   DEVICE: cuda (the default), cuda:N or emulated; FOLDER: where results go, or `results`
 #
 # Every step runs, even after one that failed; the last lines say which did, and the exit status is how many.
-# FOLDER gets a log per step, `steps.tsv`, and `results.jsonl`: the machine, then every timing.
+# FOLDER gets a log per step, `steps.tsv`, and `results.jsonl`, one JSON object per line: the run, every step, the
+# machine, an answer, every timing.
 set -uo pipefail
 cd "$(dirname "$0")"
 
@@ -37,7 +38,10 @@ step machine bin/engine-cli doctor --json
 
 # First the primitives: if one of them is wrong, everything built of it is.
 step primitives bin/kernels-tests --test-threads=1 primitives::
+step device bin/kernels-tests --test-threads=1 gpu::tests::
 step ops bin/kernels-tests --test-threads=1 gpu_tests::
+# A decoding step is recorded as a graph and replayed.
+step graph bin/model-tests --test-threads=1 greedy_steps
 step model bin/model-tests --test-threads=1 --show-output
 
 model=$out/tiny-model
@@ -58,21 +62,39 @@ for tool in memcheck racecheck synccheck initcheck; do
 done
 
 # Timings last, on a card that is warm. The emulator's say nothing of a GPU.
+rm -f "$out"/time-*.log
 if [ "$device" = emulated ]; then
-    skipped stages "the emulator's times mean nothing"
+    step time-ops bin/ops emulated quick advance copy embed_bert sample tgis_scores
+    skipped time-stages "the emulator's times mean nothing"
 else
-    step stages bin/stages "$device"
+    step time-ops bin/ops "$device"
+    step time-stages bin/stages "$device"
 fi
 
+tab=$(printf '\t')
 {
     printf '{"device":"%s","commit":"%s","date":"%s"}\n' "$device" "$(tr '\n' ' ' <commit)" "$(date -u +%FT%TZ)"
-    cat "$out/machine.log"
-    cat "$out/generate.log"
-    [ ! -e "$out/stages.log" ] || cat "$out/stages.log"
-} >"$out/results.jsonl"
+    sed "s/^\(.*\)$tab\(.*\)$tab\(.*\) s\$/{\"step\":\"\1\",\"outcome\":\"\2\",\"seconds\":\3}/" "$out/steps.tsv"
+    cat "$out/machine.log" "$out/generate.log" "$out"/time-*.log
+} | grep '^{' >"$out/results.jsonl"
 
+table() {
+    column -t -s "$tab" 2>/dev/null || cat
+}
 echo
-column -t -s "$(printf '\t')" "$out/steps.tsv" 2>/dev/null || cat "$out/steps.tsv"
-[ ! -e "$out/stages.log" ] || grep '"total":true' "$out/stages.log"
+table <"$out/steps.tsv"
+echo
+awk 'function field(name, value) {
+         if (!match($0, "\"" name "\":[^,}]*")) return "-"
+         value = substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3)
+         gsub(/"/, "", value)
+         return value
+     }
+     BEGIN { print "op\tsize\tus p50\tus p99\tof memory\tof peak" }
+     /"us_p50"/ {
+         print field("op") "\t" field("size") "\t" field("us_p50") "\t" field("us_p99") "\t" field("of_memory") \
+             "\t" field("of_peak")
+     }' "$out/time-ops.log" | table
+[ ! -e "$out/time-stages.log" ] || grep '"total":true' "$out/time-stages.log"
 echo "results: $out/results.jsonl"
 exit "$failed"

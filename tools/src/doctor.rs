@@ -215,6 +215,8 @@ mod tests {
             ordinal: 0,
             name: "A".into(),
             capability: (8, 0),
+            multiprocessors: 108,
+            clock_max_mhz: 1410,
             memory_total: 80 << 30,
             memory_free: Some(1 << 30),
             driver: Some("550.1".into()),
@@ -227,6 +229,7 @@ mod tests {
         let want = "A, compute capability 8.0, 80.0 GiB, 1.0 GiB free, driver 550.1, 1410 MHz, 63 W, 40 °C, \
                     clocks held by sw_power_cap";
         assert_eq!(gpu_detail(&gpu), want);
+        assert_eq!(gpu.peak_flops().map(|peak| (peak / 1e12).round()), Some(312.0));
     }
 
     #[test]

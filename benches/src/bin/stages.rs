@@ -5,8 +5,9 @@
 //! work on the machine disturbs less. Weights are bf16, random; the layers of a stage share one layer's weights, which
 //! exceed the last-level cache in decode.
 use benches::inputs::{PagedAttention, activations, floats, ids, weights};
+use benches::machine::Machine;
 use kernels::ops::*;
-use kernels::{Cpu, Device, Gpu, Precision, Result, Tensor};
+use kernels::{Device, Result, Tensor};
 use std::time::Instant;
 
 const RUNS: usize = 3;
@@ -192,20 +193,15 @@ fn language_model(device: &dyn Device, name: &'static str, rows: usize, context:
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let has = |word: &str| words.iter().any(|w| w == word);
-    let device: Box<dyn Device> = match words.iter().find_map(|word| word.strip_prefix("cuda")) {
-        Some(number) => match Gpu::cuda(number.trim_start_matches(':').parse().unwrap_or(0)) {
-            Ok(gpu) => Box::new(gpu),
-            Err(error) => {
-                eprintln!("error: {error}");
-                std::process::exit(4);
-            }
-        },
-        None => Box::new(Cpu { precision: if has("fast") { Precision::Fast } else { Precision::Exact } }),
-    };
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let opened = Machine::of(&mut words).and_then(|machine| machine.open().map(|device| (machine, device)));
+    let (machine, device) = opened.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        std::process::exit(4);
+    });
     let device = &*device;
-    println!(r#"{{"device":"{}"}}"#, device.describe());
+    println!("{}", machine.describe(device));
+    let has = |word: &str| words.iter().any(|w| w == word);
     type Run = fn(&dyn Device);
     let stages: [(&str, Run); 4] = [
         ("encode_3d", encode_3d),
@@ -218,5 +214,8 @@ fn main() {
         if all || has(name) {
             run(device);
         }
+    }
+    if machine.gpu().is_some() {
+        println!("{}", machine.describe(device));
     }
 }

@@ -4,6 +4,7 @@ use crate::{DType, Device, Error, Graph, HostTensor, Mem, Plan, Result, Space, T
 use driver::Driver;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 mod convert;
 mod driver;
@@ -15,6 +16,7 @@ pub mod modules;
 mod report;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod workspace;
 
 pub use emulated::Emulation;
@@ -168,6 +170,17 @@ impl Device for Gpu {
 
     fn reserve(&self, bytes: usize) -> Result<()> {
         self.workspace(bytes).map(drop)
+    }
+
+    fn time(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        self.usable()?;
+        match &self.backend {
+            Backend::Cuda(driver) => self.note(timer::time(driver, enqueue)),
+            Backend::Emulated(_) => {
+                let start = Instant::now();
+                enqueue().map(|()| start.elapsed())
+            }
+        }
     }
 
     fn alloc(&self, bytes: usize) -> Result<Mem> {

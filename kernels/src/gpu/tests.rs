@@ -140,8 +140,8 @@ fn memory_ends() {
     let gpu = Gpu::emulated_with_memory(Emulation::default(), 1000);
     let first = gpu.alloc(600).expect("fits");
     assert_eq!(gpu.free_bytes(), Some(400));
-    let text = "the GPU could not allocate 401 bytes, 400 are free; end other programs that use it, choose another GPU, \
-                or use --device cpu";
+    let text = "the GPU could not allocate 401 bytes, 400 are free; end other programs that use it, choose another \
+                GPU, or use --device cpu";
     assert_eq!(gpu.alloc(401).err().map(|error| error.to_string()).as_deref(), Some(text));
     drop(first);
     assert!(gpu.alloc(1000).is_ok(), "all of it is free again");
@@ -184,4 +184,15 @@ fn recorded_ops_run_again() {
     gpu.copy_in(&mut counters, bytemuck::cast_slice(&[0u32, 7])).expect("sizes agree");
     graph.launch().expect("replayed");
     assert_eq!(read(&counters), [2, 9]);
+}
+
+/// A device that works by itself measures itself.
+#[test]
+fn ops_are_timed() {
+    let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
+    let rig = Rig { device: &gpu };
+    let mut counters = rig.ids(&[0]);
+    let time = gpu.time(&mut || gpu.advance(Advance { counters: counters.view_mut() })).expect("runs");
+    assert!(time.as_nanos() > 0 && time.as_secs() < 60, "{time:?}");
+    assert_eq!(rig.device.read_u32(counters.view()).expect("readable"), [1]);
 }

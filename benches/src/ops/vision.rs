@@ -1,0 +1,92 @@
+//! From a volume as read to tokens: preparation, patches, norms, pooling.
+use super::{Call, Entry, bytes};
+use crate::inputs::{activations, floats, ids, weights};
+use kernels::Device;
+use kernels::ops::*;
+
+pub(super) fn entries() -> Vec<Entry> {
+    vec![
+        Entry::new("preprocess_volume", "256_512_512", preprocess),
+        Entry::new("patch_embed_3d", "released", patches_3d),
+        Entry::new("patch_embed_2d", "8_slices", patches_2d),
+        Entry::new("layer_norm", "siglip", |device| layer_norm(device, [2048, 1024])),
+        Entry::new("layer_norm", "vit", |device| layer_norm(device, [2049, 768])),
+        Entry::new("avg_pool", "released", avg_pool),
+    ]
+}
+
+fn preprocess(device: &dyn Device) -> Call<'_> {
+    let (volume, mut out) = (floats(device, &[256, 512, 512]), floats(device, &[32, 256, 256]));
+    let mut crop = ids(device, &[0; 6]);
+    Call {
+        flops: 0,
+        // The range must be known before the first voxel is scaled.
+        bytes: 2 * volume.bytes() + out.bytes(),
+        run: Box::new(move || {
+            let (volume, intensity) = (volume.view(), Intensity::MinMax);
+            device.preprocess_volume(PreprocessVolume { volume, intensity, crop: crop.view_mut(), out: out.view_mut() })
+        }),
+    }
+}
+
+fn patches_3d(device: &dyn Device) -> Call<'_> {
+    let (volume, hidden, patch) = (floats(device, &[32, 256, 256]), 768, [4, 16, 16]);
+    let (weight, bias) = (weights(device, &[hidden, 1024]), weights(device, &[hidden]));
+    let (positions, class) = (weights(device, &[2048, hidden]), weights(device, &[1, hidden]));
+    let mut out = activations(device, &[2049, hidden]);
+    Call {
+        flops: 2 * 2048 * weight.dims().count(),
+        bytes: bytes(&[&volume, &weight, &positions, &out]),
+        run: Box::new(move || {
+            device.patch_embed_3d(PatchEmbed3d {
+                volume: volume.view(),
+                patch,
+                weight: weight.view(),
+                bias: bias.view(),
+                positions: positions.view(),
+                class_token: class.view(),
+                out: out.view_mut(),
+            })
+        }),
+    }
+}
+
+/// As many slices as the engine takes at a time.
+fn patches_2d(device: &dyn Device) -> Call<'_> {
+    let (volume, hidden, patch) = (floats(device, &[8, 256, 256]), 1024, 16);
+    let (weight, bias) = (weights(device, &[hidden, 256]), weights(device, &[hidden]));
+    let positions = weights(device, &[256, hidden]);
+    let mut out = activations(device, &[8 * 256, hidden]);
+    Call {
+        flops: 2 * 2048 * weight.dims().count(),
+        bytes: bytes(&[&volume, &weight, &positions, &out]),
+        run: Box::new(move || {
+            let (volume, weight, bias) = (volume.view(), weight.view(), bias.view());
+            let (positions, out) = (positions.view(), out.view_mut());
+            device.patch_embed_2d(PatchEmbed2d { volume, patch, weight, bias, positions, out })
+        }),
+    }
+}
+
+fn layer_norm(device: &dyn Device, [rows, dim]: [usize; 2]) -> Call<'_> {
+    let (x, mut out) = (activations(device, &[rows, dim]), activations(device, &[rows, dim]));
+    let (weight, bias) = (weights(device, &[dim]), weights(device, &[dim]));
+    Call {
+        flops: 0,
+        bytes: bytes(&[&x, &out]),
+        run: Box::new(move || {
+            let (weight, bias) = (weight.view(), bias.view());
+            device.layer_norm(LayerNorm { x: x.view(), weight, bias, eps: 1e-6, out: out.view_mut() })
+        }),
+    }
+}
+
+fn avg_pool(device: &dyn Device) -> Call<'_> {
+    let (x, mut out) = (activations(device, &[2048, 768]), activations(device, &[256, 768]));
+    let (grid, window) = ([8, 16, 16], [2, 2, 2]);
+    Call {
+        flops: 0,
+        bytes: bytes(&[&x, &out]),
+        run: Box::new(move || device.avg_pool(AvgPool { x: x.view(), grid, window, out: out.view_mut() })),
+    }
+}
