@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use loaders::config::ConfigFiles;
+use clap::builder::PossibleValuesParser;
+use loaders::config::{ConfigFiles, scoring_connectors};
 use loaders::tokenizer;
 use loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, TensorSpec, expected_tensors};
 use rayon::prelude::*;
@@ -26,6 +27,9 @@ pub struct MakeModel {
     /// Its sizes
     #[arg(long, value_enum)]
     preset: Preset,
+    /// Its 3D connector, which says how slices are scored
+    #[arg(long, value_name = "NAME", default_value = released_connector(), value_parser = connectors())]
+    connector: String,
     /// Seed of the weights: the same seed gives the same files
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -57,13 +61,28 @@ impl MakeModel {
         output::check_folder_target(&self.out)?;
         let mut bars = Bars::new();
         output::write_folder(&self.out, |folder| {
-            write_model(folder, self.preset, self.seed, &mut |done, total| bars.show("write", done, total))
+            let model = (self.preset, self.connector.as_str(), self.seed);
+            write_model(folder, model, &mut |done, total| bars.show("write", done, total))
         })
     }
 }
 
+/// The released model's 3D connector.
+pub fn released_connector() -> &'static str {
+    scoring_connectors().next().expect("the list begins with it")
+}
+
+/// The connectors that `--connector` takes.
+fn connectors() -> PossibleValuesParser {
+    PossibleValuesParser::new(scoring_connectors())
+}
+
 /// Makes a folder, or fills an empty one, with the preset's tokenizers, configuration and weights.
-pub fn write_model(folder: &Path, preset: Preset, seed: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+pub fn write_model(
+    folder: &Path,
+    (preset, connector, seed): (Preset, &str, u64),
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let sizes = preset.sizes();
     for part in Part::ALL {
         make_folder(&folder.join(part.folder()))?;
@@ -80,7 +99,7 @@ pub fn write_model(folder: &Path, preset: Preset, seed: u64, progress: &mut dyn 
             Vocabularies { llm, end: 32_000, bert: tokenizer::write_released_bert_vocab(&vision_3d)? }
         }
     };
-    write_json(&folder.join("args/config.json"), &sizes.args_config(vocabularies))?;
+    write_json(&folder.join("args/config.json"), &sizes.args_config(vocabularies, connector))?;
     write_json(&folder.join("llm/config.json"), &sizes.llm_config(vocabularies))?;
     write_json(&folder.join("vision2d_model/config.json"), &sizes.vision_2d_config())?;
     write_json(&folder.join("vision3d_model/config.json"), &sizes.vision_3d_config(vocabularies))?;
@@ -168,7 +187,8 @@ mod tests {
         let vocabularies = Vocabularies { llm: 32_011, end: 32_000, bert: 30_522 };
         let sizes = Preset::Released.sizes();
         fs::create_dir(folder.path().join("args")).unwrap();
-        write_json(&folder.path().join("args/config.json"), &sizes.args_config(vocabularies)).unwrap();
+        write_json(&folder.path().join("args/config.json"), &sizes.args_config(vocabularies, released_connector()))
+            .unwrap();
         let config = ModelConfig::parse(&ConfigFiles::read(folder.path()).unwrap()).unwrap();
         let specs = expected_tensors(&config);
         let count = |part: Part| {
@@ -186,7 +206,7 @@ mod tests {
     fn a_tiny_model_is_small_complete_and_decided_by_its_seed() {
         let make = |seed: u64| {
             let folder = tempfile::tempdir().unwrap();
-            write_model(folder.path(), Preset::Tiny, seed, &mut |_, _| ()).unwrap();
+            write_model(folder.path(), (Preset::Tiny, released_connector(), seed), &mut |_, _| ()).unwrap();
             let model = loaders::ModelFolder::open(folder.path()).unwrap();
             model.check(loaders::CheckOptions::default()).unwrap();
             assert_eq!(model.warnings, Vec::<String>::new());

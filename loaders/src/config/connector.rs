@@ -73,6 +73,11 @@ const SCORING: [(&str, Scored, Guide, f32); 8] = [
     ("spatial_pooling_score13_mlp2x_gelu", Scored::ThreeD, Guide::Linear, 1.0),
     ("spatial_pooling_score14_mlp2x_gelu", Scored::TwoD, Guide::Linear, 1.0),
 ];
+/// The official names of the 3D connectors that score slices, the released one first.
+pub fn scoring_connectors() -> impl Iterator<Item = &'static str> {
+    SCORING.iter().map(|(name, ..)| *name)
+}
+
 const THREE_D_ONLY: &str = "spatial_pooling_mlp2x_gelu";
 
 pub(super) fn scoring(args: &Keys, exp_id: u32, connector: &str) -> Result<SliceScoring> {

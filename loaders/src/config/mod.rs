@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 pub use bert::{BertConfig, BertKeys};
-pub use connector::{Connector2d, Guide, Scored, SliceScoring};
+pub use connector::{Connector2d, Guide, Scored, SliceScoring, scoring_connectors};
 pub use llm::{LlmConfig, Rope};
 pub use vision::{SiglipConfig, VitConfig};
 

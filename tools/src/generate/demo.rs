@@ -39,7 +39,8 @@ impl TemporaryModel {
             Failure::runtime(format!("cannot make a temporary folder for the demo: {error}; set TMPDIR to one"))
         })?;
         let unfinished = Unfinished::new(folder.path());
-        make_model::write_model(folder.path(), Preset::Tiny, MODEL_SEED, &mut |_, _| ())?;
+        let model = (Preset::Tiny, make_model::released_connector(), MODEL_SEED);
+        make_model::write_model(folder.path(), model, &mut |_, _| ())?;
         Ok(Self { folder, _unfinished: unfinished })
     }
 

@@ -155,14 +155,14 @@ impl Sizes {
     }
 
     /// `args/config.json`.
-    pub fn args_config(&self, vocabularies: Vocabularies) -> Value {
+    pub fn args_config(&self, vocabularies: Vocabularies, kind_3d: &str) -> Value {
         let connector = |kind: &str, from: usize| {
             json!({
                 "connector_type": kind, "img_size": IMG_SIZE, "patch_size": PATCH_SIZE,
                 "input_dim": from, "output_dim": self.llm.hidden, "model_type": "",
             })
         };
-        let (kind_2d, kind_3d) = ("mlp2x_gelu", "spatial_pooling_score15_mlp2x_gelu");
+        let kind_2d = "mlp2x_gelu";
         json!({
             "exp_id": 4, "model_type": "medmllm", "hidden_size": self.llm.hidden, "cache_dir_hf": null,
             "llm_type": "phi3", "llm_attn_implementation": "flash_attention_2", "llm_max_length": MAX_LENGTH,

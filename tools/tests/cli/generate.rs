@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Inputs, inputs, json, run, text, tiny_model};
+use crate::{Inputs, inputs, json, run, succeed, text, tiny_model};
 
 const SLICES: usize = 32;
 /// 256 pooled 3D tokens and 256 aggregated 2D tokens.
@@ -139,24 +139,48 @@ fn pictures_and_stages_are_written() {
     assert!(again.status == Some(2) && again.stderr.contains("--force"), "{}", again.stderr);
 }
 
+/// A question of three tokens about the small volume, on a device.
+fn on_device(model: &str, device: &[&str]) -> Value {
+    let asked = ["generate", "--model", model, "--volume", &inputs().volume, "--prompt", "Is there a lesion?"];
+    json(&asked.iter().chain(&["--max-new-tokens", "3", "--json"]).chain(device).copied().collect::<Vec<&str>>())
+}
+
+fn slice_scores(answer: &Value) -> Vec<f64> {
+    let scores = answer["slice_scores"].as_array().expect("scores");
+    scores.iter().map(|score| score.as_f64().expect("a number")).collect()
+}
+
+/// Fails unless every score is within 2 % of itself; gives the largest difference.
+fn assert_near(what: &str, got: &[f64], want: &[f64]) {
+    assert_eq!((got.len(), want.len()), (SLICES, SLICES), "{what}");
+    let most = got.iter().zip(want).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max);
+    let [least, largest] = want.iter().fold([f64::MAX, 0.0], |[low, high], &v| [low.min(v), v.max(high)]);
+    println!("{what}: within {most:.2e} of themselves, scores from {least:.4} to {largest:.4}");
+    assert!(most <= 0.02, "{what}: a slice's score differs by {most:.2e} of itself");
+}
+
 /// The whole model through the GPU's kernels: slice scores within 2 % of the CPU's, the same under another order of
 /// threads, with every op compared with the CPU's.
 #[test]
 fn the_emulated_gpu_scores_slices_as_the_cpu_does() {
-    let ask = |device: &[&str]| {
-        let asked =
-            ["generate", "--model", tiny_model(), "--volume", &inputs().volume, "--prompt", "Is there a lesion?"];
-        json(&asked.iter().chain(&["--max-new-tokens", "3", "--json"]).chain(device).copied().collect::<Vec<&str>>())
-    };
-    let scores = |answer: &Value| -> Vec<f64> {
-        let scores = answer["slice_scores"].as_array().expect("scores");
-        scores.iter().map(|score| score.as_f64().expect("a number")).collect()
-    };
-    let want = ask(&["--device", "cpu"]);
-    let got = ask(&["--device", "emulated:3", "--shadow"]);
-    for (got, want) in scores(&got).iter().zip(scores(&want)) {
-        assert!((got - want).abs() <= 0.02 * want, "a slice has {got}, on the CPU {want}");
-    }
-    assert_eq!(scores(&ask(&["--device", "emulated"])), scores(&got));
+    let want = on_device(tiny_model(), &["--device", "cpu"]);
+    let got = on_device(tiny_model(), &["--device", "emulated:3", "--shadow"]);
+    assert_near("released", &slice_scores(&got), &slice_scores(&want));
+    assert_eq!(slice_scores(&on_device(tiny_model(), &["--device", "emulated"])), slice_scores(&got));
     assert!(got["device"].as_str().expect("text").contains("emulated"), "{}", got["device"]);
+}
+
+/// As above, in every other variant that scores slices.
+#[test]
+fn the_emulated_gpu_scores_slices_in_every_variant() {
+    let folder = tempfile::tempdir().unwrap();
+    let connectors: Vec<&str> = loaders::config::scoring_connectors().skip(1).collect();
+    assert_eq!(connectors.len(), 7);
+    for connector in connectors {
+        let model = folder.path().join(connector);
+        let made = ["make-model", "--preset", "tiny", "--seed", "5", "--connector", connector, "--out", text(&model)];
+        succeed(&made);
+        let [got, want] = ["emulated:2", "cpu"].map(|device| on_device(text(&model), &["--device", device]));
+        assert_near(connector, &slice_scores(&got), &slice_scores(&want));
+    }
 }
