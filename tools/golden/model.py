@@ -24,6 +24,11 @@ SCORING = {
 }
 
 
+# What the official files hold and the model does not compute with; a checkpoint may leave it out.
+UNUSED = ("vision_model.head.", "vision_model.post_layernorm.", "vision_encoder.norm.", "mm_vision_proj.",
+          "mm_language_proj.", "logit_scale")
+
+
 def load_json(path):
     return json.loads(Path(path).read_text())
 
@@ -143,10 +148,10 @@ class Networks:
                 "vision2d_connector": self.connector2d, "vision3d_connector": self.connector3d}
 
     def load(self, folder, dtype):
-        """Reads all weights of a checkpoint folder; every parameter must be there and nothing else."""
+        """Reads all weights of a checkpoint folder; every parameter must be there but `UNUSED`, and nothing else."""
         for part, module in self.parts().items():
             missing, extra = module.load_state_dict(load_weights(Path(folder) / part, dtype), strict=False, assign=True)
-            wanted = {name for name, _ in module.named_parameters()}
+            wanted = {name for name, _ in module.named_parameters() if not name.startswith(UNUSED)}
             assert not extra and not wanted & set(missing), (part, missing, extra)
             module.eval().to(dtype)
 
