@@ -40,8 +40,7 @@ pub struct Generate {
     /// Text that guides which slices count [default: the prompt]
     #[arg(long, value_name = "TEXT")]
     question: Option<String>,
-    /// Run a tiny built-in model with random weights on a made-up patient, whom --seed chooses: shows that everything
-    /// works, its words mean nothing
+    /// Ask the built-in model, which is tiny and trained on made-up patients, about one of them, whom --seed chooses
     #[arg(long)]
     demo: bool,
     /// auto, cpu, cuda, cuda:N, emulated or emulated:SEED (with :checked at the end, memory is watched); auto is the
@@ -112,8 +111,8 @@ impl Generate {
         timings.load = open_ms + load_ms;
         bars.clear();
         let mut warnings = Warnings { quiet: self.json, found: Vec::new() };
-        if self.demo {
-            warnings.add(demo::DISCLAIMER);
+        if self.demo && self.volume.is_some() {
+            warnings.add(demo::PHANTOMS_ALONE);
         }
         folder.warnings.iter().chain(&prepared.warnings).for_each(|warning| warnings.add(warning));
 
@@ -202,7 +201,7 @@ impl Generate {
     ) -> Result<(Answer, f64)> {
         let mut request = Request::new(prompt);
         request.question = self.question.clone();
-        request.max_new_tokens = self.sampling.max_new_tokens.or(self.demo.then_some(demo::MAX_NEW_TOKENS));
+        request.max_new_tokens = self.sampling.max_new_tokens;
         request.sampling = Sampling::from(&self.sampling);
         request.logprobs = self.sampling.logprobs;
         request.trace = self.trace.is_some();

@@ -1,4 +1,4 @@
-//! `--demo`: a tiny model with random weights and a made-up patient, so that a first run needs no download.
+//! `--demo`: a tiny model that this program carries, and a made-up patient, so that a first run needs no download.
 
 use std::path::Path;
 
@@ -9,22 +9,38 @@ use tempfile::TempDir;
 use crate::eval::truth::slices_on_input;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Unfinished;
-use crate::make_model::{self, Preset};
+use crate::output;
 use crate::phantom::{self, Case, DIMS, Item, Scan, Topic};
 use crate::terminal;
 
-/// What is said before the demo's answer.
-pub const DISCLAIMER: &str =
-    "the demo model's weights are random, so its words mean nothing; it shows that every stage runs";
+/// What is said before an answer about a scan of the user's.
+pub const PHANTOMS_ALONE: &str =
+    "the demo's model knows made-up patients alone, so what it says about another scan means nothing";
 /// What is asked about a scan of the user's, unless the user asks something.
 pub const QUESTION: &str = "What abnormality does this CT scan show?";
-/// The patient unless the user names another: the first of those that no model is trained on.
-pub const SEED: u64 = 3_000_000;
+/// The patient unless the user names another: one that no model is trained on, with a lesion that is easy to see.
+pub const SEED: u64 = 3_000_006;
 
-/// How long an answer gets unless the user says so: random weights seldom end one.
-pub const MAX_NEW_TOKENS: usize = 32;
+/// Each file's place in the model's folder, and its bytes.
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => { &[$(($name, include_bytes!(concat!("../../demo/model/", $name)))),+] };
+}
 
-const MODEL_SEED: u64 = 1;
+/// The model that `tools/demo` trains.
+const MODEL: &[(&str, &[u8])] = files![
+    "args/config.json",
+    "llm/config.json",
+    "llm/model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vision2d_connector/model.safetensors",
+    "vision2d_model/config.json",
+    "vision2d_model/model.safetensors",
+    "vision3d_connector/model.safetensors",
+    "vision3d_model/config.json",
+    "vision3d_model/model.safetensors",
+    "vision3d_model/vocab.txt",
+];
 
 /// The demo's model in a temporary folder, removed with this value.
 pub struct TemporaryModel {
@@ -33,14 +49,19 @@ pub struct TemporaryModel {
 }
 
 impl TemporaryModel {
-    /// Makes the model.
+    /// Writes the model's files.
     pub fn make() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("engine-cli-demo-").tempdir().map_err(|error| {
+        let failed = |error: std::io::Error| {
             Failure::runtime(format!("cannot make a temporary folder for the demo: {error}; set TMPDIR to one"))
-        })?;
+        };
+        let folder = tempfile::Builder::new().prefix("engine-cli-demo-").tempdir().map_err(failed)?;
         let unfinished = Unfinished::new(folder.path());
-        let model = (Preset::Tiny, make_model::released_connector(), MODEL_SEED);
-        make_model::write_model(folder.path(), model, &mut |_, _| ())?;
+        for (name, bytes) in MODEL {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(output::parent(&path))
+                .and_then(|()| std::fs::write(&path, bytes))
+                .map_err(failed)?;
+        }
         Ok(Self { folder, _unfinished: unfinished })
     }
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{fail, json as run_json, run, succeed, text};
 
-/// The demo, cut short, with more arguments.
+/// The demo with more arguments.
 fn demo<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&["generate", "--demo", "--max-new-tokens", "4"], more].concat()
+    [&["generate", "--demo"], more].concat()
 }
 
 /// The only line with this label, without it.
@@ -31,7 +31,10 @@ fn the_answer_stands_alone_and_the_lesion_is_marked() {
     let marks = format!("{}{}", " ".repeat(first), "^".repeat(last + 1 - first));
     assert_eq!(line(&outcome.stderr, "lesion:   "), marks);
     let truth = line(&outcome.stderr, "truth:    ");
-    assert!(truth.starts_with(report["truth"]["answer"].as_str().unwrap()), "{truth}");
+    let right = report["truth"]["answer"].as_str().unwrap();
+    assert!(truth.starts_with(right), "{truth}");
+    assert_eq!(outcome.stdout.trim(), right, "the first thing that a newcomer sees is a right answer");
+    assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
     assert!(line(&outcome.stderr, "question: ").contains(" Choices: A. "));
     assert!(outcome.stderr.contains("ms: load "), "{}", outcome.stderr);
 }
@@ -49,11 +52,17 @@ fn a_seed_is_a_patient_of_phantom() {
     assert_eq!(report["truth"], wanted);
     assert_eq!(wanted["lesion"], Value::Null, "this one is healthy");
 
-    // The same scan from its file, asked the same, has the same answer and scores; its truth is not known.
+    // The same scan from its file and the model from its folder, asked the same, say the same; the truth is not known.
     let question = item["question"].as_str().unwrap();
-    let same = run_json(&demo(&["--volume", text(&volume), "--prompt", question, "--json"]));
-    assert_eq!((&same["text"], &same["slice_scores"]), (&report["text"], &report["slice_scores"]));
-    assert!(same.get("truth").is_none());
+    let asked = ["--volume", text(&volume), "--prompt", question, "--json"];
+    let carried = run_json(&demo(&asked));
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/model");
+    let given = run_json(&[&["generate", "--model", folder], &asked[..]].concat());
+    for same in [&carried, &given] {
+        assert_eq!((&same["text"], &same["slice_scores"]), (&report["text"], &report["slice_scores"]));
+        assert!(same.get("truth").is_none());
+    }
+    assert!(carried["warnings"].to_string().contains("made-up patients alone"), "{}", carried["warnings"]);
     assert!(fail(&demo(&["--seed", "1", "--volume", text(&volume)]), 2).contains("--seed chooses"));
 
     let outcome = run(&demo(&["--seed", "3000002", "--prompt", "Where is it?"]));
