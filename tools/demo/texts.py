@@ -80,10 +80,10 @@ def choice_question(answers, rng: random.Random):
 class Texts:
     """Turns questions and answers into ids, each text once."""
 
-    def __init__(self, tokenizer, bert_tokenizer, add_bos=False):
+    def __init__(self, tokenizer, bert_tokenizer):
         self.tokenizer, self.bert_tokenizer = tokenizer, bert_tokenizer
         text = tokens.SYSTEM + " USER: "
-        self.prefix = ([1] if add_bos else []) + tokenizer.encode(text, add_special_tokens=False).ids
+        self.prefix = tokenizer.encode(text, add_special_tokens=False).ids
         self.eos = tokenizer.token_to_id(EOS)
         self.memo = {}
 
