@@ -68,13 +68,18 @@ def lookup(item, draw):
 
 
 def choice_question(answers, rng: random.Random):
-    """A question of text alone: four answers as choices, one of them to be found."""
-    shown = rng.sample(answers, len(LETTERS))
+    """Four answers as choices, one of them to be found, and which answer that is if the image rows tell it, or None if
+    the question does."""
+    listed = rng.sample(answers, len(LETTERS))
     at = rng.randrange(len(LETTERS))
-    choices = " ".join(f"{letter}. {text}" for letter, text in zip(LETTERS, shown))
+    answer, letter, in_image = listed[at], LETTERS[at], rng.random() < 0.5
+    choices = " ".join(f"{letter}. {text}" for letter, text in zip(LETTERS, listed))
+    asked = f"Which choice is {'shown' if in_image else answer}?"
     if rng.random() < 0.5:
-        return f"Which choice is {shown[at]}? Choices: {choices}", f"{LETTERS[at]}. {shown[at]}"
-    return f"Which choice is {shown[at]}? Text first. Choices: {choices}", f"{shown[at]} {LETTERS[at]}."
+        asked, answer = f"{asked} Choices: {choices}", f"{letter}. {answer}"
+    else:
+        asked, answer = f"{asked} Text first. Choices: {choices}", f"{answer} {letter}."
+    return asked, answer, listed[at] if in_image else None
 
 
 class Texts:

@@ -17,7 +17,7 @@ from transformers import BertTokenizer
 
 import sizes
 import texts
-from data import COUNTS, Phantoms
+from data import COUNTS, VALUES, Phantoms
 from evaluate import evaluate
 from network import NORMALISATION, PAD, Med2E3
 from writing import Writing
@@ -142,15 +142,32 @@ class Trainer:
             parts.append((1 - share) * true + share * other)
         return torch.cat(parts, 1)
 
+    @staticmethod
+    def coefficients_of(answer):
+        """What image rows carry that show an answer and nothing else; nothing at all for None."""
+        shown = {answer, *answer.split()} if answer else set()
+        names = [value or (name == "lesion" and "None") for name, values in VALUES.items() for value in values]
+        return torch.tensor([float(name in shown) for name in names])
+
     def choosing(self, _):
-        """The language model looks up a choice's letter: text alone."""
-        plan = self.config["choosing"]
-        asked = [texts.choice_question(self.answers, self.rng) for _ in range(plan["questions"])]
-        _, ids, labels = self.collate(asked)
+        """The language model looks up the letter of a choice, which the question names or the image rows show."""
+        return self.choice_loss(self.config["choosing"]["questions"])
+
+    def choice_loss(self, count):
+        """Look-up questions. The model also learns to go on with the question itself, whose letters in order take the
+        look at the token before that a look-up is made of."""
+        drawn = [texts.choice_question(self.answers, self.rng) for _ in range(count)]
+        _, ids, labels = self.collate([pair for *pair, _ in drawn])
+        shown = torch.stack([self.coefficients_of(answer) for *_, answer in drawn])
+        of_question = torch.full_like(ids, -100)
+        of_question[:, :-1] = ids[:, 1:]
+        of_question[(labels != -100).cumsum(1) > 0] = -100
         with torch.autocast("cpu", torch.bfloat16):
-            nothing = torch.zeros(len(ids), 0, sizes.BASE["llm"]["hidden_size"], dtype=torch.bfloat16)
-            loss, right = self.answer_loss(self.model.language(self.prefix[:, -1:], nothing, nothing, ids), labels)
-        return loss, {"loss": loss.item(), "right": right.mean().item()}
+            rows = self.rows_of(shown, self.config["choosing"]["rows"])
+            hidden = self.model.language(self.prefix[:, -1:], rows[:, :0], rows, ids)
+            loss, right = self.answer_loss(hidden, labels)
+            read, _ = self.answer_loss(hidden, of_question)
+        return loss + read, {"loss": loss.item(), "read": read.item(), "right": right.mean().item()}
 
     def reading(self, progress):
         """The language model answers from rows that carry the findings."""
@@ -163,7 +180,10 @@ class Trainer:
             z_3d = self.rows_of(self.doubtful(volumes, plan["doubt_3d"]), math.prod(grid) // 8)
             z_2d = self.rows_of(self.doubtful(volumes, plan["doubt_2d"]), plan["rows_2d"])
             loss, right = self.answer_loss(self.model.language(self.prefix, z_3d, z_2d, ids), labels)
-        return loss, {"loss": loss.item(), "right": right.mean().item(), **self.by_kind(asked, right)}
+        figures = {"loss": loss.item(), "right": right.mean().item(), **self.by_kind(asked, right)}
+        # Looking up a choice is not to be forgotten while the rows still tell nothing.
+        kept, look_up = self.choice_loss(plan["rehearsed"])
+        return loss + kept, figures | {"look_up": look_up["right"]}
 
     @staticmethod
     def by_kind(asked, right):
