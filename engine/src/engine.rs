@@ -8,17 +8,17 @@ use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
 use crate::{Error, LoadOptions, Progress, Result};
-use kernels::{DType, Device, Plan, Tensor};
+use kernels::{DType, Device, FEW_ROWS, Plan, Tensor};
 use loaders::config::Connector2d;
 use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use loaders::{ModelConfig, ModelFolder};
 use std::sync::Arc;
 
-/// A loaded model with all its buffers; answers one question at a time.
+/// A loaded model with all its buffers; answers one question at a time, or as many as it was loaded for.
 pub struct Engine {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) config: ModelConfig,
-    pub(crate) tokenizer: LlmTokenizer,
+    pub(crate) tokenizer: Arc<LlmTokenizer>,
     pub(crate) bert_tokenizer: Option<BertTokenizer>,
     vision_3d: Vision3d,
     connector_3d: Connector,
@@ -100,9 +100,10 @@ impl Engine {
         }
         // Rounded apart, so that the two never look the same.
         let (need, have, name) = (wanted.div_ceil(1 << 20), free >> 20, device.describe());
+        let fewer = if options.batch > 1 { "answer fewer questions at a time with --batch, " } else { "" };
         let detail = format!(
             "the model and one volume take {need} MiB, but {have} MiB are free on {name}; \
-             close what uses it, or choose another with --device cuda:N or --device cpu"
+             {fewer}close what uses it, or choose another with --device cuda:N or --device cpu"
         );
         Err(kernels::Error::Unavailable { detail }.into())
     }
@@ -117,6 +118,10 @@ impl Engine {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
+        if !(1..=FEW_ROWS).contains(&options.batch) {
+            let detail = format!("{} questions at a time, 1 to {FEW_ROWS} are possible", options.batch);
+            return Err(Error::Request(detail));
+        }
         let tokenizers = folder.check(check_options(options))?;
         Self::take_memory(&*device, folder, options)?;
         let config = folder.config.clone();
@@ -128,9 +133,9 @@ impl Engine {
         let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
         Ok(Self {
-            llm: Llm::load(loading, &config)?,
+            llm: Llm::load(loading, &config, options.batch)?,
             volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
-            tokenizer: tokenizers.llm,
+            tokenizer: Arc::new(tokenizers.llm),
             bert_tokenizer: tokenizers.bert,
             vision_3d,
             connector_3d,

@@ -1,14 +1,22 @@
 //! From an encoded volume and a question to tokens.
+use crate::decoding::Head;
 use crate::prompt::{Prompt, guiding_question};
-use crate::sampling::top_logprobs;
+use crate::running::Running;
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
-use crate::{Answer, AskTimings, EncodedVolume, Engine, Error, FinishReason, Progress, Request, Result, TokenEvent};
+use crate::{Answer, EncodedVolume, Engine, Error, Progress, Request, Result, TokenEvent};
 use kernels::Device;
 use kernels::ops::{AvgPool, Copy, Sample};
-use loaders::tokenizer::DecodeStream;
 use std::ops::ControlFlow;
-use std::time::Instant;
+
+/// A question, and the volume that it is about.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// What was seen.
+    pub volume: &'a EncodedVolume,
+    /// What is asked.
+    pub request: &'a Request,
+}
 
 impl Engine {
     /// Answers one question; `on_token` sees each token at once and may break off.
@@ -35,50 +43,104 @@ impl Engine {
         on_token: &mut dyn FnMut(TokenEvent<'_>) -> ControlFlow<()>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Answer> {
-        let started = Instant::now();
+        let mut answers = self.answer(&[Question { volume, request }], &mut |_, token| on_token(token), progress)?;
+        Ok(answers.remove(0))
+    }
+
+    /// Answers questions, [`crate::LoadOptions::batch`] of them at a time: a decoding step reads the weights once for
+    /// all of them, and the next question takes the place of the first that ends. `on_token` also gets the question's
+    /// place in `questions`, as the answers have it. Each question gets the tokens that it would get alone.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`], before any of them is begun.
+    pub fn ask_many(
+        &mut self,
+        questions: &[Question<'_>],
+        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<Answer>> {
+        self.answer(questions, on_token, &mut |_| ())
+    }
+
+    fn answer(
+        &mut self,
+        questions: &[Question<'_>],
+        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<Answer>> {
+        let prompts = questions.iter().map(|question| self.prompt(question.request)).collect::<Result<Vec<_>>>()?;
+        let mut waiting = questions.iter().zip(prompts).enumerate().peekable();
+        let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
+        let mut running: Vec<Running<'_>> = Vec::new();
+        let tokenizer = self.tokenizer.clone();
+        loop {
+            while let Some((_, (_, prompt))) = waiting.peek()
+                && let Some(slot) = (0..self.llm.batch()).find(|&slot| running.iter().all(|one| one.slot != slot))
+                // A step reads one rotary table; those that need the other wait until it is free.
+                && let (long, _) = self.llm.limit(prompt.rows(self.image_tokens()))
+                && running.iter().all(|one| one.long == long)
+            {
+                let (index, (question, prompt)) = waiting.next().expect("peeked");
+                let mut begun = Running::new(question.request, &tokenizer, [index, slot]);
+                self.begin(&mut begun, question, &prompt, progress)?;
+                running.push(begun);
+                self.choose_first(&mut running, on_token)?;
+                self.end(&mut running, &mut answers)?;
+            }
+            if running.is_empty() {
+                break;
+            }
+            self.step(&mut running, on_token)?;
+            self.end(&mut running, &mut answers)?;
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// The prompt of a request that this model can answer.
+    fn prompt(&self, request: &Request) -> Result<Prompt> {
         let prompt = Prompt::build(&request.conversation, &self.tokenizer)?;
-        let prompt_tokens = prompt.rows(self.image_tokens());
-        let limit = self.config.llm_max_length;
-        if prompt_tokens > limit {
+        let (rows, limit) = (prompt.rows(self.image_tokens()), self.config.llm_max_length);
+        if rows > limit {
             return Err(Error::Request(format!(
-                "the prompt has {prompt_tokens} tokens with the image's, but the model takes at most {limit}; cut it"
+                "the prompt has {rows} tokens with the image's, but the model takes at most {limit}; cut it"
             )));
         }
         self.check_ids(prompt.before.iter().chain(&prompt.after).chain(request.forced.iter().flatten()))?;
-        let new_tokens =
-            request.max_new_tokens.unwrap_or(usize::MAX).min(self.llm.start(prompt_tokens) - prompt_tokens);
-        let new_tokens = request.forced.as_ref().map_or(new_tokens, |ids| new_tokens.min(ids.len()));
-        let mut trace = request.trace.then(Trace::default);
+        Ok(prompt)
+    }
+
+    /// Whether [`Engine::ask`] would take the request.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if not.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        self.prompt(request).map(drop)
+    }
+
+    /// Runs a question's prompt, which leaves the first token's logits.
+    fn begin(
+        &mut self,
+        begun: &mut Running<'_>,
+        question: &Question<'_>,
+        prompt: &Prompt,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
+        let (request, rows) = (question.request, prompt.rows(self.image_tokens()));
+        let (long, limit) = self.llm.limit(rows);
+        let forced = request.forced.as_ref().map_or(usize::MAX, Vec::len);
+        begun.new_tokens = request.max_new_tokens.unwrap_or(usize::MAX).min(limit - rows).min(forced);
+        (begun.long, begun.prompt_tokens, begun.prompt_ids) = (long, rows, prompt.ids_with_image());
         let device = self.device.clone();
-        self.llm.reserve(&*device, prompt_tokens + new_tokens)?;
+        self.llm.start(&*device, begun.slot, rows + begun.new_tokens)?;
+        let mut trace = request.trace.then(Trace::default);
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
-
-        let slice_scores = self.place_prompt(volume, &prompt, request, recorder)?;
-        let tgis_ms = milliseconds(started);
-        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..prompt_tokens))?;
-        self.llm.forward(prompt_tokens, recorder, progress)?;
-        recorder.record("prompt_logits", self.llm.logits.view())?;
-        let prefill_ms = milliseconds(started) - tgis_ms;
-
-        let mut generation = Generation::new(request, new_tokens, started);
-        self.generate(&mut generation, on_token)?;
-        let first_token_ms = generation.first_token_ms.unwrap_or_else(|| milliseconds(started));
-        Ok(Answer {
-            text: self.tokenizer.decode(&generation.token_ids, true)?,
-            token_ids: generation.token_ids,
-            finish_reason: generation.finish_reason,
-            slice_scores,
-            prompt_tokens,
-            prompt_ids: prompt.ids_with_image(),
-            top_logprobs: generation.top_logprobs,
-            timings: AskTimings {
-                tgis_ms,
-                prefill_ms,
-                decode_ms: milliseconds(started) - first_token_ms,
-                first_token_ms,
-            },
-            trace,
-        })
+        begun.slice_scores = self.place_prompt(question.volume, prompt, request, recorder)?;
+        begun.timings.tgis_ms = begun.elapsed_ms();
+        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
+        self.llm.prefill([begun.slot, rows], recorder, progress)?;
+        recorder.record("prompt_logits", self.llm.logits.view().rows(0..1))?;
+        begun.timings.prefill_ms = begun.elapsed_ms() - begun.timings.tgis_ms;
+        begun.trace = trace;
+        Ok(())
     }
 
     /// Embeds the prompt around the image rows and gives the slice scores.
@@ -157,89 +219,74 @@ impl Engine {
         self.config.llm.eos_token_ids.contains(&id) || self.tokenizer.eos_token_id() == Some(id)
     }
 
-    /// Chooses tokens from the logits until the answer ends.
-    fn generate(
+    /// Takes the first token of the question that was begun last, whose logits are the only ones.
+    fn choose_first(
         &mut self,
-        generation: &mut Generation<'_>,
-        on_token: &mut dyn FnMut(TokenEvent<'_>) -> ControlFlow<()>,
+        running: &mut [Running<'_>],
+        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let last = running.len() - 1;
+        if running[last].new_tokens == 0 {
+            return running[last].close(on_token);
+        }
+        self.choose(&mut running[last..], on_token)
+    }
+
+    /// One more token for each: a step, then what it chose.
+    fn step(
+        &mut self,
+        running: &mut [Running<'_>],
+        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let device = self.device.clone();
+        let slots: Vec<usize> = running.iter().map(|one| one.slot).collect();
+        let ids: Vec<u32> = running.iter().map(Running::last_id).collect();
+        // Nobody sees the logits of such answers, so they are never stored.
+        if running.iter().all(Running::is_greedy) {
+            self.llm.step(&*device, &slots, &ids, Head::Greedy)?;
+            let chosen = self.llm.decoding.chosen(&*device)?;
+            return running.iter_mut().zip(chosen).try_for_each(|(one, id)| {
+                let ends = self.ends_answer(id);
+                one.take(id, ends, None, on_token)
+            });
+        }
+        self.llm.step(&*device, &slots, &ids, Head::Logits)?;
+        self.choose(running, on_token)
+    }
+
+    /// Chooses a token for each from its row of logits.
+    fn choose(
+        &mut self,
+        running: &mut [Running<'_>],
+        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let device = self.device.clone();
         let device: &dyn Device = &*device;
-        let request = generation.request;
-        // Nobody sees the logits of such an answer, so after the prompt's they are never stored.
-        let greedy = request.sampling.temperature == 0.0 && request.logprobs == 0 && request.forced.is_none();
-        let mut stream = DecodeStream::new(&self.tokenizer, true);
-        let recorder = &mut Recorder { device, trace: None };
-        while generation.token_ids.len() < generation.new_tokens {
-            let step = generation.token_ids.len() as u64;
-            let forced = request.forced.as_ref().map(|ids| ids[generation.token_ids.len()]);
-            let id = match forced {
+        for (row, one) in running.iter_mut().enumerate() {
+            let id = match one.forced() {
                 Some(id) => id,
                 None => {
-                    if step == 0 || !greedy {
-                        let (logits, out) = (self.llm.logits.view(), self.llm.token.view_mut());
-                        device.sample(Sample { logits, sampling: request.sampling, step, out })?;
-                    }
-                    device.read_u32(self.llm.token.view())?[0]
+                    let (sampling, step) = (one.request.sampling, one.token_ids.len() as u64);
+                    let logits = self.llm.logits.view().rows(row..row + 1);
+                    let out = self.llm.chosen.view_mut();
+                    device.sample(Sample { logits, sampling, step, out })?;
+                    device.read_u32(self.llm.chosen.view())?[0]
                 }
             };
-            generation.first_token_ms.get_or_insert_with(|| milliseconds(generation.started));
-            if forced.is_none() && self.ends_answer(id) {
-                generation.finish_reason = FinishReason::Stop;
-                break;
-            }
-            if request.logprobs > 0 {
-                let logits = device.read(self.llm.logits.view())?;
-                generation.top_logprobs.push(top_logprobs(&logits, request.logprobs));
-            }
-            generation.token_ids.push(id);
-            let text = stream.push(id)?.unwrap_or_default();
-            if on_token(TokenEvent { id: Some(id), text: &text }).is_break() {
-                generation.finish_reason = FinishReason::Cancelled;
-                break;
-            }
-            if generation.token_ids.len() < generation.new_tokens {
-                if greedy {
-                    self.llm.step_greedy(device)?;
-                } else {
-                    self.llm.embed(device, &[id], 0)?;
-                    self.llm.forward(1, recorder, &mut |_| ())?;
-                }
-            }
-        }
-        if let Some(text) = stream.flush()? {
-            // Nothing follows, so there is nothing left to break off.
-            let _ = on_token(TokenEvent { id: None, text: &text });
+            let logits = self.llm.logits.view().rows(row..row + 1);
+            let logits = (one.request.logprobs > 0).then(|| device.read(logits)).transpose()?;
+            let ends = one.forced().is_none() && self.ends_answer(id);
+            one.take(id, ends, logits.as_deref(), on_token)?;
         }
         Ok(())
     }
-}
 
-/// One answer in the making.
-struct Generation<'a> {
-    request: &'a Request,
-    new_tokens: usize,
-    started: Instant,
-    token_ids: Vec<u32>,
-    top_logprobs: Vec<Vec<(u32, f32)>>,
-    finish_reason: FinishReason,
-    first_token_ms: Option<f64>,
-}
-
-impl<'a> Generation<'a> {
-    fn new(request: &'a Request, new_tokens: usize, started: Instant) -> Self {
-        Self {
-            request,
-            new_tokens,
-            started,
-            token_ids: Vec::new(),
-            top_logprobs: Vec::new(),
-            finish_reason: FinishReason::Length,
-            first_token_ms: None,
+    /// Moves the answers that have ended to their places.
+    fn end(&self, running: &mut Vec<Running<'_>>, answers: &mut [Option<Answer>]) -> Result<()> {
+        for ended in running.extract_if(.., |one| one.ended) {
+            let index = ended.index;
+            answers[index] = Some(ended.finish(&self.tokenizer)?);
         }
+        Ok(())
     }
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
 }

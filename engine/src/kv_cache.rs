@@ -1,6 +1,6 @@
 //! The paged KV cache: pages of 64 tokens, handed to sequences as they grow.
 use crate::Result;
-use kernels::{DType, Device, PAGE_TOKENS, Tensor, View, ViewMut};
+use kernels::{DType, Device, PAGE_TOKENS, Tensor, View};
 
 /// Keys and values of all layers, and which pages are free.
 pub(crate) struct KvCache {
@@ -16,8 +16,14 @@ pub(crate) struct Layer {
 }
 
 impl KvCache {
-    pub fn new(device: &dyn Device, layers: usize, [tokens, kv_heads, head_dim]: [usize; 3]) -> Result<Self> {
-        let pages = tokens.div_ceil(PAGE_TOKENS);
+    /// Pages for `sequences` sequences of `tokens` tokens.
+    pub fn new(
+        device: &dyn Device,
+        layers: usize,
+        [sequences, tokens]: [usize; 2],
+        [kv_heads, head_dim]: [usize; 2],
+    ) -> Result<Self> {
+        let pages = sequences * tokens.div_ceil(PAGE_TOKENS);
         let dims = [pages * kv_heads, PAGE_TOKENS, head_dim];
         let layer = || Ok(Layer { k_pages: device.activations(&dims)?, v_pages: device.activations(&dims)? });
         let layers = (0..layers).map(|_| layer()).collect::<kernels::Result<_>>()?;
@@ -27,35 +33,22 @@ impl KvCache {
     /// Gives a sequence's pages back.
     pub fn release(&mut self, sequence: &mut Sequence) {
         self.free.append(&mut sequence.pages);
-        (sequence.tokens, sequence.counted) = (0, false);
+        sequence.tokens = 0;
     }
 }
 
-/// One growing sequence: its pages, and what the device must know of it.
+/// One growing sequence: its pages, and what the device must know of them.
 pub(crate) struct Sequence {
     pages: Vec<u32>,
     tokens: usize,
     block_table: Tensor,
-    /// `[tokens]`: 0, 1, 2 and so on; the host names positions by a window of it.
-    every_position: Tensor,
-    /// `[1]`: the next position, counted by the device while `counted`.
-    next: Tensor,
-    counted: bool,
 }
 
 impl Sequence {
     /// Room for `tokens` tokens.
     pub fn new(device: &dyn Device, tokens: usize) -> Result<Self> {
-        let mut every_position = device.tensor(&[tokens], DType::U32)?;
-        device.write(&mut every_position, &(0..tokens as u32).collect::<Vec<u32>>())?;
-        Ok(Self {
-            pages: Vec::new(),
-            tokens: 0,
-            block_table: device.tensor(&[tokens.div_ceil(PAGE_TOKENS)], DType::U32)?,
-            every_position,
-            next: device.tensor(&[1], DType::U32)?,
-            counted: false,
-        })
+        let block_table = device.tensor(&[tokens.div_ceil(PAGE_TOKENS)], DType::U32)?;
+        Ok(Self { pages: Vec::new(), tokens: 0, block_table })
     }
 
     /// Takes pages for all the `tokens` tokens that the sequence may grow to, so that nothing changes while it grows.
@@ -80,31 +73,19 @@ impl Sequence {
         assert!(self.tokens <= self.pages.len() * PAGE_TOKENS, "pages were reserved");
     }
 
-    /// Hands the position of the next token over to the device, which counts on by itself.
-    pub fn count_on_device(&mut self, device: &dyn Device) -> Result<()> {
-        if !self.counted {
-            device.write(&mut self.next, &[self.tokens as u32])?;
-            self.counted = true;
-        }
-        Ok(())
+    /// How many tokens it has.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// Physical page of each logical page.
+    pub fn pages(&self) -> &[u32] {
+        &self.pages
+    }
+
+    /// As [`Sequence::pages`], on the device.
     pub fn block_table(&self) -> View<'_> {
         self.block_table.view()
-    }
-
-    /// Positions of the `rows` tokens that were appended last, or of the one that the device counts.
-    pub fn positions(&self, rows: usize) -> View<'_> {
-        if self.counted {
-            return self.next.view();
-        }
-        self.every_position.view().rows(self.tokens - rows..self.tokens)
-    }
-
-    /// The position that the device counts.
-    pub fn next(&mut self) -> ViewMut<'_> {
-        self.next.view_mut()
     }
 }
 
@@ -118,7 +99,7 @@ mod tests {
     #[test]
     fn pages_are_taken_at_the_boundary_and_come_back() {
         let device: &dyn Device = &CPU;
-        let mut cache = KvCache::new(device, 1, [3 * PAGE_TOKENS, 2, 4]).unwrap();
+        let mut cache = KvCache::new(device, 1, [1, 3 * PAGE_TOKENS], [2, 4]).unwrap();
         let mut sequence = Sequence::new(device, 3 * PAGE_TOKENS).unwrap();
         sequence.reserve(device, &mut cache, PAGE_TOKENS).unwrap();
         assert_eq!((sequence.pages.len(), cache.free.len()), (1, 2));
@@ -126,9 +107,7 @@ mod tests {
         assert_eq!((sequence.pages.len(), cache.free.len()), (2, 1));
         sequence.append(PAGE_TOKENS);
         sequence.append(1);
-        assert_eq!(device.read_u32(sequence.positions(1)).unwrap(), [PAGE_TOKENS as u32]);
-        sequence.count_on_device(device).unwrap();
-        assert_eq!(device.read_u32(sequence.positions(1)).unwrap(), [PAGE_TOKENS as u32 + 1]);
+        assert_eq!(device.read_u32(sequence.block_table()).unwrap()[..2], sequence.pages);
         cache.release(&mut sequence);
         assert_eq!((sequence.tokens, cache.free.len()), (0, 3));
     }
@@ -136,7 +115,7 @@ mod tests {
     #[test]
     fn two_sequences_never_share_a_page() {
         let device: &dyn Device = &CPU;
-        let mut cache = KvCache::new(device, 1, [4 * PAGE_TOKENS, 1, 2]).unwrap();
+        let mut cache = KvCache::new(device, 1, [2, 2 * PAGE_TOKENS], [1, 2]).unwrap();
         let (mut a, mut b) = (Sequence::new(device, 128).unwrap(), Sequence::new(device, 128).unwrap());
         a.reserve(device, &mut cache, 100).unwrap();
         b.reserve(device, &mut cache, 100).unwrap();

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod connector;
+mod decoding;
 mod encoder;
 mod engine;
 mod error;
@@ -41,6 +42,7 @@ mod options;
 pub mod prompt;
 mod request;
 mod rope;
+mod running;
 mod sampling;
 mod text_encoder;
 mod tgis;
@@ -51,6 +53,7 @@ mod weights;
 
 pub use engine::{EncodedVolume, Engine, MemoryPlan};
 pub use error::{Error, Result};
+pub use generate::Question;
 pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};
 pub use trace::{Trace, TraceTensor};

@@ -1,4 +1,5 @@
 //! Phi-3: a pre-norm decoder with fused projections over the paged cache.
+use crate::decoding::{Decoding, Head, Kind};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::rope::RopeTables;
 use crate::trace::Recorder;
@@ -8,7 +9,7 @@ use kernels::ops::{
     Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
     RmsQkvRopeAppend, rms_linear_argmax,
 };
-use kernels::{DType, Device, FEW_ROWS, Graph, Tensor};
+use kernels::{DType, Device, FEW_ROWS, Tensor, View};
 use loaders::ModelConfig;
 use loaders::config::LlmConfig;
 
@@ -21,7 +22,7 @@ struct Layer {
     down: Tensor,
 }
 
-/// Weights, cache and buffers for one sequence of at most `llm_max_length` tokens.
+/// Weights, cache and buffers for `batch` sequences of at most `llm_max_length` tokens.
 pub(crate) struct Llm {
     config: LlmConfig,
     embeddings: Tensor,
@@ -31,7 +32,10 @@ pub(crate) struct Llm {
     lm_head: Option<Tensor>,
     rope: RopeTables,
     cache: KvCache,
-    pub sequence: Sequence,
+    sequences: Vec<Sequence>,
+    /// `[llm_max_length]`, u32: 0, 1, 2 and so on; the host names a prompt's positions by a window of it.
+    every_position: Tensor,
+    pub decoding: Decoding,
     /// `[llm_max_length, hidden]`: the residual stream; callers put embeddings here before [`Llm::forward`].
     pub hidden: Tensor,
     ids: Tensor,
@@ -40,39 +44,58 @@ pub(crate) struct Llm {
     q: Tensor,
     mixed: Tensor,
     ffn: Tensor,
-    /// `[1, vocab]`, f32.
+    /// `[batch, vocab]`, f32.
     pub logits: Tensor,
     candidates: Tensor,
-    /// `[1]`, u32: the token that was chosen last.
-    pub token: Tensor,
-    /// Whether a greedy step has run: what it needs of the device's workspace is there.
-    warm: bool,
-    step: Option<RecordedStep>,
+    /// `[1]`, u32: what was drawn last.
+    pub chosen: Tensor,
 }
 
-/// A greedy step as the device recorded it.
-struct RecordedStep {
-    /// Address of the rotary table that it reads: a prompt past longrope's limit takes another.
-    cos: usize,
-    graph: Box<dyn Graph>,
+/// Whose tokens the first rows of `hidden` are.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// New ones of one sequence, which has long factors or not.
+    Prompt { slot: usize, count: usize, long: bool },
+    /// One of each running sequence.
+    Step(Kind),
+}
+
+impl Rows {
+    fn count(self) -> usize {
+        match self {
+            Rows::Prompt { count, .. } => count,
+            Rows::Step(kind) => kind.rows,
+        }
+    }
+
+    fn long(self) -> bool {
+        match self {
+            Rows::Prompt { long, .. } => long,
+            Rows::Step(kind) => kind.long,
+        }
+    }
 }
 
 impl Llm {
-    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Self> {
+    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, batch: usize) -> Result<Self> {
         let (part, device, rows) = (&loading.folder.llm, loading.device, config.llm_max_length);
         let llm = config.llm.clone();
         let (hidden, queries) = (llm.hidden_size, llm.num_attention_heads * llm.head_dim);
         let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
+        let mut every_position = device.tensor(&[rows], DType::U32)?;
+        device.write(&mut every_position, &(0..rows as u32).collect::<Vec<u32>>())?;
         Ok(Self {
             embeddings: loading.tensor(part, "model.embed_tokens.weight")?,
             layers,
             norm: loading.tensor(part, "model.norm.weight")?,
             lm_head: untied.then(|| loading.tensor(part, "lm_head.weight")).transpose()?,
             rope: RopeTables::new(device, &llm, rows)?,
-            cache: KvCache::new(device, llm.num_hidden_layers, [rows, llm.num_key_value_heads, llm.head_dim])?,
-            sequence: Sequence::new(device, rows)?,
+            cache: KvCache::new(device, llm.num_hidden_layers, [batch, rows], [llm.num_key_value_heads, llm.head_dim])?,
+            sequences: (0..batch).map(|_| Sequence::new(device, rows)).collect::<Result<_>>()?,
+            every_position,
+            decoding: Decoding::new(device, batch, rows)?,
             hidden: device.activations(&[rows, hidden])?,
             ids: device.tensor(&[rows], DType::U32)?,
             normed: device.activations(&[rows, hidden])?,
@@ -80,33 +103,37 @@ impl Llm {
             q: device.activations(&[rows, queries])?,
             mixed: device.activations(&[rows, queries])?,
             ffn: device.activations(&[rows, llm.intermediate_size])?,
-            logits: device.tensor(&[1, llm.vocab_size], DType::F32)?,
-            candidates: device.tensor(&[1, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
-            token: device.tensor(&[1], DType::U32)?,
-            warm: false,
-            step: None,
+            logits: device.tensor(&[batch, llm.vocab_size], DType::F32)?,
+            candidates: device.tensor(&[batch, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
+            chosen: device.tensor(&[1], DType::U32)?,
             config: llm,
         })
     }
 
-    /// Forgets the last sequence and prepares for one whose prompt has `rows` rows; gives the most tokens that it may
-    /// grow to.
-    pub fn start(&mut self, rows: usize) -> usize {
-        self.cache.release(&mut self.sequence);
-        self.rope.choose(rows)
+    /// How many sequences may run.
+    pub fn batch(&self) -> usize {
+        self.sequences.len()
     }
 
-    /// Takes cache pages for the `tokens` tokens that the sequence may grow to.
-    pub fn reserve(&mut self, device: &dyn Device, tokens: usize) -> Result<()> {
-        self.sequence.reserve(device, &mut self.cache, tokens)
+    /// Which factors a prompt of `rows` rows needs, and the most tokens that it may grow to with them.
+    pub fn limit(&self, rows: usize) -> (bool, usize) {
+        let long = self.rope.is_long(rows);
+        (long, self.rope.limit(long))
+    }
+
+    /// Begins a sequence anew and takes cache pages for the `tokens` tokens that it may grow to.
+    pub fn start(&mut self, device: &dyn Device, slot: usize, tokens: usize) -> Result<()> {
+        self.decoding.forget();
+        self.cache.release(&mut self.sequences[slot]);
+        self.sequences[slot].reserve(device, &mut self.cache, tokens)
     }
 
     /// Shows a plan the widest step of decoding, whose attention needs the most room.
     pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
-        let rows = FEW_ROWS.min(self.ids.dims().count());
-        self.reserve(device, rows)?;
-        self.sequence.append(rows);
-        Ok(self.attention(device, 0, [0, rows])?)
+        let count = FEW_ROWS.min(self.ids.dims().count());
+        self.start(device, 0, count)?;
+        self.sequences[0].append(count);
+        Ok(self.attention(device, 0, Rows::Prompt { slot: 0, count, long: false }, 0)?)
     }
 
     /// Embeds `ids` into rows `at..` of `hidden`.
@@ -125,98 +152,123 @@ impl Llm {
         Ok(())
     }
 
-    /// Appends the first `rows` rows of `hidden` to the sequence and leaves the last one's logits in `logits`.
-    pub fn forward(
+    /// Appends the first `count` rows of `hidden` to a sequence and leaves the last one's logits in the first row of
+    /// `logits`.
+    pub fn prefill(
         &mut self,
-        rows: usize,
+        [slot, count]: [usize; 2],
         recorder: &mut Recorder<'_>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
-        self.run_layers(rows, recorder, progress)?;
-        let (device, eps) = (recorder.device, self.config.rms_norm_eps);
-        let (x, norm) = (self.hidden.view().rows(rows - 1..rows), self.norm.view());
-        if recorder.trace.is_some() {
-            // The fused op below keeps the normed row to itself.
-            device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..1) })?;
-            recorder.record("llm_norm", self.normed.view().rows(0..1))?;
-        }
-        let weight = self.lm_head.as_ref().unwrap_or(&self.embeddings).view();
-        device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: self.logits.view_mut() })?;
-        Ok(())
-    }
-
-    /// Appends the token in `token` and leaves the most likely next one there; `logits` are left as they were. Nothing
-    /// in it comes from the host, so a device that records ops replays the step from its second time on.
-    pub fn step_greedy(&mut self, device: &dyn Device) -> Result<()> {
-        self.sequence.count_on_device(device)?;
-        let (cos, warm) = (self.rope.cos().addr().addr(), std::mem::replace(&mut self.warm, true));
-        self.step = self.step.take().filter(|step| step.cos == cos);
-        if self.step.is_none() && warm {
-            let graph = device.capture(&mut || self.enqueue_greedy(device))?;
-            self.step = graph.map(|graph| RecordedStep { cos, graph });
-        }
-        match &self.step {
-            Some(step) => step.graph.launch()?,
-            None => self.enqueue_greedy(device)?,
-        }
-        self.sequence.append(1);
-        Ok(())
-    }
-
-    /// The ops of a greedy step.
-    fn enqueue_greedy(&mut self, device: &dyn Device) -> kernels::Result<()> {
-        let (table, ids, out) = (self.embeddings.view(), self.token.view(), self.hidden.view_mut().rows(0..1));
-        device.embed_tokens(EmbedTokens { table, ids, out })?;
-        for index in 0..self.layers.len() {
-            self.project(device, index, 1)?;
-            self.attention(device, index, [0, 1])?;
-            self.mlp(device, index, [0, 1])?;
-        }
-        device.rms_linear_argmax(RmsLinearArgmax {
-            x: self.hidden.view().rows(0..1),
-            norm: self.norm.view(),
-            eps: self.config.rms_norm_eps,
-            weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
-            scratch: self.candidates.view_mut(),
-            out: self.token.view_mut(),
-        })?;
-        device.advance(Advance { counters: self.sequence.next() })
-    }
-
-    /// Appends the first `rows` rows of `hidden` to the sequence and turns the last one into what the head reads.
-    fn run_layers(
-        &mut self,
-        rows: usize,
-        recorder: &mut Recorder<'_>,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<()> {
-        let device = recorder.device;
-        self.sequence.append(rows);
-        let total = self.layers.len() as u64;
+        let rows = Rows::Prompt { slot, count, long: self.rope.is_long(count) };
+        let (device, total) = (recorder.device, self.layers.len() as u64);
+        self.sequences[slot].append(count);
         for index in 0..self.layers.len() {
             // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
-            let first = if index + 1 == self.layers.len() { rows - 1 } else { 0 };
+            let first = if index + 1 == self.layers.len() { count - 1 } else { 0 };
             self.project(device, index, rows)?;
-            self.attention(device, index, [first, rows])?;
-            self.mlp(device, index, [first, rows])?;
+            self.attention(device, index, rows, first)?;
+            self.mlp(device, index, [first, count])?;
             if index == 0 {
-                recorder.record("llm_layer_0", self.hidden.view().rows(first..rows))?;
+                recorder.record("llm_layer_0", self.hidden.view().rows(first..count))?;
             }
             progress(Progress { stage: "prefill", done: index as u64 + 1, total });
         }
+        if recorder.trace.is_some() {
+            // The fused op below keeps the normed row to itself.
+            let (x, weight, eps) =
+                (self.hidden.view().rows(count - 1..count), self.norm.view(), self.config.rms_norm_eps);
+            device.rms_norm(RmsNorm { x, weight, eps, out: self.normed.view_mut().rows(0..1) })?;
+            recorder.record("llm_norm", self.normed.view().rows(0..1))?;
+        }
+        Ok(self.logits_of(device, [count - 1, count])?)
+    }
+
+    /// Logits of a window of `hidden`, into the first rows of `logits`.
+    fn logits_of(&mut self, device: &dyn Device, [first, end]: [usize; 2]) -> kernels::Result<()> {
+        device.rms_linear(RmsLinear {
+            x: self.hidden.view().rows(first..end),
+            norm: self.norm.view(),
+            eps: self.config.rms_norm_eps,
+            weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
+            epilogue: Epilogue::None,
+            out: self.logits.view_mut().rows(0..end - first),
+        })
+    }
+
+    /// Appends token `ids[i]` to sequence `slots[i]`, of which all read the same rotary table, and leaves what `head`
+    /// says. Nothing in it comes from the host but what [`Decoding::place`] wrote, so a device that records ops replays
+    /// the step from its second time on.
+    pub fn step(&mut self, device: &dyn Device, slots: &[usize], ids: &[u32], head: Head) -> Result<()> {
+        self.decoding.place(device, &self.sequences, slots, ids)?;
+        let kind = Kind { rows: slots.len(), head, long: self.rope.is_long(self.sequences[slots[0]].tokens()) };
+        if self.decoding.warm(kind) && self.decoding.graph(kind).is_none() {
+            let graph = device.capture(&mut || self.enqueue(device, kind))?;
+            self.decoding.keep(kind, graph);
+        }
+        match self.decoding.graph(kind) {
+            Some(graph) => graph.launch()?,
+            None => self.enqueue(device, kind)?,
+        }
+        slots.iter().for_each(|&slot| self.sequences[slot].append(1));
         Ok(())
     }
 
+    /// The ops of a step.
+    fn enqueue(&mut self, device: &dyn Device, kind: Kind) -> kernels::Result<()> {
+        let (count, rows) = (kind.rows, Rows::Step(kind));
+        device.embed_tokens(EmbedTokens {
+            table: self.embeddings.view(),
+            ids: self.decoding.tokens.view().rows(0..count),
+            out: self.hidden.view_mut().rows(0..count),
+        })?;
+        for index in 0..self.layers.len() {
+            self.project(device, index, rows)?;
+            self.attention(device, index, rows, 0)?;
+            self.mlp(device, index, [0, count])?;
+        }
+        match kind.head {
+            Head::Logits => self.logits_of(device, [0, count])?,
+            Head::Greedy => device.rms_linear_argmax(RmsLinearArgmax {
+                x: self.hidden.view().rows(0..count),
+                norm: self.norm.view(),
+                eps: self.config.rms_norm_eps,
+                weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
+                scratch: self.candidates.view_mut().rows(0..count),
+                out: self.decoding.tokens.view_mut().rows(0..count),
+            })?,
+        }
+        device.advance(Advance { counters: self.decoding.positions.view_mut().rows(0..count) })
+    }
+
+    /// Positions and block table of rows.
+    fn places<'a>(
+        sequences: &'a [Sequence],
+        every_position: &'a Tensor,
+        decoding: &'a Decoding,
+        rows: Rows,
+    ) -> [View<'a>; 2] {
+        match rows {
+            Rows::Prompt { slot, count, .. } => {
+                let end = sequences[slot].tokens();
+                [every_position.view().rows(end - count..end), sequences[slot].block_table()]
+            }
+            Rows::Step(kind) => {
+                [decoding.positions.view().rows(0..kind.rows), decoding.block_tables.view().rows(0..kind.rows)]
+            }
+        }
+    }
+
     /// Queries into `q`, keys and values into the cache.
-    fn project(&mut self, device: &dyn Device, index: usize, rows: usize) -> kernels::Result<()> {
+    fn project(&mut self, device: &dyn Device, index: usize, rows: Rows) -> kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
-        let (window, norm, eps) = (0..rows, layer.input_norm.view(), config.rms_norm_eps);
-        let (cos, sin) = (self.rope.cos(), self.rope.sin());
-        let (positions, block_table) = (self.sequence.positions(rows), self.sequence.block_table());
+        let (window, norm, eps) = (0..rows.count(), layer.input_norm.view(), config.rms_norm_eps);
+        let [cos, sin] = self.rope.angles(rows.long());
+        let [positions, block_table] = Self::places(&self.sequences, &self.every_position, &self.decoding, rows);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (x, q) = (self.hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
         let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
-        if rows <= FEW_ROWS {
+        if rows.count() <= FEW_ROWS {
             let weight = layer.qkv.view();
             device.rms_qkv_rope_append(RmsQkvRopeAppend {
                 x,
@@ -253,15 +305,17 @@ impl Llm {
         Ok(())
     }
 
-    fn attention(&mut self, device: &dyn Device, index: usize, [first, rows]: [usize; 2]) -> kernels::Result<()> {
+    /// Attention of the rows from `first` on, added to `hidden`.
+    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, first: usize) -> kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
-        let kept = first..rows;
+        let [positions, block_table] = Self::places(&self.sequences, &self.every_position, &self.decoding, rows);
+        let kept = first..rows.count();
         device.attention_paged(AttentionPaged {
             q: self.q.view().rows(kept.clone()),
             k_pages: cache.k_pages.view(),
             v_pages: cache.v_pages.view(),
-            block_table: self.sequence.block_table(),
-            positions: self.sequence.positions(rows).rows(kept.clone()),
+            block_table,
+            positions: positions.rows(kept.clone()),
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim as f32).sqrt(),

@@ -25,14 +25,22 @@ pub enum TextMlp {
 }
 
 /// Choices made once, at load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
+    /// How many questions are answered at the same time, 1 to 16; each takes room in the KV cache.
+    pub batch: usize,
     /// How the slices are weighed.
     pub tgis: TgisMode,
     /// Where the projection of the question comes from.
     pub text_mlp: TextMlp,
     /// Whether SigLIP's last norm is applied, as transformers 4.57 and later do; the model was trained without it.
     pub post_layernorm_2d: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { batch: 1, tgis: TgisMode::default(), text_mlp: TextMlp::default(), post_layernorm_2d: false }
+    }
 }
 
 /// How far a long step has come.

@@ -12,7 +12,6 @@ pub(crate) struct RopeTables {
     short_positions: usize,
     /// Positions of the whole model.
     positions: usize,
-    long_in_force: bool,
 }
 
 /// `[positions, head_dim/2]` each, f32, the attention factor multiplied in.
@@ -35,28 +34,23 @@ impl RopeTables {
                 (table(short_factor)?, (served < positions).then(|| table(long_factor)).transpose()?, served)
             }
         };
-        Ok(Self { short, long, short_positions, positions, long_in_force: false })
+        Ok(Self { short, long, short_positions, positions })
     }
 
-    /// Puts the factors for a prompt of `rows` rows in force and gives the most positions they serve: past them the
-    /// factors would change and the cached keys would no longer fit.
-    pub fn choose(&mut self, rows: usize) -> usize {
-        self.long_in_force = rows > self.short_positions;
-        if self.long_in_force { self.positions } else { self.short_positions }
+    /// Whether a prompt of `rows` rows needs the long factors.
+    pub fn is_long(&self, rows: usize) -> bool {
+        rows > self.short_positions
     }
 
-    /// cos in force.
-    pub fn cos(&self) -> View<'_> {
-        self.in_force().cos.view()
+    /// The most positions that the factors serve: past them they would change and the cached keys would no longer fit.
+    pub fn limit(&self, long: bool) -> usize {
+        if long { self.positions } else { self.short_positions }
     }
 
-    /// sin in force.
-    pub fn sin(&self) -> View<'_> {
-        self.in_force().sin.view()
-    }
-
-    fn in_force(&self) -> &Table {
-        self.long.as_ref().filter(|_| self.long_in_force).unwrap_or(&self.short)
+    /// cos and sin of the factors.
+    pub fn angles(&self, long: bool) -> [View<'_>; 2] {
+        let table = self.long.as_ref().filter(|_| long).unwrap_or(&self.short);
+        [table.cos.view(), table.sin.view()]
     }
 }
 

@@ -133,6 +133,14 @@ pub struct Run {
 /// # Panics
 /// If it does not load.
 pub fn load(device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
+    load_for(1, device, model, case)
+}
+
+/// As [`load`], to answer `batch` questions at a time.
+///
+/// # Panics
+/// As [`load`].
+pub fn load_for(batch: usize, device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
     let folder = loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let tgis = match case.tgis.as_str() {
         "checkpoint" => TgisMode::Checkpoint,
@@ -140,7 +148,7 @@ pub fn load(device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
         "max" => TgisMode::Max,
         other => panic!("{}: unknown tgis {other}", case.name),
     };
-    let options = LoadOptions { tgis, ..LoadOptions::default() };
+    let options = LoadOptions { batch, tgis, ..LoadOptions::default() };
     Engine::load(device, &folder, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 

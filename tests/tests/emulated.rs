@@ -5,7 +5,7 @@
 //! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice
 //! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
 //! model.
-use engine::{Engine, LoadOptions, Request};
+use engine::{Engine, LoadOptions, Question, Request};
 use engine_tests::golden::{self, Case, Floor, Goldens, Run};
 use kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
 use std::ops::ControlFlow;
@@ -158,19 +158,20 @@ fn greedy_steps_choose_as_sampling_does() {
 #[test]
 fn memory_is_planned_to_the_byte() {
     let goldens = Goldens::open();
-    for name in ["a_score15_describe", "c_score15_describe"] {
+    for (name, batch) in [("a_score15_describe", 1), ("c_score15_describe", 1), ("a_score15_describe", 16)] {
         let case = goldens.cases().into_iter().find(|case| case.name == name).expect("listed");
         let model = goldens.model_folder(&case.model);
         let folder = loaders::ModelFolder::open(model.path()).expect("a model");
-        let options = LoadOptions::default();
+        let options = LoadOptions { batch, ..LoadOptions::default() };
         let planned = Engine::plan(Plan::gpu(), &folder, &options).expect("a model").total();
         let gpu = |bytes| Arc::new(Gpu::emulated_with_memory(Emulation::default(), bytes));
         let exact = gpu(planned);
-        let mut engine = golden::load(exact.clone(), model.path(), &case);
+        let mut engine = golden::load_for(batch, exact.clone(), model.path(), &case);
         let encoded = engine.encode(&goldens.volume(&case.model), &mut |_| ()).expect("the volume fits");
         for logprobs in [0, 1] {
             let request = Request { logprobs, max_new_tokens: Some(3), ..Request::new(&case.messages[0]) };
-            engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("no op takes more");
+            let questions = vec![Question { volume: &encoded, request: &request }; batch];
+            engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(())).expect("no op takes more");
         }
         assert_eq!(exact.free_bytes(), Some(0), "{name}: all that was planned is taken");
         let refused = Engine::load(gpu(planned - 1), &folder, &options, &mut |_| ()).err().expect("a byte is missing");
@@ -178,5 +179,6 @@ fn memory_is_planned_to_the_byte() {
         let text = format!("the model and one volume take {need} MiB, but {have} MiB are free on emulated GPU, seed 0");
         let said = refused.to_string();
         assert!(said.starts_with(&text) && said.ends_with("--device cuda:N or --device cpu"), "{said}");
+        assert_eq!(said.contains("--batch"), batch > 1, "{said}");
     }
 }

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use engine::{Answer, EncodedVolume, Engine, LoadOptions, Request, TextMlp, TgisMode};
+use engine::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TextMlp, TgisMode};
 use loaders::ModelFolder;
 use loaders::volume;
 use serde::Serialize;
@@ -85,6 +85,9 @@ pub struct Eval {
     /// Stop after N new tokens [default: the model's limit]
     #[arg(long, value_name = "N", value_parser = options::at_least_one)]
     max_new_tokens: Option<usize>,
+    /// Answer N questions about a volume at a time, 1 to 16; takes more memory, changes no answer
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = options::batch)]
+    batch: usize,
     #[command(flatten)]
     how: VolumeArgs,
 }
@@ -191,7 +194,8 @@ impl Eval {
     fn answer_all(&self, folder: &ModelFolder, asked: &Asked<'_>, results: &mut Results) -> Result<()> {
         let mut bars = Bars::new();
         let device = self.device.open(self.precision, folder)?;
-        let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
+        let (batch, tgis, text_mlp) = (self.batch, self.tgis, self.tgis_text_mlp);
+        let load = LoadOptions { batch, tgis, text_mlp, ..LoadOptions::default() };
         let mut engine = Engine::load(device, folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?;
         bars.clear();
         folder.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
@@ -199,8 +203,10 @@ impl Eval {
         bars.show(QUESTIONS, results.done.len() as u64, total);
         for group in groups(asked.items, &results.done, self.blind) {
             let seen = self.encode(&mut engine, &asked.items[group[0]], &bars)?;
-            for index in group {
-                results.add(self.answer(&mut engine, &seen, index, asked)?)?;
+            for indices in group.chunks(self.batch) {
+                for sample in self.answer(&mut engine, &seen, indices, asked)? {
+                    results.add(sample)?;
+                }
                 bars.show(QUESTIONS, results.done.len() as u64, total);
             }
         }
@@ -223,7 +229,21 @@ impl Eval {
         Ok(Seen { encoded, sources: prepared.source_slices })
     }
 
-    fn answer(&self, engine: &mut Engine, seen: &Seen, index: usize, asked: &Asked<'_>) -> Result<Sample> {
+    fn answer(&self, engine: &mut Engine, seen: &Seen, indices: &[usize], asked: &Asked<'_>) -> Result<Vec<Sample>> {
+        let requests = indices.iter().map(|&index| self.request(engine, index, asked)).collect::<Result<Vec<_>>>()?;
+        let question = |request| Question { volume: &seen.encoded, request };
+        let questions: Vec<Question<'_>> = requests.iter().map(question).collect();
+        let answers = engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(()))?;
+        let sample = |(&index, answer): (&usize, Answer)| {
+            let item: &Item = &asked.items[index];
+            let truth = item.truth.as_ref().map(|truth| truth.on_input(&seen.sources));
+            Sample { truth, ..self.judge(index, item, answer, &asked.scorer) }
+        };
+        Ok(indices.iter().zip(answers).map(sample).collect())
+    }
+
+    /// What an item asks, if the model can answer it.
+    fn request(&self, engine: &Engine, index: usize, asked: &Asked<'_>) -> Result<Request> {
         let item = &asked.items[index];
         let request = Request {
             conversation: item.conversation.clone(),
@@ -231,14 +251,12 @@ impl Eval {
             max_new_tokens: self.max_new_tokens,
             ..Request::new("")
         };
-        let answer = engine.ask(&seen.encoded, &request, &mut |_| ControlFlow::Continue(()));
-        let answer = answer.map_err(|error| {
+        engine.check(&request).map_err(|error| {
             let Failure { status, message } = error.into();
             let data = self.data.data.display();
             Failure { status, message: format!("{data}: item `{}`: {message}", item.id) }
         })?;
-        let truth = item.truth.as_ref().map(|truth| truth.on_input(&seen.sources));
-        Ok(Sample { truth, ..self.judge(index, item, answer, &asked.scorer) })
+        Ok(request)
     }
 
     /// The answer and how good it is.

@@ -9,6 +9,7 @@ use kernels::Plan as PlanDevice;
 use serde::Serialize;
 
 use crate::failure::Result;
+use crate::generate::options;
 use crate::output;
 
 /// Print the device memory that a model takes, without loading it
@@ -20,6 +21,9 @@ pub struct Plan {
     /// Element types of which kind of device
     #[arg(long, value_enum, default_value_t = Kind::Cuda)]
     device: Kind,
+    /// Questions that are answered at a time, 1 to 16
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::batch)]
+    batch: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -52,7 +56,7 @@ impl Plan {
             Kind::Cpu => ("cpu", PlanDevice::cpu()),
             Kind::Cuda => ("cuda", PlanDevice::gpu()),
         };
-        let plan = Engine::plan(plan, &folder, &LoadOptions::default())?;
+        let plan = Engine::plan(plan, &folder, &LoadOptions { batch: self.batch, ..LoadOptions::default() })?;
         let (weights, buffers, workspace, volume) = (plan.weights, plan.buffers, plan.workspace, plan.volume);
         let report = Report { device, weights, buffers, workspace, volume, total: plan.total() };
         if self.json { output::print_json(&report) } else { output::print(&text(&report)).map(|_| ()) }

@@ -1,5 +1,6 @@
 //! The emulator in the place of the driver: host memory between red zones, launches that end before they return.
 use super::Kernel;
+use super::tape::Tape;
 use crate::{Error, Mem, Result, Space};
 use simt::Grid;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -26,6 +27,13 @@ pub struct Emulation {
 
 /// Memory that a kernel may use, between red zones.
 struct Guarded {
+    /// `None` only while it is dropped.
+    block: Option<Block>,
+    tape: Tape,
+}
+
+/// What [`Guarded`] owns.
+pub(super) struct Block {
     base: *mut u8,
     layout: Layout,
     bytes: usize,
@@ -34,11 +42,17 @@ struct Guarded {
 }
 
 // SAFETY: owns its bytes and looks at the red zones only when it is dropped.
-unsafe impl Send for Guarded {}
+unsafe impl Send for Block {}
 // SAFETY: as above.
-unsafe impl Sync for Guarded {}
+unsafe impl Sync for Block {}
 
 impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.tape.bury(self.block.take().expect("dropped once"));
+    }
+}
+
+impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: the block is ours, and every byte of the red zones was written when it was made.
         let intact = unsafe {
@@ -57,7 +71,7 @@ impl Drop for Guarded {
 }
 
 /// Zeroed memory between red zones, taken from `room` if that is counted.
-pub(super) fn alloc_guarded(bytes: usize, space: Space, room: Option<Arc<AtomicUsize>>) -> Result<Mem> {
+pub(super) fn alloc_guarded(bytes: usize, space: Space, tape: &Tape, room: Option<Arc<AtomicUsize>>) -> Result<Mem> {
     if let Some(room) = &room {
         let take = |free: usize| free.checked_sub(bytes);
         room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
@@ -77,7 +91,7 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space, room: Option<Arc<AtomicU
         base.add(RED_ZONE).write_bytes(0, bytes);
         base
     };
-    let owner = Guarded { base, layout, bytes, room };
+    let owner = Guarded { block: Some(Block { base, layout, bytes, room }), tape: tape.clone() };
     simt::announce_buffer(base.addr() + RED_ZONE, bytes);
     // SAFETY: `owner` keeps exactly these bytes until it is dropped.
     Ok(unsafe { Mem::from_raw(base.add(RED_ZONE), bytes, space, true, Box::new(owner)) })

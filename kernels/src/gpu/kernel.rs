@@ -4,6 +4,7 @@ use crate::{DType, Error, Result, Space, View, ViewMut};
 use simt::Entry;
 
 /// An entry point of a `kernel.cu`: by name in the driver's module, by address in the emulator.
+#[derive(Clone, Copy)]
 pub struct Kernel {
     /// The name in the module.
     pub name: &'static str,

@@ -5,6 +5,7 @@ use driver::Driver;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use tape::{Step, Tape};
 
 mod convert;
 mod driver;
@@ -14,6 +15,7 @@ pub(crate) mod kernel;
 mod memory;
 pub mod modules;
 mod report;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -27,7 +29,7 @@ pub use simt::Grid;
 /// Where launches go.
 enum Backend {
     Cuda(Arc<Driver>),
-    Emulated(Emulation),
+    Emulated(Emulation, Tape),
 }
 
 /// A GPU, or its emulation: activations and weights in bf16, sums in f32.
@@ -48,7 +50,7 @@ static GPUS: AtomicU32 = AtomicU32::new(0);
 impl Gpu {
     /// The emulator.
     pub fn emulated(emulation: Emulation) -> Self {
-        Self::new(Backend::Emulated(emulation))
+        Self::new(Backend::Emulated(emulation, Tape::default()))
     }
 
     /// The emulator of a GPU that has `bytes` of memory.
@@ -137,8 +139,11 @@ impl Gpu {
         self.note(match &self.backend {
             // SAFETY: as the caller promises.
             Backend::Cuda(driver) => unsafe { driver.launch(kernel.name, grid, bytes) },
-            // SAFETY: as the caller promises.
-            Backend::Emulated(emulation) => unsafe { emulated::launch(*emulation, kernel, grid, bytes) },
+            Backend::Emulated(emulation, tape) => match tape.offer(kernel.name, Step::of(kernel, grid, bytes))? {
+                // SAFETY: as the caller promises.
+                Some(launch) => unsafe { launch.run(*emulation) },
+                None => Ok(()),
+            },
         })
     }
 }
@@ -147,7 +152,7 @@ impl Device for Gpu {
     fn describe(&self) -> String {
         match &self.backend {
             Backend::Cuda(driver) => driver.name.clone(),
-            Backend::Emulated(Emulation { seed, checked }) => {
+            Backend::Emulated(Emulation { seed, checked }, _) => {
                 format!("emulated GPU, seed {seed}, memory checks {}", if *checked { "on" } else { "off" })
             }
         }
@@ -160,7 +165,7 @@ impl Device for Gpu {
     fn free_bytes(&self) -> Option<usize> {
         match &self.backend {
             Backend::Cuda(driver) => memory::free_bytes(driver),
-            Backend::Emulated(_) => self.room.as_ref().map(|room| room.load(Ordering::Relaxed)),
+            Backend::Emulated(..) => self.room.as_ref().map(|room| room.load(Ordering::Relaxed)),
         }
     }
 
@@ -176,7 +181,7 @@ impl Device for Gpu {
         self.usable()?;
         match &self.backend {
             Backend::Cuda(driver) => self.note(timer::time(driver, enqueue)),
-            Backend::Emulated(_) => {
+            Backend::Emulated(..) => {
                 let start = Instant::now();
                 enqueue().map(|()| start.elapsed())
             }
@@ -187,7 +192,10 @@ impl Device for Gpu {
         self.usable()?;
         match &self.backend {
             Backend::Cuda(driver) => self.note(memory::alloc(driver, bytes, self.space)),
-            Backend::Emulated(_) => emulated::alloc_guarded(bytes, self.space, self.room.clone()),
+            Backend::Emulated(_, tape) => {
+                tape.idle("alloc")?;
+                emulated::alloc_guarded(bytes, self.space, tape, self.room.clone())
+            }
         }
     }
 
@@ -222,7 +230,8 @@ impl Device for Gpu {
                 // SAFETY: `dst` holds as many rows as the view.
                 self.note(unsafe { memory::download(driver, rows, dst) })
             }
-            Backend::Emulated(_) => {
+            Backend::Emulated(_, tape) => {
+                tape.idle("copy_out")?;
                 for (row, dst) in dst.chunks_exact_mut(width.max(1)).enumerate() {
                     // SAFETY: row by row inside the view, which is emulated, that is host, memory.
                     unsafe { from.add(row * stride).copy_to(dst.as_mut_ptr(), width) }
@@ -236,7 +245,7 @@ impl Device for Gpu {
         self.usable()?;
         match &self.backend {
             Backend::Cuda(driver) => self.note(graph::record(driver, &self.failed, enqueue)).map(Some),
-            Backend::Emulated(_) => Ok(None),
+            Backend::Emulated(emulation, tape) => tape.record(*emulation, &self.failed, enqueue).map(Some),
         }
     }
 
@@ -321,7 +330,8 @@ impl Gpu {
                 // SAFETY: the tensor holds as many elements as the host's bytes; the caller has compared them.
                 self.note(unsafe { memory::upload(driver, to, src, kinds) })
             }
-            Backend::Emulated(_) => {
+            Backend::Emulated(_, tape) => {
+                tape.idle("copy_in")?;
                 // SAFETY: the tensor holds `bytes` bytes of the emulator's host memory, uniquely borrowed.
                 convert::fill(unsafe { std::slice::from_raw_parts_mut(view.addr(), bytes) }, src, kinds);
                 Ok(())

@@ -163,8 +163,7 @@ fn the_workspace_holds_nothing() {
     }
 }
 
-/// Recorded ops run when the recording is replayed, each time, on what the tensors hold by then. The emulator has
-/// nothing to gain and says so without running them.
+/// Recorded ops run when the recording is replayed, each time, on what the tensors hold by then.
 #[test]
 fn recorded_ops_run_again() {
     let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
@@ -175,15 +174,52 @@ fn recorded_ops_run_again() {
     let graph = gpu.capture(&mut || advance(&mut counters).and_then(|()| advance(&mut counters))).expect("recordable");
     let read = |counters: &Tensor| rig.device.read_u32(counters.view()).expect("readable");
     assert_eq!(read(&counters), [4, 11], "recording runs nothing");
-    let Some(graph) = graph else {
-        assert!(gpu.describe().contains("emulated"), "a GPU records");
-        return;
-    };
+    let graph = graph.expect("a GPU records");
     graph.launch().and_then(|()| graph.launch()).expect("replayed");
     assert_eq!(read(&counters), [8, 15]);
     gpu.copy_in(&mut counters, bytemuck::cast_slice(&[0u32, 7])).expect("sizes agree");
     graph.launch().expect("replayed");
     assert_eq!(read(&counters), [2, 9]);
+}
+
+/// While ops are recorded nothing is copied or allocated, by the recording thread or another, and no other thread runs
+/// an op; an error ends the recording, and the device goes on.
+#[test]
+fn a_recording_takes_ops_only() {
+    let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
+    let rig = Rig { device: &gpu };
+    let (mut counters, mut others) = (rig.ids(&[3]), rig.ids(&[5]));
+    let advance = |counters: &mut Tensor| gpu.advance(Advance { counters: counters.view_mut() });
+    advance(&mut counters).expect("an op runs before it is recorded");
+    let text = "a graph is being recorded: only its own thread may run ops, and nothing may be copied or allocated";
+    let graph = gpu.capture(&mut || {
+        assert_refused(gpu.alloc(8).map(drop), &format!("alloc: {text}"));
+        assert_refused(rig.device.read_u32(counters.view()).map(drop), &format!("copy_out: {text}"));
+        let other = std::thread::scope(|scope| scope.spawn(|| advance(&mut others)).join().expect("no panic"));
+        assert_refused(other, &format!("advance_kernel: {text}"));
+        rig.device.write(&mut counters, &[1u32])
+    });
+    assert_refused(graph.map(drop), &format!("copy_in: {text}"));
+    advance(&mut counters).expect("the recording has ended");
+    assert_eq!(rig.device.read_u32(counters.view()).expect("readable"), [5]);
+    assert_eq!(rig.device.read_u32(others.view()).expect("readable"), [5]);
+}
+
+/// What a recording uses stays as long as the recording, though its tensors are gone; then it is given back.
+#[test]
+fn recordings_keep_memory() {
+    let emulated = || Gpu::emulated_with_memory(Emulation { seed: 0, checked: true }, 64);
+    let gpu = emulated();
+    let rig = Rig { device: &gpu };
+    let mut counters = rig.ids(&[3, 4]);
+    let graph = gpu.capture(&mut || gpu.advance(Advance { counters: counters.view_mut() })).expect("recordable");
+    assert_eq!(gpu.free_bytes(), Some(56));
+    drop(counters);
+    assert_eq!(gpu.free_bytes(), Some(56), "the recording may still write there");
+    let graph = graph.expect("a GPU records");
+    graph.launch().expect("its memory is there");
+    drop(graph);
+    assert_eq!(gpu.free_bytes(), Some(64));
 }
 
 /// A device that works by itself measures itself.

@@ -1,4 +1,5 @@
 //! Memory that an op needs between its launches, kept from op to op.
+use super::tape::Step;
 use super::{Backend, Gpu, Ptr};
 use crate::{DType, Device, Dims, Mem, Result, Tensor, View};
 use std::sync::{MutexGuard, PoisonError};
@@ -22,10 +23,13 @@ impl Gpu {
             let dims = Dims::new(&[mem.bytes() / DType::F32.bytes()]);
             *memory = Some(Tensor::new(mem, dims, DType::F32));
         }
-        if let (Backend::Emulated(_), Some(tensor)) = (&self.backend, memory.as_mut()) {
-            // SAFETY: the emulator's memory is the host's; the tensor is ours alone while it is locked, and launches
-            // have ended. NaN, so that an op that trusts what it did not write shows.
-            unsafe { tensor.view_mut().addr().write_bytes(0xff, bytes) };
+        if let (Backend::Emulated(emulation, tape), Some(tensor)) = (&self.backend, memory.as_mut()) {
+            let poison = Step::Poison { at: tensor.view_mut().addr().expose_provenance(), bytes };
+            if let Some(poison) = tape.offer("workspace", poison)? {
+                // SAFETY: the emulator's memory is the host's; the tensor is ours alone while it is locked, and
+                // launches have ended. NaN, so that an op that trusts what it did not write shows.
+                unsafe { poison.run(*emulation)? };
+            }
         }
         Ok(Workspace { memory })
     }

@@ -65,6 +65,11 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count >= 1).ok_or_else(|| "wanted a whole number of 1 or more".into())
 }
 
+/// How many questions are answered at a time.
+pub fn batch(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=16).contains(count)).ok_or_else(|| "wanted a whole number, 1 to 16".into())
+}
+
 fn temperature(text: &str) -> Result<f32, String> {
     let inside = |t: &f32| t.is_finite() && *t >= 0.0;
     text.parse().ok().filter(inside).ok_or_else(|| "wanted a number of 0 or more".into())

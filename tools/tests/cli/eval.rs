@@ -152,6 +152,26 @@ fn a_blind_model_answers_alike_whatever_the_volume() {
     assert!(printed.contains("accuracy  blind"), "{printed}");
 }
 
+/// However many questions are answered at a time, the answers are the same; more than the kernels take is refused.
+#[test]
+fn batches_change_no_answer() {
+    let data = Data::new();
+    let results = |device: &str, batch: &str| {
+        let out = data.path(&format!("{device}{batch}.json"));
+        succeed(&data.eval("official.json", &["--device", device, "--batch", batch, "--out", text(&out)]));
+        data.results(&format!("{device}{batch}.json"))["samples"].clone()
+    };
+    for device in ["cpu", "emulated"] {
+        let alone = results(device, "1");
+        assert_eq!(results(device, "2"), alone, "{device}");
+        assert_eq!(results(device, "16"), alone, "{device}");
+    }
+    for wrong in ["0", "17", "many"] {
+        let said = fail(&data.eval("official.json", &["--batch", wrong]), 2);
+        assert!(said.contains("wanted a whole number, 1 to 16"), "{said}");
+    }
+}
+
 /// Starts a run and stops it with a signal once the journal holds `lines`.
 fn stop_at(line: &[String], journal: &Path, lines: usize, signal: &str) -> Option<i32> {
     let mut child = command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

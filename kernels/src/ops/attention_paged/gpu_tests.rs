@@ -51,16 +51,25 @@ impl Case {
     }
 
     fn run(&self, rig: &Rig<'_>) -> Vec<f32> {
-        let dims = [PAGES * self.kv_heads, PAGE_TOKENS, self.head_dim];
+        self.run_with(rig, PAGES, None)
+    }
+
+    /// Over a cache of `pages`; with rows in `table` that are `width` long, each query is of a sequence of its own.
+    fn run_with(&self, rig: &Rig<'_>, pages: usize, width: Option<usize>) -> Vec<f32> {
+        let dims = [pages * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = rig.acts(&[self.positions.len(), self.heads * self.head_dim], &self.q);
         let (k, v) = (rig.acts(&dims, &self.k), rig.acts(&dims, &self.v));
         let (table, positions) = (rig.ids(&self.table), rig.ids(&self.positions));
         let mut out = rig.poisoned(q.dims().as_slice());
+        let block_table = match width {
+            Some(width) => table.view().reshape(&[self.positions.len(), width]),
+            None => table.view(),
+        };
         let op = AttentionPaged {
             q: q.view(),
             k_pages: k.view(),
             v_pages: v.view(),
-            block_table: table.view(),
+            block_table,
             positions: positions.view(),
             heads: self.heads,
             kv_heads: self.kv_heads,
@@ -186,6 +195,43 @@ fn other_rows_do_not_matter() {
     for rows in [0..100, 100..160, 37..60] {
         let width = rows.start * 48..rows.end * 48;
         assert_eq!(prefill().only(rows.clone()).run(&rig), all[width], "rows {rows:?}");
+    }
+}
+
+/// The last queries of several sequences as one call, over their caches one after the other.
+fn together(cases: &[Case], rig: &Rig<'_>) -> Vec<f32> {
+    let (first, width) = (&cases[0], cases.iter().map(|case| case.table.len()).max().expect("cases"));
+    let joined = |part: fn(&Case) -> &Vec<f32>| cases.iter().flat_map(|case| part(case).clone()).collect();
+    let table_of = |(at, case): (usize, &Case)| {
+        let mut table: Vec<u32> = case.table.iter().map(|page| page + (at * PAGES) as u32).collect();
+        // No page of anybody's: what lies behind a sequence's end is never looked at.
+        table.resize(width, u32::MAX);
+        table
+    };
+    let all = Case {
+        positions: cases.iter().flat_map(|case| case.positions.clone()).collect(),
+        table: cases.iter().enumerate().flat_map(table_of).collect(),
+        q: joined(|case| &case.q),
+        k: joined(|case| &case.k),
+        v: joined(|case| &case.v),
+        ..*first
+    };
+    all.run_with(rig, cases.len() * PAGES, Some(width))
+}
+
+/// Rows of different sequences, of different lengths and in no order: each gets the bits that it gets alone, on the CPU
+/// too, and nothing of another's pages.
+#[test]
+fn sequences_are_apart() {
+    for heads in [[4, 2, 24], [1, 1, 96], [2, 1, 7]] {
+        let ends = [131, 1, 64, 65, 300, 63, 2, 128];
+        let case = |at: usize| Case::new(700 + 3 * at as u32, heads, ends[at] - 1..ends[at], 1.5);
+        let cases: Vec<Case> = (0..ends.len()).map(case).collect();
+        let alone = |rig: &Rig<'_>| cases.iter().flat_map(|case| case.run(rig)).collect::<Vec<f32>>();
+        let (got, want) = on_gpu_and_cpu(|rig| together(&cases, rig));
+        assert_eq!(want, alone(&Rig { device: &crate::testing::CPU }), "{heads:?} on the CPU");
+        assert_eq!(got, alone(&Rig { device: &Gpu::emulated(Emulation::default()) }), "{heads:?}");
+        assert_near("together", &got, &want, &cases.iter().flat_map(Case::slack).collect::<Vec<f64>>());
     }
 }
 

@@ -1,7 +1,8 @@
 // attention_paged: out = softmax(q · kᵀ · scale) · v over the paged cache; row r sees positions 0..=positions[r].
 //
 // Tensors   q, out [rows, heads·head_dim]; k_pages, v_pages [pages·kv_heads, 64, head_dim], head h of page p at
-//           p·kv_heads + h; all bf16; block_table [pages of the sequence], positions [rows], ascending, u32. Decode:
+//           p·kv_heads + h; all bf16; block_table [pages of the sequence], positions [rows], u32; decode may have a
+//           block_table for each row, table_stride entries apart. Decode:
 //           partial, f32: highest score and sum [rows·heads·pages, 2], then weighted sums [rows·heads·pages, padded].
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
 //           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently.
@@ -35,13 +36,16 @@ struct AttentionPagedParams {
     // Of the sequence: entries of block_table.
     uint32_t pages;
     float scale_log2;
+    // Entries from one row's block_table to the next one's; 0 where all rows are of one sequence.
+    uint32_t table_stride, reserved;
 };
-static_assert(sizeof(AttentionPagedParams) == 80 && offsetof(AttentionPagedParams, scale_log2) == 76);
+static_assert(sizeof(AttentionPagedParams) == 88 && offsetof(AttentionPagedParams, reserved) == 84);
 
-// One key head's rows of the cache.
-__device__ __forceinline__ Keys cached(const AttentionPagedParams& p, uint32_t kv_head, int tokens) {
+// One key head's rows of the cache, through the block table of a row.
+__device__ __forceinline__ Keys cached(const AttentionPagedParams& p, uint32_t row, uint32_t kv_head, int tokens) {
     const size_t head = static_cast<size_t>(kTileKeys) * p.head_dim, at = kv_head * head, page = p.kv_heads * head;
-    return {p.k_pages + at, p.v_pages + at, p.block_table, page, page, p.head_dim, p.head_dim, tokens};
+    const uint32_t* table = p.block_table + row * p.table_stride;
+    return {p.k_pages + at, p.v_pages + at, table, page, page, p.head_dim, p.head_dim, tokens};
 }
 
 template <int kDim, bool kVectors>
@@ -62,7 +66,7 @@ __device__ __forceinline__ void prefill(const AttentionPagedParams& p) {
         last[i / 2][i % 2] = static_cast<int>(positions[min(query, count - 1)]);
     }
     Running<Block> running;
-    attend(running, {p.q + at, hidden, count}, cached(p, head / (p.heads / p.kv_heads), tokens), 0,
+    attend(running, {p.q + at, hidden, count}, cached(p, 0, head / (p.heads / p.kv_heads), tokens), 0,
            (tokens + kTileKeys - 1) / kTileKeys, last, p.scale_log2, head_dim, reinterpret_cast<bf16*>(shared));
     store_queries(running, p.out + at, hidden, count, head_dim);
 }
@@ -85,8 +89,9 @@ __device__ __forceinline__ void decode(const AttentionPagedParams& p) {
     const bf16* q = p.q + (static_cast<size_t>(blockIdx.z) * p.heads + head) * p.head_dim;
     const int last[1][2] = {{position, position}};
     Running<Block> running;
-    attend(running, {q, p.head_dim, count}, cached(p, kv_head, position + 1), page, page + 1, last, p.scale_log2,
-           head_dim, reinterpret_cast<bf16*>(shared));
+    const Keys keys = cached(p, blockIdx.z, kv_head, position + 1);
+    attend(running, {q, p.head_dim, count}, keys, page, page + 1, last, p.scale_log2, head_dim,
+           reinterpret_cast<bf16*>(shared));
     float* sums = p.partial + 2 * part(p, p.rows, 0);
 #pragma unroll
     for (int half = 0; half < 2; half++) {

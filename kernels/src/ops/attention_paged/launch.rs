@@ -1,5 +1,5 @@
 //! Prefill: one block for 64 queries of a head. Decode: one for each page, key head and row, then a sum over pages.
-use super::{AttentionPaged, Shape};
+use super::{AttentionPaged, Shape, logical_pages, table_stride};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::attention_full::launch::stages_bytes;
 use crate::{DType, Result};
@@ -22,9 +22,11 @@ struct AttentionPagedParams {
     head_dim: u32,
     pages: u32,
     scale_log2: f32,
+    table_stride: u32,
+    reserved: u32,
 }
 
-const _: () = assert!(size_of::<AttentionPagedParams>() == 80 && offset_of!(AttentionPagedParams, scale_log2) == 76);
+const _: () = assert!(size_of::<AttentionPagedParams>() == 88 && offset_of!(AttentionPagedParams, reserved) == 84);
 
 /// Most rows that are split over pages; more fill the device by themselves. A decoding batch stays below it.
 pub(crate) const DECODE_ROWS: usize = 16;
@@ -59,7 +61,7 @@ const MERGE: Kernel = kernel!(attention_paged_merge, THREADS);
 /// What decode needs: the highest score, the sum of weights and the weighted sum of every row, head and page.
 pub(crate) fn workspace_bytes(op: &AttentionPaged<'_>, shape: Shape) -> usize {
     let padded = shape.head_dim.next_multiple_of(32);
-    let parts = shape.rows * op.heads * op.block_table.dims().count();
+    let parts = shape.rows * op.heads * logical_pages(&op.block_table);
     if shape.rows > DECODE_ROWS { 0 } else { parts * (2 + padded) * size_of::<f32>() }
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
     let Some(size) = PREFILL.iter().position(|(padded, _)| head_dim <= *padded) else {
         return args.refuse(format!("head_dim is {head_dim}, at most 128 on a GPU"));
     };
-    let (padded, pages) = (PREFILL[size].0, op.block_table.dims().count());
+    let (padded, pages) = (PREFILL[size].0, logical_pages(&op.block_table));
     let mut params = AttentionPagedParams {
         q: args.bf16("q", &op.q)?,
         k_pages: args.bf16("k_pages", &op.k_pages)?,
@@ -85,6 +87,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         head_dim: args.size("head_dim", head_dim)?,
         pages: args.size("pages", pages)?,
         scale_log2: op.scale * std::f32::consts::LOG2_E,
+        table_stride: args.size("table_stride", table_stride(&op.block_table))?,
+        reserved: 0,
     };
     let single = usize::from(vectors(head_dim, &[params.q, params.k_pages, params.v_pages, params.out]) == 0);
     if rows > DECODE_ROWS {

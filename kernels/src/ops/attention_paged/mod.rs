@@ -1,5 +1,5 @@
 //! `attention_paged`: causal attention of new tokens over the paged KV cache.
-use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
+use crate::{DType, DimCheck, FEW_ROWS, PAGE_TOKENS, Result, View, ViewMut};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -11,12 +11,14 @@ mod tests;
 
 /// `out = softmax(q · kᵀ · scale) · v`; row r sees the cached tokens at positions `0..=positions[r]`.
 ///
-/// Serves prefill (many rows) and decode (one row; on a GPU up to 16, split over pages, so that a decoding row gets the
-/// same bits alone and in a batch). Query head h reads key head `h / (heads / kv_heads)`. Softmax statistics and sums
-/// are f32. Token p of the sequence lies at row `p % 64` of page `block_table[p / 64]`.
+/// Serves prefill (many rows of one sequence) and decode (one row of each of up to 16 sequences; a GPU splits up to 16
+/// rows over pages, so that a decoding row gets the same bits alone and in a batch).
+/// Query head h reads key head `h / (heads / kv_heads)`. Softmax statistics and sums are f32.
+/// Token p of a sequence lies at row `p % 64` of page `block_table[p / 64]`.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or head_dim exceeds 128 on a GPU. Page numbers and
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, more than [`crate::FEW_ROWS`] rows have sequences
+/// of their own, or head_dim exceeds 128 on a GPU. Page numbers and
 /// positions are the engine's own: the CPU asserts them, a GPU has nobody to report them to.
 pub struct AttentionPaged<'a> {
     /// `[rows, heads·head_dim]`, activations, rotated.
@@ -25,9 +27,10 @@ pub struct AttentionPaged<'a> {
     pub k_pages: View<'a>,
     /// As `k_pages`.
     pub v_pages: View<'a>,
-    /// `[logical pages]`, u32: which page holds tokens `64·i..64·i+64`.
+    /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32: which
+    /// page holds tokens `64·i..64·i+64`.
     pub block_table: View<'a>,
-    /// `[rows]`, u32: each row's position in the sequence, ascending by one.
+    /// `[rows]`, u32: each row's position in its sequence; ascending by one where all are of one.
     pub positions: View<'a>,
     /// Query heads.
     pub heads: usize,
@@ -63,15 +66,38 @@ impl AttentionPaged<'_> {
         dims.bind("q", "heads·head_dim", self.heads * dims.size("head_dim"))?;
         dims.input("q", &self.q, &["rows", "heads·head_dim"])?;
         dims.output("out", &self.out, &["rows", "heads·head_dim"])?;
-        dims.typed("block_table", &self.block_table, DType::U32, &["logical pages"])?;
+        check_tables(&mut dims, &self.block_table)?;
         dims.typed("positions", &self.positions, DType::U32, &["rows"])?;
         dims.require(self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), || {
             format!("{} heads do not share {} key heads evenly", self.heads, self.kv_heads)
+        })?;
+        let rows = dims.size("rows");
+        dims.require(rows <= FEW_ROWS || table_stride(&self.block_table) == 0, || {
+            format!("{rows} rows have sequences of their own, at most {FEW_ROWS} may")
         })?;
         let pages = dims.size("pages·kv_heads");
         dims.require(pages.is_multiple_of(self.kv_heads), || {
             format!("{pages} page heads do not divide by {} key heads", self.kv_heads)
         })?;
-        Ok(Shape { rows: dims.size("rows"), head_dim: dims.size("head_dim"), pages: pages / self.kv_heads })
+        Ok(Shape { rows, head_dim: dims.size("head_dim"), pages: pages / self.kv_heads })
     }
+}
+
+/// Checks a block table: of one sequence, or of one for each of the `rows`.
+pub(crate) fn check_tables(dims: &mut DimCheck, block_table: &View<'_>) -> Result<()> {
+    let names: &[&'static str] = match block_table.dims().as_slice().len() {
+        2 => &["rows", "logical pages"],
+        _ => &["logical pages"],
+    };
+    dims.typed("block_table", block_table, DType::U32, names)
+}
+
+/// Elements from one row's block table to the next one's; 0 where one serves all.
+pub(crate) fn table_stride(block_table: &View<'_>) -> usize {
+    if block_table.dims().as_slice().len() == 2 { block_table.stride() } else { 0 }
+}
+
+/// Entries of one sequence's block table.
+pub(crate) fn logical_pages(block_table: &View<'_>) -> usize {
+    block_table.dims().as_slice().last().copied().unwrap_or(0)
 }

@@ -4,7 +4,7 @@ use crate::cpu::fast::{self, Way};
 use crate::cpu::lanes::Isa;
 use crate::ops::attention_full::tests::bound;
 use crate::testing::*;
-use crate::{Device, PAGE_TOKENS, Tensor};
+use crate::{DType, Device, PAGE_TOKENS, Tensor};
 use half::bf16;
 
 /// A cache whose pages lie in a mixed order, and new queries at its end.
@@ -261,6 +261,13 @@ fn contract_errors() {
         &[2, 12],
         "attention_paged: block_table holds F32, wanted U32",
     );
+    let device: &dyn Device = &CPU;
+    let matrix = |rows: usize| device.tensor(&[rows, 2], DType::U32).expect("memory");
+    let text = "attention_paged: block_table.rows is 3, but q.rows is 2";
+    op_error(&q, &pages, &pages, [3, 1], [&matrix(3), &positions], &[2, 12], text);
+    let (q, positions, table) = (poisoned(&[17, 12]), tensor_u32(&[0; 17]), matrix(17));
+    let text = "attention_paged: 17 rows have sequences of their own, at most 16 may";
+    op_error(&q, &pages, &pages, [3, 1], [&table, &positions], &[17, 12], text);
 }
 
 #[test]

@@ -14,6 +14,8 @@ fn agrees_with_the_cpu() {
         (1, [2, 2, 2], [2, 2, 2], 768),
         (2, [1, 3, 2], [1, 1, 1], 65),
         (1, [2, 1, 3], [1, 1, 3], 264),
+        (1, [1, 63, 2], [1, 1, 2], 64),
+        (2, [2, 32, 1], [2, 1, 1], 63),
     ]) {
         let (tokens, parts): (usize, usize) = (grids * grid.iter().product::<usize>(), window.iter().product());
         let x = numbers(seed, tokens * dim, 5.0);

@@ -14,6 +14,8 @@ fn agrees_with_the_cpu() {
         (4, [5, 7], 1, 0),
         (5, [4, 6], 1, 1),
         (6, [2, 1030], 0, 1),
+        (7, [63, 65], 0, 1),
+        (8, [64, 63], 1, 0),
     ] {
         let (got, want) = on_gpu_and_cpu(|rig| {
             let x = rig.acts(&[rows + from, width], &numbers(seed, (rows + from) * width, 3.0));

@@ -18,6 +18,8 @@ fn agrees_with_the_cpu() {
         (7, [2, 2056], 1.0, 0.0, 1e-12),
         (8, [3, 40], 0.0, 2.5, 1e-5),
         (9, [65, 20], 2.0, 1.0, 1e-5),
+        (10, [63, 65], 2.0, 1.0, 1e-5),
+        (11, [64, 63], 2.0, 1.0, 1e-5),
     ] {
         let x: Vec<f32> = numbers(seed, rows * dim, scale).iter().map(|v| v + mean).collect();
         let (weight, bias) = (numbers(seed + 100, dim, 2.0), numbers(seed + 200, dim, 1.0));

@@ -7,9 +7,16 @@ use crate::testing_gpu::*;
 /// does not hold is rounded to it, once.
 #[test]
 fn agrees_with_the_cpu() {
-    for (seed, (slices, grid, patch, hidden)) in
-        (1..).zip([(1, [1, 1], 1, 1), (3, [4, 2], 3, 17), (2, [3, 3], 16, 40), (5, [2, 3], 4, 72), (2, [5, 7], 2, 24)])
-    {
+    for (seed, (slices, grid, patch, hidden)) in (1..).zip([
+        (1, [1, 1], 1, 1),
+        (3, [4, 2], 3, 17),
+        (2, [3, 3], 16, 40),
+        (5, [2, 3], 4, 72),
+        (2, [5, 7], 2, 24),
+        (1, [7, 9], 2, 65),
+        (1, [8, 8], 2, 63),
+        (1, [5, 13], 2, 64),
+    ]) {
         let (size, patches) = ([slices, grid[0] * patch, grid[1] * patch], grid[0] * grid[1]);
         let volume: Vec<f32> = numbers(seed, size.iter().product(), 0.5).iter().map(|v| v + 0.5).collect();
         let run = |volume: &[f32]| {

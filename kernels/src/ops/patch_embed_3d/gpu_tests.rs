@@ -13,6 +13,9 @@ fn agrees_with_the_cpu() {
         ([2, 3, 5], [2, 4, 4], 24),
         ([3, 2, 3], [1, 3, 5], 40),
         ([1, 2, 2], [4, 16, 16], 264),
+        ([1, 7, 9], [1, 2, 2], 65),
+        ([4, 4, 4], [1, 2, 1], 63),
+        ([1, 5, 13], [1, 2, 2], 64),
     ]) {
         let size = [0, 1, 2].map(|axis| grid[axis] * patch[axis]);
         let (patches, voxels) = (grid.iter().product::<usize>(), patch.iter().product::<usize>());

@@ -1,5 +1,6 @@
 //! Row by row: a row is three short copies and a rotation.
 use super::QkvRopeAppend;
+use crate::ops::attention_paged::table_stride;
 use crate::{PAGE_TOKENS, Result};
 
 pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
@@ -11,14 +12,15 @@ pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
     let qkv = op.qkv.host::<f32>()?;
     let (k_pages, v_pages) = (op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
     let rows = qkv.chunks_exact(queries + 2 * keys).zip(op.q.host::<f32>()?.chunks_exact_mut(queries));
-    for ((row, q), &position) in rows.zip(positions) {
+    let apart = table_stride(&op.block_table);
+    for (at, ((row, q), &position)) in rows.zip(positions).enumerate() {
         let position = position as usize;
         let angles = position * half..(position + 1) * half;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
         for (out, x) in q.chunks_exact_mut(head_dim).zip(row.chunks_exact(head_dim)) {
             rotate(x, cos, sin, out);
         }
-        let page = block_table[position / PAGE_TOKENS] as usize;
+        let page = block_table[at * apart + position / PAGE_TOKENS] as usize;
         for head in 0..op.kv_heads {
             let at = ((page * op.kv_heads + head) * PAGE_TOKENS + position % PAGE_TOKENS) * head_dim;
             rotate(&row[queries + head * head_dim..][..head_dim], cos, sin, &mut k_pages[at..at + head_dim]);

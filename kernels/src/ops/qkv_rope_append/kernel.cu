@@ -1,7 +1,8 @@
 // qkv_rope_append: rotates queries and keys of the fused projection; queries to q, keys and values to the paged cache.
 //
 // Tensors   qkv [rows, (heads + 2·kv_heads)·head_dim], q [rows, heads·head_dim], k_pages and v_pages [pages·kv_heads,
-//           64, head_dim], all bf16; cos, sin [positions, head_dim/2] f32; positions [rows], block_table [pages] u32.
+//           64, head_dim], all bf16; cos, sin [positions, head_dim/2] f32; positions [rows], block_table [pages] u32,
+//           or one for each row, table_stride entries apart.
 // Numerics  the rotation in f32, rounded once at the store; values are copied bit for bit.
 // Launch    blocks (rows, items/kThreads); an item is kWide neighbouring pairs (i, i + head_dim/2) of one head. Eight
 //           wide where head_dim divides by 16 and all addresses by 16 bytes, else one wide.
@@ -20,9 +21,9 @@ struct QkvRopeAppendParams {
     bf16* q;
     bf16* k_pages;
     bf16* v_pages;
-    uint32_t heads, kv_heads, head_dim, reserved;
+    uint32_t heads, kv_heads, head_dim, table_stride;
 };
-static_assert(sizeof(QkvRopeAppendParams) == 80 && offsetof(QkvRopeAppendParams, reserved) == 76);
+static_assert(sizeof(QkvRopeAppendParams) == 80 && offsetof(QkvRopeAppendParams, table_stride) == 76);
 
 __device__ __forceinline__ void load(float (&out)[1], const bf16* from) { out[0] = to_float(*from); }
 __device__ __forceinline__ void load(float (&out)[8], const bf16* from) { load_bf16x8(out, from); }

@@ -1,6 +1,7 @@
 //! Threads over pairs of elements, eight pairs each where they lie on 16-byte boundaries.
 use super::QkvRopeAppend;
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
+use crate::ops::attention_paged::table_stride;
 use crate::{DType, Result};
 use std::mem::offset_of;
 
@@ -19,10 +20,10 @@ struct QkvRopeAppendParams {
     heads: u32,
     kv_heads: u32,
     head_dim: u32,
-    reserved: u32,
+    table_stride: u32,
 }
 
-const _: () = assert!(size_of::<QkvRopeAppendParams>() == 80 && offset_of!(QkvRopeAppendParams, reserved) == 76);
+const _: () = assert!(size_of::<QkvRopeAppendParams>() == 80 && offset_of!(QkvRopeAppendParams, table_stride) == 76);
 
 const THREADS: u32 = 128;
 const VECTORS: Kernel = kernel!(qkv_rope_append_vectors, THREADS);
@@ -43,7 +44,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: QkvRopeAppend<'_>) -> Result<()> {
         heads: args.size("heads", op.heads)?,
         kv_heads: args.size("kv_heads", op.kv_heads)?,
         head_dim: args.size("head_dim", head_dim)?,
-        reserved: 0,
+        table_stride: args.size("table_stride", table_stride(&op.block_table))?,
     };
     let pointers = [params.qkv, params.cos, params.sin, params.q, params.k_pages, params.v_pages];
     let vectors = head_dim.is_multiple_of(16) && pointers.iter().all(|pointer| pointer.is_aligned(16));

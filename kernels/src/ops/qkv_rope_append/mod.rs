@@ -1,4 +1,5 @@
 //! `qkv_rope_append`: splits the fused projection, rotates queries and keys, appends keys and values to the cache.
+use crate::ops::attention_paged::check_tables;
 use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
 
 pub(crate) mod cpu;
@@ -9,8 +10,8 @@ pub(crate) mod launch;
 mod tests;
 
 /// Rotary embedding in the half-split form: pair (i, i + head_dim/2) turns by the angle of `cos[p, i]`, `sin[p, i]`
-/// at position p = `positions[r]`. `q` leaves rotated; rotated k and plain v go to the sequence's page
-/// `block_table[p / 64]`, row `p % 64`.
+/// at position p = `positions[r]`. `q` leaves rotated; rotated k and plain v go to the row's sequence's
+/// page `block_table[p / 64]`, row `p % 64`.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below. Page numbers and positions are the engine's own
@@ -22,9 +23,9 @@ pub struct QkvRopeAppend<'a> {
     pub cos: View<'a>,
     /// As `cos`.
     pub sin: View<'a>,
-    /// `[rows]`, u32: each row's position in the sequence.
+    /// `[rows]`, u32: each row's position in its sequence.
     pub positions: View<'a>,
-    /// `[logical pages]`, u32.
+    /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32.
     pub block_table: View<'a>,
     /// Query heads.
     pub heads: usize,
@@ -71,7 +72,7 @@ pub(crate) fn check_heads(
     dims.typed("cos", cos, DType::F32, &["positions", "head_dim/2"])?;
     dims.typed("sin", sin, DType::F32, &["positions", "head_dim/2"])?;
     dims.typed("positions", positions, DType::U32, &["rows"])?;
-    dims.typed("block_table", block_table, DType::U32, &["logical pages"])?;
+    check_tables(dims, block_table)?;
     dims.bind("heads", "heads·head_dim", heads * head_dim)?;
     dims.bind("heads", "(heads + 2·kv_heads)·head_dim", (heads + 2 * kv_heads) * head_dim)?;
     Ok(head_dim)

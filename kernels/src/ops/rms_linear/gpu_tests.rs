@@ -10,7 +10,17 @@ use crate::testing_gpu::*;
 /// other, below 8. Sums, the root and the epilogue add 2^-18 of the same. Then half a unit of bf16, or nothing.
 #[test]
 fn agrees_with_the_cpu() {
-    let sizes = [[1, 8, 8], [1, 1, 1], [3, 20, 17], [16, 72, 24], [9, 264, 9], [2, 1160, 16]];
+    let sizes = [
+        [1, 8, 8],
+        [1, 1, 1],
+        [3, 20, 17],
+        [16, 72, 24],
+        [9, 264, 9],
+        [2, 1160, 16],
+        [1, 63, 65],
+        [5, 64, 63],
+        [16, 65, 64],
+    ];
     for (index, [rows, inner, columns]) in sizes.into_iter().enumerate() {
         for (epilogue, floats) in [(Epilogue::None, true), (Epilogue::SwiGlu, false)] {
             // Small numbers make eps most of the root, large ones nothing of it.

@@ -2,7 +2,8 @@
 //
 // Tensors   x [rows, inner], rows x_stride apart, norm [inner], weight [(heads + 2·kv_heads)·head_dim, inner], q [rows,
 //           heads·head_dim], k_pages and v_pages [pages·kv_heads, 64, head_dim], all bf16; cos, sin [positions,
-//           head_dim/2] f32; positions [rows], block_table [pages] u32.
+//           head_dim/2] f32; positions [rows], block_table [pages] u32, or one for each row,
+//           table_stride entries apart.
 // Numerics  as rms_linear; the rotation in f32 on f32 sums; one rounding, at the store.
 // Launch    one block of kFewThreads per eight pairs (i, i + head_dim/2) of one head: its two tiles are the pairs'
 //           weight rows, so that the thread which has one half of a pair has the other. Any even head_dim.
@@ -20,9 +21,9 @@ struct RmsQkvRopeAppendParams {
     bf16* q;
     bf16* k_pages;
     bf16* v_pages;
-    uint32_t heads, kv_heads, head_dim, reserved;
+    uint32_t heads, kv_heads, head_dim, table_stride;
 };
-static_assert(sizeof(RmsQkvRopeAppendParams) == 120 && offsetof(RmsQkvRopeAppendParams, reserved) == 116);
+static_assert(sizeof(RmsQkvRopeAppendParams) == 120 && offsetof(RmsQkvRopeAppendParams, table_stride) == 116);
 
 template <bool kVectors>
 __device__ __forceinline__ void append(const RmsQkvRopeAppendParams& p) {

@@ -1,6 +1,7 @@
 //! One block per eight pairs (i, i + head_dim/2) of one head.
 use super::RmsQkvRopeAppend;
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
+use crate::ops::attention_paged::table_stride;
 use crate::ops::linear::few::{FewInput, Norm};
 use crate::{DType, Result};
 use std::mem::offset_of;
@@ -20,11 +21,11 @@ struct RmsQkvRopeAppendParams {
     heads: u32,
     kv_heads: u32,
     head_dim: u32,
-    reserved: u32,
+    table_stride: u32,
 }
 
 const _: () =
-    assert!(size_of::<RmsQkvRopeAppendParams>() == 120 && offset_of!(RmsQkvRopeAppendParams, reserved) == 116);
+    assert!(size_of::<RmsQkvRopeAppendParams>() == 120 && offset_of!(RmsQkvRopeAppendParams, table_stride) == 116);
 
 const VECTORS: Kernel = kernel!(rms_qkv_rope_append_kernel, 256);
 const ANY: Kernel = kernel!(rms_qkv_rope_append_any_kernel, 256);
@@ -46,7 +47,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: RmsQkvRopeAppend<'_>) -> Result<()> {
         heads: args.size("heads", op.heads)?,
         kv_heads: args.size("kv_heads", op.kv_heads)?,
         head_dim: args.size("head_dim", head_dim)?,
-        reserved: 0,
+        table_stride: args.size("table_stride", table_stride(&op.block_table))?,
     };
     let blocks = (op.heads + 2 * op.kv_heads) * (head_dim / 2).div_ceil(8) * usize::from(input.rows > 0);
     let blocks = args.size("blocks", blocks)?;

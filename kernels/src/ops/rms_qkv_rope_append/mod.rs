@@ -32,9 +32,9 @@ pub struct RmsQkvRopeAppend<'a> {
     pub cos: View<'a>,
     /// As `cos`.
     pub sin: View<'a>,
-    /// `[rows]`, u32: each row's position in the sequence.
+    /// `[rows]`, u32: each row's position in its sequence.
     pub positions: View<'a>,
-    /// `[logical pages]`, u32.
+    /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32.
     pub block_table: View<'a>,
     /// Query heads.
     pub heads: usize,

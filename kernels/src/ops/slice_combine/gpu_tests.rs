@@ -7,9 +7,16 @@ use crate::testing_gpu::*;
 /// at most 3.
 #[test]
 fn agrees_with_the_cpu() {
-    for (seed, [slices, tokens, dim]) in
-        (1..).zip([[1, 1, 1], [32, 3, 40], [8, 5, 7], [3, 65, 64], [32, 2, 1030], [2, 1, 2051]])
-    {
+    for (seed, [slices, tokens, dim]) in (1..).zip([
+        [1, 1, 1],
+        [32, 3, 40],
+        [8, 5, 7],
+        [3, 65, 64],
+        [32, 2, 1030],
+        [2, 1, 2051],
+        [4, 63, 65],
+        [2, 64, 63],
+    ]) {
         let scores: Vec<f32> = numbers(seed + 50, slices, 0.5).iter().map(|v| (v + 0.5) / slices as f32).collect();
         let (got, want) = on_gpu_and_cpu(|rig| {
             let z = rig.acts(&[slices, tokens, dim], &numbers(seed, slices * tokens * dim, 3.0));

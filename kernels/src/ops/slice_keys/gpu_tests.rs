@@ -14,6 +14,8 @@ fn agrees_with_the_cpu() {
         ([3, 3], [4, 1], 20, [true, false], false),
         ([1, 5], [1, 65], 40, [false, true], false),
         ([2, 2], [3, 1], 257, [true, false], true),
+        ([1, 2], [63, 64], 65, [true, true], false),
+        ([2, 2], [65, 63], 64, [true, true], false),
     ]) {
         let (got, want) = on_gpu_and_cpu(|rig| {
             let z_3d = rig.acts(&[layers, layer_tokens, dim], &numbers(seed, layers * layer_tokens * dim, 2.0));

@@ -1,0 +1,152 @@
+//! Several questions at a time get the answers that they get alone, on the CPU and on the emulated GPU.
+use engine::{Answer, EncodedVolume, Engine, Error, FinishReason, LoadOptions, Question, Request};
+use engine_tests::golden::{self, Case, Goldens};
+use kernels::ops::Sampling;
+use kernels::{Cpu, Device, Emulation, Gpu, Precision};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const MODEL: &str = "b_score15";
+
+fn open() -> (Goldens, Case) {
+    let goldens = Goldens::open();
+    let case = goldens.cases().into_iter().find(|case| case.model == MODEL).expect("listed");
+    (goldens, case)
+}
+
+/// The emulator, or the GPU that `MED2E3_TEST_DEVICE` names.
+fn gpu() -> Arc<dyn Device> {
+    let emulated = || Gpu::emulated(Emulation { seed: 2, checked: false });
+    Arc::new(Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(emulated))
+}
+
+fn load(batch: usize, device: Arc<dyn Device>) -> Engine {
+    let (goldens, case) = open();
+    golden::load_for(batch, device, goldens.model_folder(MODEL).path(), &case)
+}
+
+/// The model's volume and, as another, its mirror image.
+fn encode(engine: &mut Engine) -> [EncodedVolume; 2] {
+    let volume = open().0.volume(MODEL);
+    let mirrored: Vec<f32> = volume.iter().rev().copied().collect();
+    [&volume, &mirrored].map(|voxels| engine.encode(voxels, &mut |_| ()).expect("the volume fits"))
+}
+
+/// Greedy, drawn, ranked and given tokens, of different lengths, one of them none; more than are answered at a time.
+fn requests() -> Vec<Request> {
+    let drawn = Sampling { temperature: 0.9, top_k: 0, top_p: 0.95, seed: 5 };
+    let long = "Describe what you see in this scan, from the first slice to the last, as a radiologist would.";
+    let of = |prompt: &str, max: usize| Request { max_new_tokens: Some(max), ..Request::new(prompt) };
+    vec![
+        of("Which plane is shown?", 9),
+        of(long, 14),
+        Request { sampling: drawn, ..of("Is there a nodule?", 7) },
+        of("Which plane is shown?", 0),
+        Request { logprobs: 3, ..of("Where is it?", 5) },
+        Request { forced: Some(vec![5, 9, 5, 7]), logprobs: 2, ..of(long, 40) },
+        of("Is there a nodule?", 1),
+        of("Where is it?", 11),
+    ]
+}
+
+/// Whether two answers are the same but for the time that they took.
+fn assert_same(what: &str, got: &Answer, want: &Answer) {
+    assert_eq!(got.token_ids, want.token_ids, "{what}");
+    assert_eq!((&got.text, got.finish_reason), (&want.text, want.finish_reason), "{what}");
+    assert_eq!(got.slice_scores, want.slice_scores, "{what}");
+    assert_eq!(got.top_logprobs, want.top_logprobs, "{what}");
+    assert_eq!((got.prompt_tokens, &got.prompt_ids), (want.prompt_tokens, &want.prompt_ids), "{what}");
+}
+
+fn check(name: &str, device: fn() -> Arc<dyn Device>) {
+    let requests = requests();
+    let mut single = load(1, device());
+    let volumes = encode(&mut single);
+    let alone: Vec<Answer> = requests
+        .iter()
+        .enumerate()
+        .map(|(at, request)| {
+            single.ask(&volumes[at % 2], request, &mut |_| ControlFlow::Continue(())).expect("it fits")
+        })
+        .collect();
+    assert_ne!(alone[0].token_ids, alone[7].token_ids, "{name}: questions that can be told apart");
+    for batch in [2, 3, 8] {
+        let mut engine = load(batch, device());
+        let volumes = encode(&mut engine);
+        let question = |(at, request)| Question { volume: &volumes[at % 2], request };
+        let questions: Vec<Question<'_>> = requests.iter().enumerate().map(question).collect();
+        // Twice, so that a device that records steps replays them.
+        for round in 0..2 {
+            let mut streamed = vec![String::new(); requests.len()];
+            let answers = engine.ask_many(&questions, &mut |at, token| {
+                streamed[at].push_str(token.text);
+                ControlFlow::Continue(())
+            });
+            let answers = answers.expect("all fit");
+            assert_eq!(answers.len(), alone.len());
+            for (at, (got, want)) in answers.iter().zip(&alone).enumerate() {
+                let what = format!("{name}, {batch} at a time, round {round}, question {at}");
+                assert_same(&what, got, want);
+                assert_eq!(streamed[at], want.text, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn together_as_alone_on_the_cpu() {
+    check("exact", || Arc::new(Cpu { precision: Precision::Exact }));
+    check("fast", || Arc::new(Cpu { precision: Precision::Fast }));
+}
+
+#[test]
+fn together_as_alone_on_the_gpu() {
+    check("gpu", gpu);
+}
+
+/// Who breaks off ends one answer; the others go on, and the next question takes its place.
+#[test]
+fn breaking_off_ends_one_answer() {
+    let mut engine = load(2, gpu());
+    let volumes = encode(&mut engine);
+    let requests = [6, 8, 5].map(|max| Request { max_new_tokens: Some(max), ..Request::new("Is there a nodule?") });
+    let questions: Vec<Question<'_>> =
+        requests.iter().map(|request| Question { volume: &volumes[0], request }).collect();
+    let mut seen = [0; 3];
+    let answers = engine.ask_many(&questions, &mut |at, token| {
+        seen[at] += usize::from(token.id.is_some());
+        if at == 0 && seen[0] == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let answers = answers.expect("all fit");
+    let reasons = answers.iter().map(|answer| answer.finish_reason).collect::<Vec<_>>();
+    assert_eq!(reasons, [FinishReason::Cancelled, FinishReason::Length, FinishReason::Length]);
+    assert_eq!(answers.iter().map(|answer| answer.token_ids.len()).collect::<Vec<_>>(), [3, 8, 5]);
+    assert_eq!(answers[0].token_ids, answers[1].token_ids[..3]);
+    assert_eq!(answers[2].token_ids, answers[1].token_ids[..5]);
+}
+
+/// A question that does not fit is refused before any other is begun; no question at all is no mistake.
+#[test]
+fn a_bad_question_stops_all_of_them() {
+    let mut engine = load(2, Arc::new(Cpu { precision: Precision::Exact }));
+    let volumes = encode(&mut engine);
+    let requests = [Request::new("Is there a nodule?"), Request::new(&"word ".repeat(5000))];
+    let questions: Vec<Question<'_>> =
+        requests.iter().map(|request| Question { volume: &volumes[0], request }).collect();
+    let refused = engine.ask_many(&questions, &mut |_, _| panic!("a question was begun"));
+    assert!(matches!(&refused, Err(Error::Request(text)) if text.starts_with("the prompt has ")), "{refused:?}");
+    assert!(engine.check(&requests[0]).is_ok() && engine.check(&requests[1]).is_err());
+    assert!(engine.ask_many(&[], &mut |_, _| panic!("no question")).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn impossible_batches_are_refused() {
+    let (goldens, _) = open();
+    let model = goldens.model_folder(MODEL);
+    let folder = loaders::ModelFolder::open(model.path()).expect("a model");
+    for batch in [0, 17] {
+        let options = LoadOptions { batch, ..LoadOptions::default() };
+        let refused = Engine::load(gpu(), &folder, &options, &mut |_| ()).err().expect("refused").to_string();
+        assert_eq!(refused, format!("{batch} questions at a time, 1 to 16 are possible"));
+    }
+}
