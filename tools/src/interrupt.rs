@@ -19,7 +19,9 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 pub fn install() {
     let handler = || {
         INTERRUPTED.store(true, Ordering::SeqCst);
-        unfinished().iter().for_each(|path| remove(path));
+        // Locked to the end, so that nothing is begun any more.
+        let begun = unfinished();
+        begun.iter().for_each(|path| remove(path));
         std::process::exit(Status::Interrupted as i32);
     };
     let _ = ctrlc::set_handler(handler);
@@ -49,10 +51,16 @@ fn remove(path: &Path) {
 pub struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Registers a temporary file or folder.
-    pub fn new(path: &Path) -> Self {
-        unfinished().push(path.to_path_buf());
-        Self(path.to_path_buf())
+    /// Makes a temporary file or folder and registers it, so that Ctrl-C comes before both or after both.
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn make<T: AsRef<Path>>(make: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<(T, Self)> {
+        let mut all = unfinished();
+        let made = make()?;
+        let path = made.as_ref().to_path_buf();
+        all.push(path.clone());
+        Ok((made, Self(path)))
     }
 }
 

@@ -73,8 +73,8 @@ pub fn write_file(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<(
     let failed = |error: io::Error| Failure::runtime(format!("{}: cannot be written: {error}", path.display()));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".engine-cli-").suffix(".part").permissions(readable());
-    let temporary = builder.tempfile_in(parent(path)).map_err(failed)?.into_temp_path();
-    let unfinished = Unfinished::new(&temporary);
+    let make = || Ok(builder.tempfile_in(parent(path))?.into_temp_path());
+    let (temporary, unfinished) = Unfinished::make(make).map_err(failed)?;
     fill(&temporary)?;
     let moved = if force { temporary.persist(path) } else { temporary.persist_noclobber(path) };
     drop(unfinished);
@@ -95,8 +95,8 @@ pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     check_folder_target(path)?;
     let failed = |error: io::Error| Failure::runtime(format!("{}: cannot be written: {error}", path.display()));
     let mut builder = tempfile::Builder::new();
-    let temporary = builder.prefix(".engine-cli-").suffix(".part").tempdir_in(parent(path)).map_err(failed)?;
-    let unfinished = Unfinished::new(temporary.path());
+    builder.prefix(".engine-cli-").suffix(".part");
+    let (temporary, unfinished) = Unfinished::make(|| builder.tempdir_in(parent(path))).map_err(failed)?;
     let folder = temporary.path().join("folder");
     fill(&folder)?;
     let moved = std::fs::rename(&folder, path).map_err(failed);
