@@ -18,8 +18,8 @@ pub const PHANTOMS_ALONE: &str =
     "the demo's model knows made-up patients alone, so what it says about another scan means nothing";
 /// What is asked about a scan of the user's, unless the user asks something.
 pub const QUESTION: &str = "What abnormality does this CT scan show?";
-/// The patient unless the user names another: one that no model is trained on, with a lesion that is easy to see.
-pub const SEED: u64 = 3_000_006;
+/// The patient unless the user names another: the first of those that no model is trained or chosen on.
+pub const SEED: u64 = 3_000_000;
 
 /// Each file's place in the model's folder, and its bytes.
 macro_rules! files {

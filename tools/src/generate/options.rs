@@ -20,7 +20,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "K", default_value_t = 0, requires = "temperature")]
     pub top_k: u32,
     /// Seed of the sampling: the same seed gives the same answer; with --demo, which patient as well [default: 0, and
-    /// 3000006 for the patient]
+    /// 3000000 for the patient]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Report the K most likely tokens of every step (with --json)
