@@ -2,9 +2,10 @@
 use crate::Result;
 use crate::kv_cache::Sequence;
 use kernels::{DType, Device, Graph, PAGE_TOKENS, Tensor};
+use std::collections::HashMap;
 
 /// What a step leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Head {
     /// The most likely token of each row; no logits.
     Greedy,
@@ -13,7 +14,7 @@ pub(crate) enum Head {
 }
 
 /// Steps that enqueue the same ops with the same addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     /// Sequences in the step. Every count has a recording of its own, so that none computes rows that nobody wants.
     pub rows: usize,
@@ -35,7 +36,8 @@ pub(crate) struct Decoding {
     slots: Vec<usize>,
     /// What `tokens` holds in these rows.
     known: Vec<u32>,
-    steps: Vec<(Kind, Option<Box<dyn Graph>>)>,
+    /// Kinds that have run before, so that they may be recorded, with the recording once there is one.
+    pub steps: HashMap<Kind, Option<Box<dyn Graph>>>,
 }
 
 impl Decoding {
@@ -47,7 +49,7 @@ impl Decoding {
             tokens: device.tensor(&[sequences], DType::U32)?,
             slots: Vec::new(),
             known: Vec::new(),
-            steps: Vec::new(),
+            steps: HashMap::new(),
         })
     }
 
@@ -86,26 +88,5 @@ impl Decoding {
     pub fn chosen(&mut self, device: &dyn Device) -> Result<Vec<u32>> {
         self.known = device.read_u32(self.tokens.view().rows(0..self.slots.len()))?;
         Ok(self.known.clone())
-    }
-
-    /// Whether `kind` has run before, so that it may be recorded; from now on it has.
-    pub fn warm(&mut self, kind: Kind) -> bool {
-        let warm = self.steps.iter().any(|(other, _)| *other == kind);
-        if !warm {
-            self.steps.push((kind, None));
-        }
-        warm
-    }
-
-    /// The recording of a step.
-    pub fn graph(&self, kind: Kind) -> Option<&dyn Graph> {
-        self.steps.iter().find(|(other, _)| *other == kind)?.1.as_deref()
-    }
-
-    /// Keeps the recording of a step that has run.
-    pub fn keep(&mut self, kind: Kind, graph: Option<Box<dyn Graph>>) {
-        if let Some((_, kept)) = self.steps.iter_mut().find(|(other, _)| *other == kind) {
-            *kept = graph;
-        }
     }
 }

@@ -202,14 +202,15 @@ impl Llm {
     pub fn step(&mut self, device: &dyn Device, slots: &[usize], ids: &[u32], head: Head) -> Result<()> {
         self.decoding.place(device, &self.sequences, slots, ids)?;
         let kind = Kind { rows: slots.len(), head, long: self.rope.is_long(self.sequences[slots[0]].tokens()) };
-        if self.decoding.warm(kind) && self.decoding.graph(kind).is_none() {
-            let graph = device.capture(&mut || self.enqueue(device, kind))?;
-            self.decoding.keep(kind, graph);
-        }
-        match self.decoding.graph(kind) {
+        let graph = match self.decoding.steps.remove(&kind) {
+            Some(None) => device.capture(&mut || self.enqueue(device, kind))?,
+            known => known.flatten(),
+        };
+        match &graph {
             Some(graph) => graph.launch()?,
             None => self.enqueue(device, kind)?,
         }
+        self.decoding.steps.insert(kind, graph);
         slots.iter().for_each(|&slot| self.sequences[slot].append(1));
         Ok(())
     }

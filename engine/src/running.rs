@@ -73,6 +73,12 @@ impl<'a> Running<'a> {
         *self.token_ids.last().expect("a running answer has its first token")
     }
 
+    fn note_first_token(&mut self) {
+        if self.timings.first_token_ms == 0.0 {
+            self.timings.first_token_ms = self.elapsed_ms();
+        }
+    }
+
     /// Takes one more token, or the end of the answer in its place.
     pub fn take(
         &mut self,
@@ -81,9 +87,7 @@ impl<'a> Running<'a> {
         logits: Option<&[f32]>,
         on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        if self.timings.first_token_ms == 0.0 {
-            self.timings.first_token_ms = self.elapsed_ms();
-        }
+        self.note_first_token();
         if ends {
             self.finish_reason = FinishReason::Stop;
             return self.close(on_token);
@@ -103,9 +107,7 @@ impl<'a> Running<'a> {
     /// Sends the text that was held back.
     pub fn close(&mut self, on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>) -> Result<()> {
         self.ended = true;
-        if self.timings.first_token_ms == 0.0 {
-            self.timings.first_token_ms = self.elapsed_ms();
-        }
+        self.note_first_token();
         self.timings.decode_ms = self.elapsed_ms() - self.timings.first_token_ms;
         if let Some(text) = self.stream.flush()? {
             // Nothing follows, so there is nothing left to break off.

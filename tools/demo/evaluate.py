@@ -18,22 +18,18 @@ def evaluate(model, texts, phantoms, count, blind=False, uniform=False, batch=16
 
     for begin in range(0, min(count, len(phantoms)), batch):
         index = np.arange(begin, min(begin + batch, count, len(phantoms)))
-        rows = [(at, item, texts.ask(item["question"], item["answer"]))
-                for at, volume in enumerate(index) for item in phantoms.items[volume]]
-        place = torch.tensor([at for at, _, _ in rows])
-        bert = torch.zeros(len(rows), max(len(b) for _, _, (b, _, _) in rows), dtype=torch.long)
-        ids = torch.zeros(len(rows), max(len(q) + len(a) - 1 for _, _, (_, q, a) in rows), dtype=torch.long)
-        for i, (_, _, (b, q, a)) in enumerate(rows):
-            bert[i, :len(b)] = torch.tensor(b)
-            ids[i, :len(q) + len(a) - 1] = torch.tensor(q + a[:-1])
+        rows = [(at, item) for at, volume in enumerate(index) for item in phantoms.items[volume]]
+        place = torch.tensor([at for at, _ in rows])
+        bert, ids, labels = texts.collate([(item["question"], item["answer"]) for _, item in rows])
         with torch.autocast("cpu", torch.bfloat16):
             z_3d, z_2d_slices, keys = model.encode(phantoms.voxels(index, blind))
             logits = model.score_logits(keys, model.guide(bert), place) * (not uniform)
             scores = logits.softmax(-1)
             z_2d = model.mix(scores, z_2d_slices, place)
             best = model.logits(model.language(prefix, z_3d[place], z_2d, ids)).argmax(-1)
-        for i, (at, item, (_, q, a)) in enumerate(rows):
-            right = best[i, len(q) - 1:len(q) + len(a) - 1].tolist() == a
+        whole = ((best == labels) | (labels == -100)).all(1)
+        for i, (at, item) in enumerate(rows):
+            right = whole[i]
             topic = TOPICS[item["question_type"]]
             kind = "closed" if "answer_choice" in item else "open"
             add(topic if topic == "caption" else f"{topic} {kind}", right)

@@ -4,10 +4,12 @@ import random
 import sys
 from pathlib import Path
 
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
 import tokens  # noqa: E402  (the prompt's template)
+from network import PAD  # noqa: E402
 
 EOS, PIECES = tokens.EOS, 480
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -102,6 +104,20 @@ class Texts:
             self.memo[key] = (self.bert_tokenizer(question)["input_ids"], encode("\n" + question + PROMPT_END),
                               encode(answer) + [self.eos])
         return self.memo[key]
+
+
+    def collate(self, asked):
+        """Pairs of question and answer as padded ids: BERT's, the LLM's after the image, and what each row predicts,
+        -100 where nothing."""
+        rows = [self.ask(question, answer) for question, answer in asked]
+        bert = torch.full((len(rows), max(len(b) for b, _, _ in rows)), PAD)
+        ids = torch.zeros(len(rows), max(len(q) + len(a) - 1 for _, q, a in rows), dtype=torch.long)
+        labels = torch.full_like(ids, -100)
+        for i, (b, q, a) in enumerate(rows):
+            bert[i, :len(b)] = torch.tensor(b)
+            ids[i, :len(q) + len(a) - 1] = torch.tensor(q + a[:-1])
+            labels[i, len(q) - 1:len(q) + len(a) - 1] = torch.tensor(a)
+        return bert, ids, labels
 
 
 def draw_item(item, rng: random.Random, helpers):

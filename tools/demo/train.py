@@ -19,7 +19,7 @@ import sizes
 import texts
 from data import COUNTS, VALUES, Phantoms
 from evaluate import evaluate
-from network import NORMALISATION, PAD, Med2E3
+from network import NORMALISATION, Med2E3
 from writing import Writing
 
 LESION_TOPICS = {3, 4, 5, 0}  # organ, abnormality, location, caption
@@ -56,18 +56,6 @@ class Trainer:
         self.log_file.flush()
 
     # ---------------------------------------------------------------------------------------------- batches
-    def collate(self, asked):
-        """Pairs of question and answer as padded ids: BERT's, the LLM's after the image, and what each row predicts."""
-        rows = [self.texts.ask(question, answer) for question, answer in asked]
-        bert = torch.full((len(rows), max(len(b) for b, _, _ in rows)), PAD)
-        ids = torch.zeros(len(rows), max(len(q) + len(a) - 1 for _, q, a in rows), dtype=torch.long)
-        labels = torch.full_like(ids, -100)
-        for i, (b, q, a) in enumerate(rows):
-            bert[i, :len(b)] = torch.tensor(b)
-            ids[i, :len(q) + len(a) - 1] = torch.tensor(q + a[:-1])
-            labels[i, len(q) - 1:len(q) + len(a) - 1] = torch.tensor(a)
-        return bert, ids, labels
-
     def draw(self, plan, helpers):
         """Items of volumes drawn at random: the volumes' numbers; of each item its volume's place, topic and texts.
         Of the open questions, which are learnt first, only some take part."""
@@ -157,7 +145,7 @@ class Trainer:
         """Look-up questions. The model also learns to go on with the question itself, whose letters in order take the
         look at the token before that a look-up is made of."""
         drawn = [texts.choice_question(self.answers, self.rng) for _ in range(count)]
-        _, ids, labels = self.collate([pair for *pair, _ in drawn])
+        _, ids, labels = self.texts.collate([pair for *pair, _ in drawn])
         shown = torch.stack([self.coefficients_of(answer) for *_, answer in drawn])
         of_question = torch.full_like(ids, -100)
         of_question[:, :-1] = ids[:, 1:]
@@ -173,7 +161,7 @@ class Trainer:
         """The language model answers from rows that carry the findings."""
         plan = self.config["reading"]
         index, place, _, asked = self.draw(plan, plan["helpers"] * (1 - progress))
-        _, ids, labels = self.collate(asked)
+        _, ids, labels = self.texts.collate(asked)
         volumes = torch.from_numpy(index)[place]
         grid = self.model.grid
         with torch.autocast("cpu", torch.bfloat16):
@@ -209,7 +197,7 @@ class Trainer:
         """Everything together, the question weighing the slices."""
         plan = self.config["answering"]
         index, place, topics, asked = self.draw(plan, 0.0)
-        bert, ids, labels = self.collate(asked)
+        bert, ids, labels = self.texts.collate(asked)
         touched = self.train.touched[torch.from_numpy(index)][place]
         with torch.autocast("cpu", torch.bfloat16):
             z_3d, z_2d_slices, keys = self.model.encode(self.train.voxels(index))

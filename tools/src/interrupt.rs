@@ -47,11 +47,18 @@ fn remove(path: &Path) {
     }
 }
 
+/// Does `work`, which should be short, before Ctrl-C or never: where it makes folders, none comes back after it was
+/// removed.
+pub fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let _begun = unfinished();
+    work()
+}
+
 /// While it lives, Ctrl-C removes the path.
 pub struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Makes a temporary file or folder and registers it, so that Ctrl-C comes before both or after both.
+    /// Makes a temporary file or folder and registers it, [`undisturbed`].
     ///
     /// # Errors
     /// As `make`.

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+use crate::interrupt;
 use crate::output;
 use crate::progress::Bars;
 pub use preset::Preset;
@@ -68,7 +69,7 @@ impl MakeModel {
 }
 
 /// The released model's 3D connector.
-pub fn released_connector() -> &'static str {
+fn released_connector() -> &'static str {
     scoring_connectors().next().expect("the list begins with it")
 }
 
@@ -78,11 +79,16 @@ fn connectors() -> PossibleValuesParser {
 }
 
 /// Makes a folder, or fills an empty one, with the preset's tokenizers, configuration and weights.
-pub fn write_model(
+fn write_model(
     folder: &Path,
     (preset, connector, seed): (Preset, &str, u64),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
+    let config = interrupt::undisturbed(|| write_all_but_weights(folder, preset, connector))?;
+    write_weights(folder, &config, seed, progress)
+}
+
+fn write_all_but_weights(folder: &Path, preset: Preset, connector: &str) -> Result<ModelConfig> {
     let sizes = preset.sizes();
     for part in Part::ALL {
         make_folder(&folder.join(part.folder()))?;
@@ -104,8 +110,7 @@ pub fn write_model(
     write_json(&folder.join("vision2d_model/config.json"), &sizes.vision_2d_config())?;
     write_json(&folder.join("vision3d_model/config.json"), &sizes.vision_3d_config(vocabularies))?;
     // Read back as any model is, so that what is written is what the configuration means.
-    let config = ModelConfig::parse(&ConfigFiles::read(folder)?)?;
-    write_weights(folder, &config, seed, progress)
+    Ok(ModelConfig::parse(&ConfigFiles::read(folder)?)?)
 }
 
 fn write_weights(folder: &Path, config: &ModelConfig, seed: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {

@@ -4,6 +4,7 @@
 use super::Grid;
 use super::memory::Staging;
 use super::modules::{COMPILER, MODULES};
+use super::tape::busy;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as DeviceLimit, CUfunction_attribute as FunctionLimit};
@@ -198,8 +199,7 @@ impl Driver {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let recorder = queue.recorder;
         if recorder.is_some_and(|thread| !recordable || thread != std::thread::current().id()) {
-            let detail = "a graph is being recorded: only its own thread may run ops, and nothing may be copied";
-            return Err(Error::Contract { op, detail: format!("{detail} or allocated") });
+            return Err(busy(op));
         }
         self.bind().map_err(|error| failure(op, error))?;
         Ok(queue)

@@ -152,7 +152,8 @@ impl Drop for Recorded {
     }
 }
 
-fn busy(op: &'static str) -> Error {
+/// What `op` may not do now.
+pub(super) fn busy(op: &'static str) -> Error {
     let detail = "a graph is being recorded: only its own thread may run ops, and nothing may be copied or allocated";
     Error::Contract { op, detail: detail.into() }
 }

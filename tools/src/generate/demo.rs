@@ -54,15 +54,16 @@ impl TemporaryModel {
         let failed = |error: std::io::Error| {
             Failure::runtime(format!("cannot make a temporary folder for the demo: {error}; set TMPDIR to one"))
         };
-        let make = || tempfile::Builder::new().prefix("engine-cli-demo-").tempdir();
+        let make = || {
+            let folder = tempfile::Builder::new().prefix("engine-cli-demo-").tempdir()?;
+            for (name, bytes) in MODEL {
+                let path = folder.path().join(name);
+                std::fs::create_dir_all(output::parent(&path))?;
+                std::fs::write(&path, bytes)?;
+            }
+            Ok(folder)
+        };
         let (folder, unfinished) = Unfinished::make(make).map_err(failed)?;
-        for (name, bytes) in MODEL {
-            let path = folder.path().join(name);
-            let part = output::parent(&path);
-            // Not with the folders above it: the model's own must not come back once Ctrl-C has removed it.
-            let made = if part.is_dir() { Ok(()) } else { std::fs::create_dir(part) };
-            made.and_then(|()| std::fs::write(&path, bytes)).map_err(failed)?;
-        }
         Ok(Self { folder, _unfinished: unfinished })
     }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use engine::{TextMlp, TgisMode};
+use kernels::FEW_ROWS;
 use kernels::ops::Sampling;
 
 /// How tokens are chosen.
@@ -67,7 +68,8 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// How many questions are answered at a time.
 pub fn batch(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| (1..=16).contains(count)).ok_or_else(|| "wanted a whole number, 1 to 16".into())
+    let possible = |count: &usize| (1..=FEW_ROWS).contains(count);
+    text.parse().ok().filter(possible).ok_or_else(|| format!("wanted a whole number, 1 to {FEW_ROWS}"))
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

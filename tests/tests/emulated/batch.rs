@@ -2,9 +2,11 @@
 use engine::{Answer, EncodedVolume, Engine, Error, FinishReason, LoadOptions, Question, Request};
 use engine_tests::golden::{self, Case, Goldens};
 use kernels::ops::Sampling;
-use kernels::{Cpu, Device, Emulation, Gpu, Precision};
+use kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use super::gpu;
 
 const MODEL: &str = "b_score15";
 
@@ -12,12 +14,6 @@ fn open() -> (Goldens, Case) {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.model == MODEL).expect("listed");
     (goldens, case)
-}
-
-/// The emulator, or the GPU that `MED2E3_TEST_DEVICE` names.
-fn gpu() -> Arc<dyn Device> {
-    let emulated = || Gpu::emulated(Emulation { seed: 2, checked: false });
-    Arc::new(Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(emulated))
 }
 
 fn load(batch: usize, device: Arc<dyn Device>) -> Engine {
@@ -101,13 +97,13 @@ fn together_as_alone_on_the_cpu() {
 
 #[test]
 fn together_as_alone_on_the_gpu() {
-    check("gpu", gpu);
+    check("gpu", || gpu(2));
 }
 
 /// Who breaks off ends one answer; the others go on, and the next question takes its place.
 #[test]
 fn breaking_off_ends_one_answer() {
-    let mut engine = load(2, gpu());
+    let mut engine = load(2, gpu(2));
     let volumes = encode(&mut engine);
     let requests = [6, 8, 5].map(|max| Request { max_new_tokens: Some(max), ..Request::new("Is there a nodule?") });
     let questions: Vec<Question<'_>> =
@@ -146,7 +142,7 @@ fn impossible_batches_are_refused() {
     let folder = loaders::ModelFolder::open(model.path()).expect("a model");
     for batch in [0, 17] {
         let options = LoadOptions { batch, ..LoadOptions::default() };
-        let refused = Engine::load(gpu(), &folder, &options, &mut |_| ()).err().expect("refused").to_string();
+        let refused = Engine::load(gpu(2), &folder, &options, &mut |_| ()).err().expect("refused").to_string();
         assert_eq!(refused, format!("{batch} questions at a time, 1 to 16 are possible"));
     }
 }

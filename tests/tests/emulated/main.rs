@@ -11,6 +11,8 @@ use kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+mod batch;
+
 /// Decode steps that are compared.
 const STEPS: usize = 12;
 
