@@ -40,7 +40,9 @@ pub fn embed(folder: &Path, sources: &[PathBuf]) {
     let compiler = toolchain
         .as_ref()
         .map(|Toolchain { nvrtc: Nvrtc { version: (major, minor), .. }, .. }| format!("NVRTC {major}.{minor}"));
-    let modules = toolchain.map_or(String::new(), |toolchain| compile_all(&toolchain, folder, sources, &out).concat());
+    let modules = toolchain.map_or(Vec::new(), |toolchain| compile_all(&toolchain, folder, sources, &out));
+    let entries: String = modules.iter().map(|module| module.entries.as_str()).collect();
+    let modules: String = modules.into_iter().map(|module| module.code).collect();
     let table = format!(
         "/// What compiled [`MODULES`]; none in a build without a compiler.\n\
          pub const COMPILER: Option<&str> = {compiler:?};\n\
@@ -48,6 +50,17 @@ pub fn embed(folder: &Path, sources: &[PathBuf]) {
          pub static MODULES: &[Module] = &[\n{modules}];\n"
     );
     write_changed(&out.join("modules.rs"), table.as_bytes());
+    // For the crate that stands in for the driver.
+    write_changed(&out.join("entries.tsv"), entries.as_bytes());
+    println!("cargo::metadata=entries={}", out.join("entries.tsv").display());
+}
+
+/// What one source became.
+struct Module {
+    /// Its entry in the table of machine code.
+    code: String,
+    /// A line for every kernel: its name, a tab, the bytes of its parameter block.
+    entries: String,
 }
 
 /// What MED2E3_CUDA names, else `.cuda/`, else an installed CUDA. `MED2E3_CUDA=none` leaves GPUs out.
@@ -80,8 +93,8 @@ fn open(place: &Path) -> Result<Toolchain, String> {
     Ok(Toolchain { nvrtc: Nvrtc::load(&place.join(lib))?, include: place.join(include) })
 }
 
-/// One entry of the table for every source, in their order.
-fn compile_all(toolchain: &Toolchain, folder: &Path, sources: &[PathBuf], out: &Path) -> Vec<String> {
+/// Every source, in their order.
+fn compile_all(toolchain: &Toolchain, folder: &Path, sources: &[PathBuf], out: &Path) -> Vec<Module> {
     let next = AtomicUsize::new(0);
     let headers = headers(&folder.join("include"));
     let work = || {
@@ -114,14 +127,14 @@ fn headers(include: &Path) -> String {
 }
 
 /// Compiles one source for every architecture, or finds that done.
-fn module(toolchain: &Toolchain, folder: &Path, source: &Path, headers: &str, out: &Path) -> Result<String, String> {
+fn module(toolchain: &Toolchain, folder: &Path, source: &Path, headers: &str, out: &Path) -> Result<Module, String> {
     let [ops, all] = ["src/ops", "src"].map(|part| folder.join(part));
     let path = source.strip_prefix(ops).or(source.strip_prefix(all)).expect("kernels lie in src");
     let name = path.with_extension("").to_string_lossy().replace('/', ".");
     let name = name.strip_suffix(".kernel").unwrap_or(&name);
     let text = fs::read_to_string(source).map_err(|error| format!("{}: {error}", source.display()))?;
     let includes = [&folder.join("include"), &toolchain.include].map(|path| format!("-I{}", path.display()));
-    let mut entry = format!("    Module {{\n        name: \"{name}\",\n");
+    let mut code = format!("    Module {{\n        name: \"{name}\",\n");
     let mut entries = String::new();
     for arch in ARCHS {
         let mut options = vec![format!("--gpu-architecture={arch}"), "-std=c++17".into()];
@@ -129,7 +142,7 @@ fn module(toolchain: &Toolchain, folder: &Path, source: &Path, headers: &str, ou
         let stem = out.join(format!("{name}.{arch}"));
         let file = |end: &str| PathBuf::from(format!("{}.{end}", stem.display()));
         let key = format!("{:?}\n{options:?}\n{headers}\n{text}", toolchain.nvrtc.version);
-        if fs::read_to_string(file("key")).ok().as_ref() != Some(&key) {
+        if fs::read_to_string(file("key")).ok().as_ref() != Some(&key) || !file("entries").exists() {
             let _ = fs::remove_file(file("key"));
             let done = toolchain.nvrtc.compile(&format!("{name}.cu"), &text, &options);
             let done = done.map_err(|log| format!("{}, {arch}:\n{log}", source.display()))?;
@@ -138,17 +151,19 @@ fn module(toolchain: &Toolchain, folder: &Path, source: &Path, headers: &str, ou
             }
             write(&file("cubin"), &compress(&done.cubin));
             write(&file("ptx"), &compress(lowered(&done.ptx).as_bytes()));
-            write(&file("names"), entry_points(&done.ptx).as_bytes());
+            write(&file("entries"), entry_points(&done.ptx).as_bytes());
             write(&file("key"), key.as_bytes());
         }
-        let _ = writeln!(entry, "        {}: include_bytes!({:?}),", arch, file("cubin"));
+        let _ = writeln!(code, "        {}: include_bytes!({:?}),", arch, file("cubin"));
         if arch == ARCHS[0] {
-            let _ = writeln!(entry, "        ptx: include_bytes!({:?}),", file("ptx"));
-            entries = fs::read_to_string(file("names")).map_err(|error| error.to_string())?;
+            let _ = writeln!(code, "        ptx: include_bytes!({:?}),", file("ptx"));
+            entries = fs::read_to_string(file("entries")).map_err(|error| error.to_string())?;
         }
     }
-    let _ = writeln!(entry, "        entries: &[{entries}],\n    }},");
-    Ok(entry)
+    let names = entries.lines().filter_map(|line| line.split('\t').next());
+    let names: String = names.map(|name| format!("{name:?}, ")).collect();
+    let _ = writeln!(code, "        entries: &[{names}],\n    }},");
+    Ok(Module { code, entries })
 }
 
 /// The same program for older drivers: NVRTC writes its own version, but the kernels use nothing that new.
@@ -165,10 +180,15 @@ fn lowered(ptx: &str) -> String {
     lines.collect()
 }
 
-/// The names of the kernels in a program, quoted and separated by commas.
+/// The kernels in a program, as [`Module::entries`] has them. Each takes one parameter, its block.
 fn entry_points(ptx: &str) -> String {
-    let names = ptx.lines().filter_map(|line| line.trim().strip_prefix(".visible .entry ")?.split('(').next());
-    names.map(|name| format!("{name:?}, ")).collect()
+    let entry = |text: &str| {
+        let (name, params) = text.split_once('(')?;
+        let (bytes, _) = params.split_once(&format!("{name}_param_0["))?.1.split_once(']')?;
+        Some(format!("{name}\t{bytes}\n"))
+    };
+    let entries = ptx.split(".visible .entry ").skip(1);
+    entries.map(|text| entry(text).expect("a kernel has a parameter block")).collect()
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {

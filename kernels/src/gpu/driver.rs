@@ -1,6 +1,6 @@
 //! The NVIDIA driver, found at run time: one GPU, one stream, machine code loaded once.
 //!
-//! Tested without a GPU: every way to find none. What follows the first successful `cuInit` has never run.
+//! Tested without a GPU: every way to find none, and over the crate `driver-stand-in`. No real GPU has run it.
 use super::Grid;
 use super::memory::Staging;
 use super::modules::{COMPILER, MODULES};

@@ -1,4 +1,4 @@
-//! Work recorded from the stream and replayed with one call. Never run on a GPU.
+//! Work recorded from the stream and replayed with one call. Tested over a stand-in for the driver only.
 use super::driver::{Driver, code, failure};
 use super::memory::release;
 use crate::{Error, Graph, Result};

@@ -1,4 +1,5 @@
-//! Memory of a real GPU, and the two pinned buffers through which everything reaches it. Never run on a GPU.
+//! Memory of a real GPU, and the two pinned buffers through which everything reaches it. Tested over a stand-in for the
+//! driver only.
 use super::convert::fill;
 use super::driver::{Driver, Queue, failure};
 use crate::{DType, Error, Mem, Result, Space};

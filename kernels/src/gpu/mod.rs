@@ -58,7 +58,8 @@ impl Gpu {
         Self { room: Some(Arc::new(AtomicUsize::new(bytes))), ..Self::emulated(emulation) }
     }
 
-    /// A real GPU, by the driver's number. Never run on one yet: only its absence is tested.
+    /// A real GPU, by the driver's number. No real one has run it yet: tests have a stand-in for
+    /// the driver.
     ///
     /// # Errors
     /// [`Error::Unavailable`] with a sentence if this build, the driver or the machine has none, or it is too old.

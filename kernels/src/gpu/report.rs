@@ -1,4 +1,4 @@
-//! What the driver and NVML say about this machine's GPUs. Never run on a GPU.
+//! What the driver and NVML say about this machine's GPUs. Tested over a stand-in for the driver, without NVML.
 use super::driver::{capability, code, start, unavailable};
 use crate::Result;
 use cudarc::driver::result;

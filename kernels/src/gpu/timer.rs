@@ -1,4 +1,4 @@
-//! How long ops take on the GPU, by its own clock. Never run on a GPU.
+//! How long ops take on the GPU, by its own clock. Tested over a stand-in for the driver only.
 use super::driver::{Driver, failure};
 use crate::Result;
 use cudarc::driver::result::{self, DriverError};

@@ -7,6 +7,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("kernels", "kernels", &["simt"]),
     // For its own tests, with a feature on.
     ("kernels/simt", "simt", &["simt"]),
+    ("kernels/stand-in", "driver-stand-in", &["kernels", "simt"]),
     ("loaders", "loaders", &[]),
     ("engine", "engine", &["kernels", "loaders"]),
     ("tools", "engine-cli", &["engine", "kernels", "loaders"]),
