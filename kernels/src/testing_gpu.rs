@@ -110,6 +110,20 @@ pub fn on_gpu_and_cpu(case: impl Fn(&Rig<'_>) -> Vec<f32>) -> (Vec<f32>, Vec<f32
     (got, want)
 }
 
+/// Runs `test` on the GPU that the tests were given, or else on one emulation.
+pub fn one_gpu<T>(emulation: Emulation, test: impl FnOnce(&Gpu) -> T) -> T {
+    match given() {
+        Some(gpu) => test(gpu),
+        None => test(&Gpu::emulated(emulation)),
+    }
+}
+
+/// As [`on_gpu_and_cpu`], under one schedule: for sizes that take long to emulate.
+pub fn once_on_gpu_and_cpu(case: impl Fn(&Rig<'_>) -> Vec<f32>) -> (Vec<f32>, Vec<f32>) {
+    let run = |device: &dyn Device| case(&Rig { device });
+    (one_gpu(Emulation::default(), |gpu| run(gpu)), run(&super::testing::CPU))
+}
+
 /// Fails unless every element is `want` within half a unit of bf16 and `slack`, the f32 error before the rounding, and
 /// at least 99 % are `want` rounded to bf16 exactly.
 pub fn assert_rounds_to(what: &str, got: &[f32], want: &[f32], slack: impl Fn(usize) -> f64) {

@@ -7,15 +7,14 @@ use crate::testing_gpu::*;
 use crate::{Emulation, Gpu, PAGE_TOKENS};
 use std::ops::Range;
 
-/// Physical pages, more than any sequence here uses.
-const PAGES: usize = 12;
-
 /// A cache whose pages lie in a mixed order, and queries at its end.
 struct Case {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
     positions: Vec<u32>,
+    /// Physical pages.
+    pages: usize,
     table: Vec<u32>,
     scale: f32,
     q: Vec<f32>,
@@ -27,13 +26,15 @@ impl Case {
     /// All that no query may see is NaN: pages of others and rows beyond the last position.
     fn new(seed: u32, [heads, kv_heads, head_dim]: [usize; 3], positions: Range<u32>, size: f32) -> Self {
         let tokens = positions.end as usize;
-        // 5 has no divisor in common with 12: a permutation. One entry more than needed, as where a sequence may grow.
-        let table = (0..=tokens.div_ceil(PAGE_TOKENS)).map(|page| ((page * 5 + 3) % PAGES) as u32).collect();
-        let cache = vec![f32::NAN; PAGES * kv_heads * PAGE_TOKENS * head_dim];
+        // More pages than are used. 5 has no divisor in common with them: a permutation. One entry more than needed, as
+        // where a sequence may grow.
+        let pages = if tokens < 640 { 12 } else { 37 };
+        let table = (0..=tokens.div_ceil(PAGE_TOKENS)).map(|page| ((page * 5 + 3) % pages) as u32).collect();
+        let cache = vec![f32::NAN; pages * kv_heads * PAGE_TOKENS * head_dim];
         let q = rounded(&numbers(seed, positions.len() * heads * head_dim, size));
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (positions, k, v) = (positions.collect(), cache.clone(), cache);
-        let mut case = Self { heads, kv_heads, head_dim, positions, table, scale, q, k, v };
+        let mut case = Self { heads, kv_heads, head_dim, positions, pages, table, scale, q, k, v };
         let row = kv_heads * head_dim;
         let values = [1, 2].map(|part| rounded(&numbers(seed + part, tokens * row, size)));
         for (token, head) in (0..tokens).flat_map(|token| (0..kv_heads).map(move |head| (token, head))) {
@@ -51,12 +52,12 @@ impl Case {
     }
 
     fn run(&self, rig: &Rig<'_>) -> Vec<f32> {
-        self.run_with(rig, PAGES, None)
+        self.run_with(rig, None)
     }
 
-    /// Over a cache of `pages`; with rows in `table` that are `width` long, each query is of a sequence of its own.
-    fn run_with(&self, rig: &Rig<'_>, pages: usize, width: Option<usize>) -> Vec<f32> {
-        let dims = [pages * self.kv_heads, PAGE_TOKENS, self.head_dim];
+    /// With rows in `table` that are `width` long, each query is of a sequence of its own.
+    fn run_with(&self, rig: &Rig<'_>, width: Option<usize>) -> Vec<f32> {
+        let dims = [self.pages * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = rig.acts(&[self.positions.len(), self.heads * self.head_dim], &self.q);
         let (k, v) = (rig.acts(&dims, &self.k), rig.acts(&dims, &self.v));
         let (table, positions) = (rig.ids(&self.table), rig.ids(&self.positions));
@@ -150,6 +151,19 @@ fn prefill_agrees_with_the_cpu() {
     }
 }
 
+/// More tokens than one block of a split or a prompt of the release has; decoding and the end of a prompt under every
+/// schedule, a whole prompt under one.
+#[test]
+fn many_tokens() {
+    for (seed, heads, positions) in [(400, [2, 1, 96], 2048..2049), (403, [1, 1, 96], 2030..2049)] {
+        let what = format!("{heads:?} at {positions:?}");
+        Case::new(seed, heads, positions, 1.5).check(&what);
+    }
+    let case = Case::new(406, [1, 1, 96], 0..2049, 1.5);
+    let (got, want) = once_on_gpu_and_cpu(|rig| case.run(rig));
+    assert_near("a prompt of 2049 tokens", &got, &want, &case.slack());
+}
+
 /// Uniform, flat and sharp softmax, a negative scale, and scores so large that a weight is 0 or 1.
 #[test]
 fn regimes() {
@@ -183,18 +197,17 @@ fn saturates() {
 /// A token's output is the same alone as among other rows, bit for bit: within decode, and within prefill.
 #[test]
 fn other_rows_do_not_matter() {
-    let gpu = Gpu::emulated(Emulation::default());
-    let rig = Rig { device: &gpu };
+    let run = |case: Case| one_gpu(Emulation::default(), |gpu| case.run(&Rig { device: gpu }));
     let decode = || Case::new(500, [4, 2, 24], 60..60 + DECODE_ROWS as u32, 1.5);
-    let all = decode().run(&rig);
+    let all = run(decode());
     for row in [0, 3, 4, 15] {
-        assert_eq!(decode().only(row..row + 1).run(&rig), all[row * 96..(row + 1) * 96], "row {row}");
+        assert_eq!(run(decode().only(row..row + 1)), all[row * 96..(row + 1) * 96], "row {row}");
     }
     let prefill = || Case::new(510, [2, 1, 24], 40..200, 1.5);
-    let all = prefill().run(&rig);
+    let all = run(prefill());
     for rows in [0..100, 100..160, 37..60] {
         let width = rows.start * 48..rows.end * 48;
-        assert_eq!(prefill().only(rows.clone()).run(&rig), all[width], "rows {rows:?}");
+        assert_eq!(run(prefill().only(rows.clone())), all[width], "rows {rows:?}");
     }
 }
 
@@ -203,20 +216,21 @@ fn together(cases: &[Case], rig: &Rig<'_>) -> Vec<f32> {
     let (first, width) = (&cases[0], cases.iter().map(|case| case.table.len()).max().expect("cases"));
     let joined = |part: fn(&Case) -> &Vec<f32>| cases.iter().flat_map(|case| part(case).clone()).collect();
     let table_of = |(at, case): (usize, &Case)| {
-        let mut table: Vec<u32> = case.table.iter().map(|page| page + (at * PAGES) as u32).collect();
+        let mut table: Vec<u32> = case.table.iter().map(|page| page + (at * first.pages) as u32).collect();
         // No page of anybody's: what lies behind a sequence's end is never looked at.
         table.resize(width, u32::MAX);
         table
     };
     let all = Case {
         positions: cases.iter().flat_map(|case| case.positions.clone()).collect(),
+        pages: cases.iter().map(|case| case.pages).sum(),
         table: cases.iter().enumerate().flat_map(table_of).collect(),
         q: joined(|case| &case.q),
         k: joined(|case| &case.k),
         v: joined(|case| &case.v),
         ..*first
     };
-    all.run_with(rig, cases.len() * PAGES, Some(width))
+    all.run_with(rig, Some(width))
 }
 
 /// Rows of different sequences, of different lengths and in no order: each gets the bits that it gets alone, on the CPU
@@ -227,10 +241,9 @@ fn sequences_are_apart() {
         let ends = [131, 1, 64, 65, 300, 63, 2, 128];
         let case = |at: usize| Case::new(700 + 3 * at as u32, heads, ends[at] - 1..ends[at], 1.5);
         let cases: Vec<Case> = (0..ends.len()).map(case).collect();
-        let alone = |rig: &Rig<'_>| cases.iter().flat_map(|case| case.run(rig)).collect::<Vec<f32>>();
+        let alone = once_on_gpu_and_cpu(|rig| cases.iter().flat_map(|case| case.run(rig)).collect());
         let (got, want) = on_gpu_and_cpu(|rig| together(&cases, rig));
-        assert_eq!(want, alone(&Rig { device: &crate::testing::CPU }), "{heads:?} on the CPU");
-        assert_eq!(got, alone(&Rig { device: &Gpu::emulated(Emulation::default()) }), "{heads:?}");
+        assert_eq!((&got, &want), (&alone.0, &alone.1), "{heads:?}");
         assert_near("together", &got, &want, &cases.iter().flat_map(Case::slack).collect::<Vec<f64>>());
     }
 }

@@ -1,8 +1,8 @@
 //! The kernel against the CPU.
 use super::Copy;
+use crate::DType;
 use crate::testing::numbers;
 use crate::testing_gpu::*;
-use crate::{DType, Emulation, Gpu};
 
 /// Exact, in units of 16, 4 and 2 bytes, from and to windows; rows outside the window are untouched.
 #[test]
@@ -31,8 +31,10 @@ fn agrees_with_the_cpu() {
 /// Every element type, NaN's bits included, and nothing at all.
 #[test]
 fn copies_every_type() {
-    let gpu = Gpu::emulated(Emulation { seed: 3, checked: true });
-    let rig = Rig { device: &gpu };
+    each_gpu(|gpu| copies_every_type_on(&Rig { device: gpu }));
+}
+
+fn copies_every_type_on(rig: &Rig<'_>) {
     for dtype in [DType::F32, DType::F16, DType::Bf16, DType::U32] {
         let [mut x, mut out] = [[3, 5], [3, 5]].map(|dims| rig.device.tensor(&dims, dtype).expect("memory"));
         let bytes: Vec<u8> = (0..15 * dtype.bytes()).map(|i| 255 - i as u8).collect();

@@ -72,13 +72,14 @@ impl Case {
         rig.read(&tensors.out)
     }
 
-    /// On the emulated GPU, cut in a given way.
+    /// On the GPU that the tests were given or on this emulation, cut in a given way.
     fn run_as(&self, emulation: Emulation, way: Way) -> Vec<f32> {
-        let gpu = Gpu::emulated(emulation);
-        let rig = Rig { device: &gpu };
-        let mut tensors = self.tensors(&rig);
-        run_as(&gpu, self.op(&mut tensors), way).expect("valid");
-        rig.read(&tensors.out)
+        one_gpu(emulation, |gpu| {
+            let rig = Rig { device: gpu };
+            let mut tensors = self.tensors(&rig);
+            run_as(gpu, self.op(&mut tensors), way).expect("valid");
+            rig.read(&tensors.out)
+        })
     }
 
     /// Compares with the CPU.
@@ -157,8 +158,10 @@ fn few_rows_agree_with_the_cpu() {
 /// A row of sixteen has the bits that it has alone: an answer does not depend on what else runs.
 #[test]
 fn few_rows_are_independent() {
-    let gpu = Gpu::emulated(Emulation::default());
-    let rig = Rig { device: &gpu };
+    one_gpu(Emulation::default(), |gpu| few_rows_are_independent_on(&Rig { device: gpu }));
+}
+
+fn few_rows_are_independent_on(rig: &Rig<'_>) {
     let (inner, columns) = (200, 40);
     let values = numbers(1700, 16 * inner, 2.0);
     let weight = rig.weight(&[2 * columns, inner], &numbers(1701, 2 * columns * inner, 0.1));

@@ -110,8 +110,11 @@ fn nearest_boundary(logits: &[f32], sampling: Sampling, step: u64) -> f64 {
 /// other draw gives the CPU's token. Flat, peaked and wide distributions over 1 to 3000 tokens.
 #[test]
 fn draws_agree_with_the_cpu() {
-    let gpu = Gpu::emulated(Emulation::default());
-    let (gpu, cpu) = (Rig { device: &gpu }, Rig { device: &crate::testing::CPU });
+    one_gpu(Emulation::default(), draws_agree_on);
+}
+
+fn draws_agree_on(gpu: &Gpu) {
+    let (gpu, cpu) = (Rig { device: gpu }, Rig { device: &crate::testing::CPU });
     let cases = [
         (2, 1.0, WARM),
         (100, 3.0, WARM),
