@@ -1,7 +1,9 @@
 //! A compiled entry point, and the checked addresses that its parameter block is made of.
 use super::Gpu;
-use crate::{DType, Error, Result, Space, View, ViewMut};
+use crate::{DType, Error, Result, View, ViewMut};
 use simt::Entry;
+use std::cell::RefCell;
+use std::ops::Range;
 
 /// An entry point of a `kernel.cu`: by name in the driver's module, by address in the emulator.
 #[derive(Clone, Copy)]
@@ -64,9 +66,23 @@ pub(crate) fn vectors(width: usize, tensors: &[Ptr]) -> u32 {
 pub(crate) struct Args<'a> {
     pub gpu: &'a Gpu,
     pub op: &'static str,
+    /// Where the tensors lie so far.
+    spans: RefCell<Vec<Span>>,
 }
 
-impl Args<'_> {
+/// One tensor's bytes.
+struct Span {
+    tensor: &'static str,
+    bytes: Range<usize>,
+    is_output: bool,
+}
+
+impl<'a> Args<'a> {
+    /// For a call of `op`.
+    pub(super) fn new(gpu: &'a Gpu, op: &'static str) -> Self {
+        Self { gpu, op, spans: RefCell::new(Vec::with_capacity(16)) }
+    }
+
     /// The address of an input of activations or weights.
     pub fn bf16(&self, tensor: &'static str, view: &View<'_>) -> Result<Ptr> {
         self.typed(tensor, view, DType::Bf16)
@@ -79,7 +95,7 @@ impl Args<'_> {
 
     /// The address of an input of the given element type.
     pub fn typed(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
-        self.address(tensor, view.addr().addr(), view.space(), [view.dtype(), dtype])
+        self.address(tensor, view, dtype, false)
     }
 
     /// The address of an input whose rows follow each other without gaps.
@@ -97,11 +113,11 @@ impl Args<'_> {
 
     /// The address of an output of the given element type.
     pub fn out_typed(&self, tensor: &'static str, view: &mut ViewMut<'_>, dtype: DType) -> Result<Ptr> {
-        let (space, found) = (view.space(), view.dtype());
-        self.address(tensor, view.addr().addr(), space, [found, dtype])
+        self.address(tensor, &view.as_view(), dtype, true)
     }
 
-    fn address(&self, tensor: &str, at: usize, space: Space, [found, wanted]: [DType; 2]) -> Result<Ptr> {
+    fn address(&self, tensor: &'static str, view: &View<'_>, wanted: DType, is_output: bool) -> Result<Ptr> {
+        let (at, space, found) = (view.addr().addr(), view.space(), view.dtype());
         if space != self.gpu.space() {
             let own = self.gpu.space();
             return self.refuse(format!("{tensor} lies in the memory of {space:?}, but the op runs on {own:?}"));
@@ -113,7 +129,24 @@ impl Args<'_> {
             let step = found.bytes();
             return self.refuse(format!("{tensor} starts at {at:#x}, wanted a multiple of {step}"));
         }
+        self.place(Span { tensor, bytes: view.span(), is_output })?;
         Ok(Ptr(at as u64))
+    }
+
+    /// Notes where a tensor lies. Borrows keep what an op writes apart from what it reads, unless unsafe code made two
+    /// tensors of the same memory.
+    fn place(&self, span: Span) -> Result<()> {
+        let mut spans = self.spans.borrow_mut();
+        let meets = |other: &&Span| {
+            (span.is_output || other.is_output)
+                && span.bytes.start.max(other.bytes.start) < span.bytes.end.min(other.bytes.end)
+        };
+        if let Some(other) = spans.iter().find(meets) {
+            let [first, second] = [other, &span].map(|span| format!("{} at {:#x?}", span.tensor, span.bytes));
+            return self.refuse(format!("{first} and {second} overlap, and one of them is written"));
+        }
+        spans.push(span);
+        Ok(())
     }
 
     /// A size as kernels take it.

@@ -95,7 +95,7 @@ impl Gpu {
     /// Starts the checks of one op call.
     pub(crate) fn args(&self, op: &'static str) -> Result<Args<'_>> {
         self.usable()?;
-        Ok(Args { gpu: self, op })
+        Ok(Args::new(self, op))
     }
 
     /// Remembers a failure, after which nothing runs any more; other errors pass.

@@ -45,6 +45,42 @@ fn odd_addresses_are_refused() {
     assert_refused(rms_norm(&gpu, &x, &weight, &mut out), "rms_norm: x starts at 0x1001, wanted a multiple of 2");
 }
 
+/// An output that shares bytes with an input or another output, as only raw memory can; inputs may share.
+#[test]
+fn overlapping_tensors_are_refused() {
+    let gpu = checked();
+    let rig = Rig { device: &gpu };
+    let mut whole = rig.acts(&[32], &[1.0; 32]);
+    let start = whole.view_mut().addr();
+    let at = |elements: usize| {
+        // SAFETY: inside `whole`, which outlives the tensors and which nobody else uses meanwhile.
+        let mem = unsafe { Mem::from_raw(start.add(2 * elements), 32, gpu.space(), true, Box::new(())) };
+        Tensor::new(mem, Dims::new(&[2, 8]), DType::Bf16)
+    };
+    let place = |tensor: &str, elements: usize| {
+        let first = start.addr() + 2 * elements;
+        format!("{tensor} at {first:#x}..{:#x}", first + 32)
+    };
+    let weight = rig.acts(&[8], &[1.0; 8]);
+    for out in [0, 1, 15] {
+        let [x_place, out_place] = [place("x", 0), place("out", out)];
+        let text = format!("rms_norm: {x_place} and {out_place} overlap, and one of them is written");
+        assert_refused(rms_norm(&gpu, &at(0), &weight, &mut at(out)), &text);
+    }
+    let args = gpu.args("any").expect("usable");
+    args.out("out", &mut at(0).view_mut()).expect("the first tensor");
+    let later = args.bf16("x", &at(8).view()).map(drop);
+    assert_refused(
+        later,
+        &format!("any: {} and {} overlap, and one of them is written", place("out", 0), place("x", 8)),
+    );
+    rms_norm(&gpu, &at(0), &weight, &mut at(16)).expect("neighbours do not overlap");
+    rms_norm(&gpu, &at(16), &weight, &mut at(0)).expect("in either order");
+    let (x, mut out) = (at(0), rig.poisoned(&[2, 8]));
+    let op = LayerNorm { x: x.view(), weight: weight.view(), bias: weight.view(), eps: 1.0, out: out.view_mut() };
+    gpu.layer_norm(op).expect("inputs may share");
+}
+
 /// Columns that were cut leave gaps between rows, which these kernels would read as values.
 #[test]
 fn gaps_between_rows_are_refused() {
