@@ -22,7 +22,8 @@ const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;
 /// The work is done in a folder beside `output`, which takes its place at the end; `input` is only read.
 ///
 /// # Errors
-/// Those of [`ModelFolder::open`]; an `output` that has something in it or lies within `input`; a full disk.
+/// Those of [`ModelFolder::open`]; an `output` that has something in it, lies within `input` or in no folder; a full
+/// disk.
 pub fn convert(input: &Path, output: &Path, dtype: Option<DType>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let model = ModelFolder::open(input)?;
     check_output(input, output)?;
@@ -139,7 +140,6 @@ struct Partial {
 
 impl Partial {
     fn create(path: PathBuf) -> Result<Self> {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|e| Error::io(&path, "create", e))?;
         fs::create_dir(&path).map_err(|e| Error::io(&path, "create", e))?;
         Ok(Self { path, kept: false })
     }
