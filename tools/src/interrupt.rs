@@ -58,16 +58,16 @@ pub fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
 pub struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Makes a temporary file or folder and registers it, [`undisturbed`].
+    /// Makes a temporary file or folder and registers it, [`undisturbed`]. What is made must go first.
     ///
     /// # Errors
     /// As `make`.
-    pub fn make<T: AsRef<Path>>(make: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<(T, Self)> {
+    pub fn make<T: AsRef<Path>>(make: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<(Self, T)> {
         let mut all = unfinished();
         let made = make()?;
         let path = made.as_ref().to_path_buf();
         all.push(path.clone());
-        Ok((made, Self(path)))
+        Ok((Self(path), made))
     }
 }
 

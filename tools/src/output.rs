@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Result};
-use crate::interrupt::Unfinished;
+use crate::interrupt::{Unfinished, undisturbed};
 
 /// Whether someone still reads our stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +74,9 @@ pub fn write_file(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<(
     let mut builder = tempfile::Builder::new();
     builder.prefix(".engine-cli-").suffix(".part").permissions(readable());
     let make = || Ok(builder.tempfile_in(parent(path))?.into_temp_path());
-    let (temporary, unfinished) = Unfinished::make(make).map_err(failed)?;
+    let (_unfinished, temporary) = Unfinished::make(make).map_err(failed)?;
     fill(&temporary)?;
-    let moved = if force { temporary.persist(path) } else { temporary.persist_noclobber(path) };
-    drop(unfinished);
+    let moved = undisturbed(|| if force { temporary.persist(path) } else { temporary.persist_noclobber(path) });
     moved.map_err(|error| failed(error.error))
 }
 
@@ -96,12 +95,11 @@ pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     let failed = |error: io::Error| Failure::runtime(format!("{}: cannot be written: {error}", path.display()));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".engine-cli-").suffix(".part");
-    let (temporary, unfinished) = Unfinished::make(|| builder.tempdir_in(parent(path))).map_err(failed)?;
+    let (_unfinished, temporary) = Unfinished::make(|| builder.tempdir_in(parent(path))).map_err(failed)?;
     let folder = temporary.path().join("folder");
     fill(&folder)?;
-    let moved = std::fs::rename(&folder, path).map_err(failed);
-    drop(unfinished);
-    moved
+    // Ctrl-C removes what is in the folder piece by piece: what is left must not move.
+    undisturbed(|| std::fs::rename(&folder, path)).map_err(failed)
 }
 
 /// Refuses a folder that holds something, before any work is done.

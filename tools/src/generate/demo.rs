@@ -63,7 +63,7 @@ impl TemporaryModel {
             }
             Ok(folder)
         };
-        let (folder, unfinished) = Unfinished::make(make).map_err(failed)?;
+        let (unfinished, folder) = Unfinished::make(make).map_err(failed)?;
         Ok(Self { folder, _unfinished: unfinished })
     }
 

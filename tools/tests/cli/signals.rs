@@ -1,9 +1,10 @@
 //! A reader that goes away, and Ctrl-C.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::command;
+use crate::{command, succeed, text, tiny_model};
 
 #[test]
 fn a_closed_pipe_ends_the_answer_quietly() {
@@ -28,8 +29,49 @@ fn ctrl_c_ends_with_130_and_leaves_nothing() {
         assert!(started.elapsed() < Duration::from_secs(60), "the demo makes its model in TMPDIR");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(interrupted.success());
+    interrupt(child.id());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(entries(), 0, "the temporary model is removed");
+}
+
+/// Whenever it comes, at the very end too: the whole folder is there, or nothing.
+#[test]
+fn ctrl_c_leaves_a_folder_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let convert = |out: &Path| ["convert", "--model", tiny_model(), "--out", text(out)].map(String::from);
+    let (whole, out) = (folder.path().join("whole"), folder.path().join("out"));
+    let started = Instant::now();
+    succeed(&convert(&whole));
+    let (length, want) = (started.elapsed(), files(&whole));
+    assert!(!want.is_empty());
+    for run in 0..150 {
+        let mut child = command(&convert(&out)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(length.mul_f64(f64::from(run % 50) / 40.0));
+        interrupt(child.id());
+        child.wait().unwrap();
+        if out.exists() {
+            assert_eq!(files(&out), want, "run {run}");
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1, "run {run} left something beside the folder");
+    }
+}
+
+fn interrupt(process: u32) {
+    // One that has ended already is not there.
+    Command::new("kill").args(["-INT", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+/// The paths of all files of a folder, with their sizes.
+fn files(folder: &Path) -> Vec<(String, u64)> {
+    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<(String, u64)> = entries
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![(path.display().to_string(), path.metadata().unwrap().len())],
+        })
+        .map(|(path, bytes)| (path.replacen(&folder.display().to_string(), "", 1), bytes))
+        .collect();
+    all.sort();
+    all
 }
