@@ -1,6 +1,7 @@
 //! One block: its fibers, what they wait for, and the order in which they run.
 use crate::check::Checker;
 use crate::fault::{Fault, coordinates};
+use crate::meter::Meter;
 use crate::shared::SharedMemory;
 use crate::site::Site;
 use crate::skip::Skip;
@@ -85,6 +86,8 @@ pub(crate) struct Block {
     pub copies_land_early: bool,
     /// In a checked launch.
     pub checker: Option<Box<Checker>>,
+    /// In a checked launch that is counted.
+    pub meter: Option<Box<Meter>>,
     /// A synchronisation that is left out.
     skip: Option<Arc<Skip>>,
 }
@@ -204,18 +207,28 @@ impl Worker {
             fault: None,
             copies_land_early: false,
             checker: None,
+            meter: None,
             skip: None,
         };
         Self { stacks: Vec::new(), threads: Vec::new(), fibers: Vec::new(), block, checker: None }
     }
 
-    /// Runs the blocks `order` one after the other, checked.
-    pub fn run_checked(&mut self, launch: Launch<'_>, mut order: impl Iterator<Item = u64>) -> Result<(), Fault> {
+    /// Runs the blocks `order` of the kernel `name` one after the other, checked.
+    pub fn run_checked(
+        &mut self,
+        name: &str,
+        launch: Launch<'_>,
+        mut order: impl Iterator<Item = u64>,
+    ) -> Result<(), Fault> {
         let mut checker = self.checker.take().unwrap_or_else(|| Box::new(Checker::new(&self.block.shared)));
         checker.begin_launch(launch.params, launch.grid.threads);
         self.block.checker = Some(checker);
+        self.block.meter = Meter::begin();
         let result = order.try_for_each(|index| self.run(launch, index));
         self.checker = self.block.checker.take();
+        if let Some(meter) = self.block.meter.take() {
+            meter.end(name);
+        }
         result
     }
 
@@ -240,6 +253,9 @@ impl Worker {
             self.run_warp(ready.trailing_zeros() as usize, &mut order);
         }
         self.clean();
+        if let Some(meter) = &mut self.block.meter {
+            meter.end_block(&self.block.shared);
+        }
         match self.block.fault.take() {
             Some(fault) => Err(fault.in_block(block_idx)),
             None => Ok(()),

@@ -2,6 +2,7 @@
 use crate::clock::Clock;
 use crate::fault::{Fault, coordinates, stop};
 use crate::memory;
+use crate::meter;
 use crate::shadow::{self, Access, Conflict, Mark, Shadow, mark};
 use crate::shared::SharedMemory;
 use crate::site::{Place, Sites};
@@ -271,6 +272,7 @@ unsafe extern "C" fn simt_access(address: usize, bytes: u64, kind: u32, aligned:
     unsafe {
         let thread = (*this).linear;
         let request = Request { name, access, address, bytes, thread, place: Place::Code(pc), align };
+        meter::note(this, request);
         if let Err(fault) = check(this, request) {
             stop(this, fault);
         }
@@ -287,6 +289,7 @@ unsafe extern "C" fn simt_atomic_access(address: usize, bytes: u32, file: *const
         let thread = (*this).linear;
         let access = Access::Atomic;
         let request = Request { name: "atomic", access, address, bytes, thread, place, align: bytes };
+        meter::note(this, request);
         if let Err(fault) = check(this, request) {
             stop(this, fault);
         }

@@ -2,6 +2,7 @@
 use crate::block::{Pending, WARP};
 use crate::check::{Request, check};
 use crate::fault::{Fault, stop};
+use crate::meter;
 use crate::shadow::Access;
 use crate::site::{Place, Site};
 use crate::thread::{Thread, current};
@@ -147,7 +148,9 @@ unsafe fn readable(from: &LdMatrix) -> Result<(), Fault> {
             return refuse("in shared memory");
         }
         let (name, access) = ("ldmatrix", Access::Read);
-        check(this, Request { name, access, address, bytes: 16, thread, place, align: 1 })
+        let request = Request { name, access, address, bytes: 16, thread, place, align: 1 };
+        meter::note(this, request);
+        check(this, request)
     }
 }
 

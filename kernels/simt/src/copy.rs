@@ -1,6 +1,7 @@
 //! `cp.async`: bytes that land when they are waited for, or, under half of the seeds, at once.
 use crate::check::{Request, check};
 use crate::fault::{Fault, stop};
+use crate::meter;
 use crate::shadow::Access;
 use crate::shared::poison;
 use crate::site::{Place, Site};
@@ -29,7 +30,12 @@ unsafe fn check_both(this: *mut Thread, copy: &AsyncCopy, access: Access) -> Res
     unsafe {
         let thread = (*this).linear;
         let (name, address, bytes) = ("cp.async write", copy.dst.addr(), copy.bytes);
-        check(this, Request { name, access, address, bytes, thread, place, align: 1 })?;
+        let write = Request { name, access, address, bytes, thread, place, align: 1 };
+        check(this, write)?;
+        let is_new = access == Access::Issue;
+        if is_new {
+            meter::note(this, write);
+        }
         if copy.src_bytes == 0 {
             return Ok(());
         }
@@ -39,6 +45,9 @@ unsafe fn check_both(this: *mut Thread, copy: &AsyncCopy, access: Access) -> Res
             && let Some(what) = checker.source_changed(read, copy.moment)
         {
             return Err(Fault::new(what));
+        }
+        if is_new {
+            meter::note(this, read);
         }
         check(this, read)
     }

@@ -11,13 +11,13 @@
 //! a block, between lanes and between blocks; shared memory that nobody wrote; copies used before they have landed; and
 //! what C++ leaves undefined.
 //!
-//! Not emulated: weak memory order (writes are seen at once, and a fence orders nothing between blocks), time, bank
-//! conflicts, registers, the PTX text itself, `wgmma`, TMA, `mbarrier` and clusters. Sums of `mma` are exact f32
+//! Not emulated: weak memory order (writes are seen at once, and a fence orders nothing between blocks), time,
+//! registers, caches, the PTX text itself, `wgmma`, TMA, `mbarrier` and clusters. Sums of `mma` are exact f32
 //! additions in order of k, which a GPU does not promise.
 //!
 //! `block` schedules, `collective`, `copy` and `mma` execute, `shared` owns shared memory; `check` looks accesses up,
 //! `shadow` remembers them, `clock` knows which are ordered, `site` turns addresses of code into lines; `skip` leaves a
-//! barrier out, for tests of tests.
+//! barrier out, for tests of tests; `meter` counts what a launch moves.
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -30,6 +30,7 @@ mod collective;
 mod copy;
 mod fault;
 mod memory;
+mod meter;
 mod mma;
 #[cfg(test)]
 mod order_tests;
@@ -42,6 +43,7 @@ mod undefined;
 
 pub use fault::Fault;
 pub use memory::{announce_buffer, forget_buffer};
+pub use meter::{Traffic, metered};
 pub use skip::without_sync;
 
 /// A kernel as the host compiler built it; takes the address of its parameter block.
@@ -101,7 +103,7 @@ pub unsafe fn launch_checked(name: &str, entry: Entry, grid: Grid, params: &[u8]
     let launch = block::Launch { entry, params, grid, seed, skip: skip.as_ref() };
     let blocks = block_count(grid);
     let order = (0..blocks).map(|index| place(index, blocks, seed));
-    let result = WORKER.with_borrow_mut(|worker| worker.run_checked(launch, order));
+    let result = WORKER.with_borrow_mut(|worker| worker.run_checked(name, launch, order));
     result.map_err(|fault| fault.in_kernel(name))
 }
 
