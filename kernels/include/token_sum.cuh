@@ -30,15 +30,23 @@ __device__ __forceinline__ void add_tokens(float (&sums)[8], uint32_t tokens, ui
     }
 }
 
+// Where a column's sum lies among its warp's: four words are left free after every 32, so that eight lanes that store
+// four of their eight columns each meet all banks.
+__device__ __forceinline__ uint32_t padded_column(uint32_t column) { return column + column / 32 * 4; }
+
 // The sum of all warps' sums of the column `threadIdx.x` of this block.
 __device__ __forceinline__ float column_total(const float (&sums)[8]) {
-    SHARED(float, partial, kSumWarps * kSumColumns);
+    constexpr uint32_t kRow = kSumColumns + kSumColumns / 32 * 4;
+    SHARED(float, partial, kSumWarps * kRow);
+    float* own = partial + threadIdx.x / kWarp * kRow + padded_column(threadIdx.x % kWarp * 8);
 #pragma unroll
-    for (int j = 0; j < 8; j++) partial[threadIdx.x * 8 + j] = sums[j];
+    for (int j = 0; j < 8; j += 4) {
+        *reinterpret_cast<float4*>(own + j) = make_float4(sums[j], sums[j + 1], sums[j + 2], sums[j + 3]);
+    }
     __syncthreads();  // every warp's sums are written
     float total = 0.0f;
 #pragma unroll
-    for (uint32_t warp = 0; warp < kSumWarps; warp++) total += partial[warp * kSumColumns + threadIdx.x];
+    for (uint32_t warp = 0; warp < kSumWarps; warp++) total += partial[warp * kRow + padded_column(threadIdx.x)];
     return total;
 }
 

@@ -21,6 +21,8 @@ pub mod tensor;
 mod testing;
 #[cfg(test)]
 mod testing_gpu;
+#[cfg(test)]
+mod traffic;
 
 pub use check::DimCheck;
 pub use cpu::{Cpu, Precision};

@@ -55,7 +55,7 @@ const ANY: Family = [
 
 /// How a product is cut into blocks. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Tiles of 128 × 128.
     Large,
     /// Tiles of 64 × 64.
@@ -111,7 +111,7 @@ pub(crate) fn run(gpu: &Gpu, op: Linear<'_>) -> Result<()> {
 const STAGES: usize = 4;
 const STAGE_ROW_BYTES: usize = 64;
 
-pub(super) fn run_as(gpu: &Gpu, mut op: Linear<'_>, way: Way) -> Result<()> {
+pub(crate) fn run_as(gpu: &Gpu, mut op: Linear<'_>, way: Way) -> Result<()> {
     let shape = op.check()?;
     let args = gpu.args("linear")?;
     let dtype = op.out.dtype();
