@@ -189,23 +189,9 @@ pub(super) unsafe fn download(driver: &Driver, rows: Rows, dst: &mut [u8]) -> Re
     let landing = staging(&mut queue, "copy_out")?.landing.address;
     if !dst.is_empty() {
         let to = if short { landing } else { dst.as_mut_ptr() };
-        let height = dst.len() / rows.width;
-        let mut copy = empty_copy();
-        copy.srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-        (copy.srcDevice, copy.srcPitch) = (rows.from, rows.stride);
-        copy.dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_HOST;
-        (copy.dstHost, copy.dstPitch) = (to.cast(), rows.width);
-        (copy.WidthInBytes, copy.Height) = (rows.width, height);
-        // The driver limits pitches, so what is contiguous is one long row.
-        if rows.stride == rows.width || height == 1 {
-            (copy.srcPitch, copy.dstPitch) = (0, 0);
-            (copy.WidthInBytes, copy.Height) = (dst.len(), 1);
-        }
         // SAFETY: the rows as the caller promises; `dst` or the landing, which the lock keeps ours, holds all of them,
         // and is not touched before the wait below.
-        unsafe { sys::cuMemcpy2DAsync_v2(&copy, driver.stream) }
-            .result()
-            .map_err(|error| failure("copy_out", error))?;
+        unsafe { enqueue_download(driver, &rows, to, dst.len()) }.map_err(|error| failure("copy_out", error))?;
     }
     driver.wait(&queue)?;
     if short {
@@ -215,23 +201,40 @@ pub(super) unsafe fn download(driver: &Driver, rows: Rows, dst: &mut [u8]) -> Re
     Ok(())
 }
 
-fn empty_copy() -> sys::CUDA_MEMCPY2D {
-    sys::CUDA_MEMCPY2D {
+/// Copies `bytes` bytes of rows to the host. The driver limits how far rows may lie apart, so what has no gaps is no
+/// rows.
+///
+/// # Safety
+/// As [`download`]; nobody uses what begins at `to` before the stream has passed the copy.
+unsafe fn enqueue_download(
+    driver: &Driver,
+    rows: &Rows,
+    to: *mut u8,
+    bytes: usize,
+) -> std::result::Result<(), DriverError> {
+    let height = bytes / rows.width;
+    if rows.stride == rows.width || height == 1 {
+        // SAFETY: as the caller promises.
+        return unsafe { sys::cuMemcpyDtoHAsync_v2(to.cast(), rows.from, bytes, driver.stream) }.result();
+    }
+    let copy = sys::CUDA_MEMCPY2D {
         srcXInBytes: 0,
         srcY: 0,
         srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
         srcHost: std::ptr::null(),
-        srcDevice: 0,
+        srcDevice: rows.from,
         srcArray: std::ptr::null_mut(),
-        srcPitch: 0,
+        srcPitch: rows.stride,
         dstXInBytes: 0,
         dstY: 0,
         dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
-        dstHost: std::ptr::null_mut(),
+        dstHost: to.cast(),
         dstDevice: 0,
         dstArray: std::ptr::null_mut(),
-        dstPitch: 0,
-        WidthInBytes: 0,
-        Height: 0,
-    }
+        dstPitch: rows.width,
+        WidthInBytes: rows.width,
+        Height: height,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { sys::cuMemcpy2DAsync_v2(&copy, driver.stream) }.result()
 }

@@ -4,7 +4,7 @@ use crate::stream::Work;
 use cudarc::driver::sys::{CUDA_MEMCPY2D, CUmemorytype, CUresult};
 use std::ffi::c_void;
 
-/// The longest row of a copy that has several.
+/// The most that rows may lie apart.
 const PITCH_MAX: usize = i32::MAX as usize;
 
 /// Rows copied from device memory to the host.
@@ -60,6 +60,18 @@ extern "C" fn cuMemcpyHtoDAsync_v2(to: usize, from: *const c_void, bytes: usize,
     })
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: usize, bytes: usize, stream: usize) -> CUresult {
+    call("cuMemcpyDtoHAsync_v2", |state| {
+        state.plain()?;
+        if !state.memory.hold(from, bytes) {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        let to = to.expose_provenance();
+        state.enqueue(stream, Work::Copy { from, to, bytes })
+    })
+}
+
 /// From device memory to the host only.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: usize) -> CUresult {
@@ -67,19 +79,18 @@ unsafe extern "C" fn cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: usiz
     let copy = unsafe { *copy };
     call("cuMemcpy2DAsync_v2", |state| {
         state.plain()?;
-        let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
         let rows = Rows {
             from: copy.srcDevice as usize,
-            from_pitch: pitch(copy.srcPitch),
+            from_pitch: copy.srcPitch,
             to: copy.dstHost.expose_provenance(),
-            to_pitch: pitch(copy.dstPitch),
+            to_pitch: copy.dstPitch,
             width: copy.WidthInBytes,
             height: copy.Height,
         };
         let pitches = [rows.from_pitch, rows.to_pitch];
         let down = copy.srcMemoryType == CUmemorytype::CU_MEMORYTYPE_DEVICE
             && copy.dstMemoryType == CUmemorytype::CU_MEMORYTYPE_HOST;
-        let fits = pitches.iter().all(|&pitch| pitch >= rows.width && (rows.height == 1 || pitch <= PITCH_MAX));
+        let fits = pitches.iter().all(|&pitch| (rows.width..=PITCH_MAX).contains(&pitch));
         let bytes = rows.height.saturating_sub(1) * rows.from_pitch + rows.width;
         if !down || !fits || rows.height == 0 || !state.memory.hold(rows.from, bytes) {
             return Err(CUresult::CUDA_ERROR_INVALID_VALUE);

@@ -94,7 +94,7 @@ impl State {
                 // SAFETY: checked when it was enqueued, and freeing memory drains the streams first.
                 unsafe { std::ptr::with_exposed_provenance_mut::<u8>(*at).write_bytes(*value, *bytes) }
             }
-            // SAFETY: as above; a block of each kind.
+            // SAFETY: as above for the device and for page-locked memory; other memory is the caller's promise.
             Work::Copy { from, to, bytes } => unsafe { copy(*from, *to, *bytes) },
             // SAFETY: as above for the device; the host's rows are the caller's promise.
             Work::Rows(rows) => unsafe { rows.copy() },
