@@ -8,6 +8,7 @@
 // Source: Dao et al. 2022, Dao 2023; Milakov and Gimelshein 2018 for the online softmax.
 #pragma once
 #include "bf16.cuh"
+#include "pieces.cuh"
 #include "ptx.cuh"
 #include "reduce.cuh"
 
@@ -305,16 +306,28 @@ __device__ __forceinline__ void store_queries(const Running<Block>& running, bf1
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int query = query_of<Block>(t, half);
-            if (query >= count) continue;
+            const bool exists = query < count;
             const float share = 1.0f / running.sum[t][half];
+            bf16* to = out + query * stride;
+            auto pair = [&](int n) {
+                const float* values = running.out[t][n] + half * 2;
+                return pack_bf16(values[0] * share, values[1] * share);
+            };
 #pragma unroll
-            for (int n = 0; n < Block::kDim / 8; n++) {
-                const int column = n * 8 + static_cast<int>(threadIdx.x) % 4 * 2;
-                const float low = running.out[t][n][half * 2] * share, high = running.out[t][n][half * 2 + 1] * share;
-                bf16* to = out + query * stride + column;
-                if (Block::kVectors && column < head_dim) *reinterpret_cast<uint32_t*>(to) = pack_bf16(low, high);
-                if (!Block::kVectors && column < head_dim) to[0] = to_bf16(low);
-                if (!Block::kVectors && column + 1 < head_dim) to[1] = to_bf16(high);
+            for (int n = 0; n < Block::kDim / 8; n += 2) {
+                const uint32_t pairs[2] = {pair(n), pair(n + 1)};
+                if constexpr (Block::kVectors) {
+                    const int column = n * 8 + traded_column();
+                    const uint2 four = trade(pairs[0], pairs[1]);
+                    if (exists && column < head_dim) *reinterpret_cast<uint2*>(to + column) = four;
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        const int column = (n + i / 2) * 8 + static_cast<int>(threadIdx.x) % 4 * 2 + i % 2;
+                        const float2 values = unpack_bf16(pairs[i / 2]);
+                        if (exists && column < head_dim) to[column] = to_bf16(i % 2 ? values.y : values.x);
+                    }
+                }
             }
         }
 }

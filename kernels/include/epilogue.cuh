@@ -42,16 +42,30 @@ __device__ __forceinline__ void store_out(Out out, size_t at, float value) {
     }
 }
 
-// Both at once, where `at` is even and the output lies on a boundary of two elements.
-__device__ __forceinline__ float2 load_out_pair(Out out, size_t at) {
-    if (out.floats) return *reinterpret_cast<const float2*>(static_cast<const float*>(out.data) + at);
-    return unpack_bf16(*reinterpret_cast<const uint32_t*>(static_cast<const bf16*>(out.data) + at));
+// Four at once, from a boundary of four elements.
+__device__ __forceinline__ float4 load_four(const bf16* from) {
+    uint2 words = *reinterpret_cast<const uint2*>(from);
+    float2 low = unpack_bf16(words.x), high = unpack_bf16(words.y);
+    return make_float4(low.x, low.y, high.x, high.y);
 }
 
-__device__ __forceinline__ void store_out_pair(Out out, size_t at, float2 values) {
+__device__ __forceinline__ float4 load_out_four(Out out, size_t at) {
+    if (out.floats) return *reinterpret_cast<const float4*>(static_cast<const float*>(out.data) + at);
+    return load_four(static_cast<const bf16*>(out.data) + at);
+}
+
+__device__ __forceinline__ void store_out_four(Out out, size_t at, const float (&v)[4]) {
     if (out.floats) {
-        *reinterpret_cast<float2*>(static_cast<float*>(out.data) + at) = values;
+        *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) = make_float4(v[0], v[1], v[2], v[3]);
     } else {
-        *reinterpret_cast<uint32_t*>(static_cast<bf16*>(out.data) + at) = pack_bf16(values.x, values.y);
+        *reinterpret_cast<uint2*>(static_cast<bf16*>(out.data) + at) =
+            make_uint2(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]));
     }
+}
+
+__device__ __forceinline__ void add_four(float (&v)[4], float4 more) {
+    v[0] += more.x;
+    v[1] += more.y;
+    v[2] += more.z;
+    v[3] += more.w;
 }

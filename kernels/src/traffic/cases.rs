@@ -4,9 +4,6 @@ use crate::ops::linear::launch::{Way, run_as};
 use crate::ops::*;
 use crate::{DType, PAGE_TOKENS};
 
-/// Each lane stores the two values of a fragment: four lanes fill half a sector, and the next request the other half.
-const FRAGMENTS: Excuse = Excuse { why: "fragments are stored as they are", sectors: 1.35, ..NO_EXCUSE };
-
 pub(super) const CASES: &[Case] = &[
     Case::new("advance", "32", advance),
     Case::new("copy", "64x96", copy),
@@ -19,12 +16,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("tgis_scores", "8x768", tgis_scores),
     Case::new("slice_combine", "8x64x256", slice_combine),
     Case::new("slice_max", "8x64x256", slice_max),
-    Case::new("linear", "large 256x128x256", |bench| linear(bench, [256, 128, 256], Epilogue::None, Some(Way::Large)))
-        .but(FRAGMENTS),
-    Case::new("linear", "small 128x128x128", |bench| linear(bench, [128, 128, 128], Epilogue::None, None))
-        .but(FRAGMENTS),
-    Case::new("linear", "small swiglu 64x128x64", |bench| linear(bench, [64, 128, 64], Epilogue::SwiGlu, None))
-        .but(FRAGMENTS),
+    Case::new("linear", "large 256x128x256", |bench| linear(bench, [256, 128, 256], Epilogue::None, Some(Way::Large))),
+    Case::new("linear", "small 128x128x128", |bench| linear(bench, [128, 128, 128], Epilogue::None, None)),
+    Case::new("linear", "small swiglu 64x128x64", |bench| linear(bench, [64, 128, 64], Epilogue::SwiGlu, None)),
     Case::new("linear", "few 1x1024x64", |bench| linear(bench, [1, 1024, 64], Epilogue::None, None)),
     Case::new("linear", "few 8x1024x64", |bench| linear(bench, [8, 1024, 64], Epilogue::Residual, None)),
     Case::new("rms_linear", "1x1024x64", |bench| rms_linear(bench, 1)),
@@ -36,13 +30,13 @@ pub(super) const CASES: &[Case] = &[
         ..NO_EXCUSE
     }),
     Case::new("rms_qkv_rope_append", "1x512 of 4x96", rms_qkv_rope_append),
-    Case::new("attention_full", "256 of 1x64", attention_full).but(FRAGMENTS),
+    Case::new("attention_full", "256 of 1x64", attention_full),
     Case::new("attention_paged", "decode 1 at 511", |bench| attention_paged(bench, 511, 1)).but(Excuse {
         why: "a page's largest score and sum are read alone",
         sectors: 1.45,
         ..NO_EXCUSE
     }),
-    Case::new("attention_paged", "prefill 128", |bench| attention_paged(bench, 0, 128)).but(FRAGMENTS),
+    Case::new("attention_paged", "prefill 128", |bench| attention_paged(bench, 0, 128)),
     Case::new("sample", "greedy 32064", |bench| sample(bench, Sampling::GREEDY)),
     Case::new("sample", "drawn 4096", sample_drawn).but(Excuse {
         why: "logits fall into bins as they are",
@@ -57,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("patch_embed_2d", "2x64x64 to 64", patch_embed_2d).but(Excuse {
         why: "patches are gathered into the workspace",
         memory: 1.6,
-        ..FRAGMENTS
+        ..NO_EXCUSE
     }),
     Case::new("preprocess_volume", "16x32x64 to 8x32x32", preprocess_volume).but(Excuse {
         why: "one pass each for the range, the box and the output",

@@ -11,6 +11,7 @@
 //           Shared memory moves 24 KiB for 128 products a step of 16: 192 of the 256 cycles that these take.
 // Source    the multi-stage pipeline of CUTLASS's sm_80 kernels.
 #include "epilogue.cuh"
+#include "pieces.cuh"
 
 constexpr int kThreads = 128;
 constexpr int kStages = 4;
@@ -26,10 +27,10 @@ struct LinearParams {
     const bf16* bias;
     void* out;
     uint32_t rows, inner, columns, x_stride, weight_stride;
-    // Whether out is f32; whether pairs of columns lie on boundaries of two elements.
-    uint32_t floats, pairs;
+    // Whether out is f32; whether columns 4i of out and bias lie on boundaries of four elements.
+    uint32_t floats, fours;
 };
-static_assert(sizeof(LinearParams) == 64 && offsetof(LinearParams, pairs) == 56);
+static_assert(sizeof(LinearParams) == 64 && offsetof(LinearParams, fours) == 56);
 
 // A tile of kM × kN sums: two by two warps, each with a quarter of it.
 template <int kTileM, int kTileN>
@@ -132,27 +133,27 @@ __device__ __forceinline__ void multiply(float (&sums)[T::kRowTiles][T::kColumnT
             mma_bf16(sums[i][j], from.x[i], from.w[j / 2][j % 2 * 2], from.w[j / 2][j % 2 * 2 + 1]);
 }
 
-// Adds bias, applies the epilogue and stores columns `column` and the next, where they exist.
+// Adds bias, applies the epilogue and stores `column` and the three after it, where they exist.
 template <Epilogue kEpilogue>
-__device__ __forceinline__ void finish_pair(const LinearParams& p, uint32_t row, uint32_t column, float2 v) {
+__device__ __forceinline__ void finish_four(const LinearParams& p, uint32_t row, uint32_t column, float4 sums) {
     if (row >= p.rows || column >= p.columns) return;
     Out out{p.out, p.floats != 0};
     size_t at = static_cast<size_t>(row) * p.columns + column;
-    bool both = column + 1 < p.columns;
-    if (p.bias != nullptr) {
-        v.x += to_float(p.bias[column]);
-        if (both) v.y += to_float(p.bias[column + 1]);
+    float v[4] = {sums.x, sums.y, sums.z, sums.w};
+    if (p.fours) {
+        if (p.bias != nullptr) add_four(v, load_four(p.bias + column));
+#pragma unroll
+        for (int i = 0; i < 4; i++) v[i] = activate<kEpilogue>(v[i]);
+        if constexpr (kEpilogue == kResidual) add_four(v, load_out_four(out, at));
+        return store_out_four(out, at, v);
     }
-    v = make_float2(activate<kEpilogue>(v.x), activate<kEpilogue>(v.y));
-    if (p.pairs) {
-        if constexpr (kEpilogue == kResidual) {
-            float2 old = load_out_pair(out, at);
-            v = make_float2(old.x + v.x, old.y + v.y);
-        }
-        return store_out_pair(out, at, v);
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+        if (column + i >= p.columns) return;
+        if (p.bias != nullptr) v[i] += to_float(p.bias[column + i]);
+        float value = activate<kEpilogue>(v[i]);
+        store_out(out, at + i, kEpilogue == kResidual ? load_out(out, at + i) + value : value);
     }
-    store_out(out, at, kEpilogue == kResidual ? load_out(out, at) + v.x : v.x);
-    if (both) store_out(out, at + 1, kEpilogue == kResidual ? load_out(out, at + 1) + v.y : v.y);
 }
 
 // The end of a tile: a thread holds pairs of columns of rows lane/4 and lane/4 + 8 of each 16 × 8 piece.
@@ -161,27 +162,25 @@ __device__ __forceinline__ void finish(const LinearParams& p, uint2 tile,
                                        const float (&sums)[T::kRowTiles][T::kColumnTiles][4]) {
     int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     uint32_t row = tile.x * T::kM + warp / 2 * (T::kM / 2) + lane / 4;
-    uint32_t column = tile.y * T::kN + warp % 2 * (T::kN / 2) + lane % 4 * 2;
+    // Pieces of outputs: a gate's and a value's make one.
+    constexpr int kEach = kEpilogue == kSwiGlu ? 2 : 1;
+    uint32_t column = (tile.y * T::kN + warp % 2 * (T::kN / 2)) / kEach + traded_column();
 #pragma unroll
     for (int i = 0; i < T::kRowTiles; i++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            uint32_t at = row + i * 16 + half * 8;
-            if constexpr (kEpilogue == kSwiGlu) {
-                uint32_t first = tile.y * (T::kN / 2) + warp % 2 * (T::kN / 4) + lane % 4 * 2;
-#pragma unroll
-                for (int j = 0; j < T::kColumnTiles; j += 2) {
-                    const float* gate = sums[i][j] + 2 * half;
-                    const float* value = sums[i][j + 1] + 2 * half;
-                    float2 v = make_float2(swiglu(gate[0], value[0]), swiglu(gate[1], value[1]));
-                    finish_pair<kEpilogue>(p, at, first + j * 4, v);
+            auto piece = [&](int j) {
+                const float* v = sums[i][j * kEach] + 2 * half;
+                if constexpr (kEpilogue == kSwiGlu) {
+                    const float* value = sums[i][j * kEach + 1] + 2 * half;
+                    return make_float2(swiglu(v[0], value[0]), swiglu(v[1], value[1]));
+                } else {
+                    return make_float2(v[0], v[1]);
                 }
-            } else {
+            };
 #pragma unroll
-                for (int j = 0; j < T::kColumnTiles; j++)
-                    finish_pair<kEpilogue>(p, at, column + j * 8,
-                                           make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]));
-            }
+            for (int j = 0; j < T::kColumnTiles / kEach; j += 2)
+                finish_four<kEpilogue>(p, row + i * 16 + half * 8, column + j * 8, trade(piece(j), piece(j + 1)));
         }
     }
 }

@@ -18,10 +18,10 @@ struct LinearParams {
     x_stride: u32,
     weight_stride: u32,
     floats: u32,
-    pairs: u32,
+    fours: u32,
 }
 
-const _: () = assert!(size_of::<LinearParams>() == 64 && offset_of!(LinearParams, pairs) == 56);
+const _: () = assert!(size_of::<LinearParams>() == 64 && offset_of!(LinearParams, fours) == 56);
 
 /// One entry point per epilogue, in the order of [`Epilogue`].
 pub(super) type Family = [Kernel; 6];
@@ -116,10 +116,12 @@ pub(crate) fn run_as(gpu: &Gpu, mut op: Linear<'_>, way: Way) -> Result<()> {
     let args = gpu.args("linear")?;
     let dtype = op.out.dtype();
     let out = args.out_typed("out", &mut op.out, dtype)?;
+    let bias = args.optional("bias", &op.bias)?;
+    let on_fours = out.is_aligned(4 * dtype.bytes() as u64) && bias.is_aligned(4 * DType::Bf16.bytes() as u64);
     let params = LinearParams {
         x: args.bf16("x", &op.x)?,
         weight: args.bf16("weight", &op.weight)?,
-        bias: args.optional("bias", &op.bias)?,
+        bias,
         out,
         rows: args.size("rows", shape.rows)?,
         inner: args.size("in", shape.inner)?,
@@ -127,7 +129,7 @@ pub(crate) fn run_as(gpu: &Gpu, mut op: Linear<'_>, way: Way) -> Result<()> {
         x_stride: args.size("stride of x", op.x.stride())?,
         weight_stride: args.size("stride of weight", op.weight.stride())?,
         floats: u32::from(dtype == DType::F32),
-        pairs: u32::from(shape.out.is_multiple_of(2) && op.out.addr().addr().is_multiple_of(2 * dtype.bytes())),
+        fours: u32::from(shape.out.is_multiple_of(4) && on_fours),
     };
     let tile = way.tile();
     let width = tile >> usize::from(op.epilogue == Epilogue::SwiGlu);
