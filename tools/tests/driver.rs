@@ -1,5 +1,5 @@
 //! The binary on machines with a GPU that are none: the driver is the crate `driver-stand-in`, `DRIVER_STAND_IN` says
-//! which machine it is. `tools/stand-in cargo test -p engine-cli --test driver`
+//! which machine it is. `tools/stand-in cargo test --workspace --test driver`
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
