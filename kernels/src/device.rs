@@ -102,8 +102,9 @@ pub trait Device: Send + Sync {
     /// Records the ops that `enqueue` calls instead of running them. `None`, without calling it, where that gains
     /// nothing: call the ops every time.
     ///
-    /// While it records, only the calling thread may use the device, and only for ops that have run before: nothing may
-    /// be allocated or copied to or from the host. Memory that the ops used is kept as long as the graph.
+    /// While it records, the calling thread may use the device only for ops that have run before: nothing may be
+    /// allocated or copied to or from the host. Other threads that use the device wait until it has ended, so `enqueue`
+    /// must not wait for them. Memory of tensors that the ops were given is kept as long as the graph.
     ///
     /// # Errors
     /// What `enqueue` returned; [`crate::Error::Contract`] if the ops cannot be recorded.

@@ -2,6 +2,7 @@
 //!
 //! Tested without a GPU: every way to find none, and over the crate `driver-stand-in`. No real GPU has run it.
 use super::Grid;
+use super::in_use::InUse;
 use super::memory::Staging;
 use super::modules::{COMPILER, MODULES};
 use super::tape::busy;
@@ -11,7 +12,6 @@ use cudarc::driver::sys::{self, CUdevice_attribute as DeviceLimit, CUfunction_at
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 
 /// The driver interface of CUDA 12.0.
 const INTERFACE_MIN: i32 = 12_000;
@@ -36,8 +36,8 @@ pub(super) struct Driver {
     modules: Vec<sys::CUmodule>,
     functions: HashMap<&'static str, Function>,
     queue: Mutex<Queue>,
-    /// Memory that is released only when no recorded graph can use it any more.
-    pub graves: Mutex<Graves>,
+    /// What recorded graphs use, by the addresses that the driver gave.
+    in_use: Mutex<InUse<sys::CUdeviceptr>>,
 }
 
 // SAFETY: handles of the driver, which is safe to call from every thread; what is ours lies behind locks.
@@ -47,19 +47,12 @@ unsafe impl Sync for Driver {}
 
 /// What belongs to whoever enqueues.
 pub(super) struct Queue {
-    /// The thread that records a graph; until it ends, nobody else may enqueue.
-    pub recorder: Option<ThreadId>,
+    /// Whether a graph is being recorded, by the one thread that has its turn.
+    pub records: bool,
     /// The kernel launched last.
     pub last: &'static str,
     /// Made at the first copy.
     pub staging: Option<Staging>,
-}
-
-/// See [`Driver::graves`].
-#[derive(Default)]
-pub(super) struct Graves {
-    pub graphs: usize,
-    pub waiting: Vec<sys::CUdeviceptr>,
 }
 
 /// A sentence about why no GPU runs here, and what to do.
@@ -143,10 +136,10 @@ impl Driver {
         // SAFETY: a device that the driver named.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
         let name = format!("{name} (cuda:{ordinal}), compute capability {major}.{minor}");
-        let (queue, graves) = (Queue { recorder: None, last: "no kernel", staging: None }.into(), Mutex::default());
+        let queue = Queue { records: false, last: "no kernel", staging: None }.into();
         let (modules, functions, stream) = (Vec::new(), HashMap::new(), std::ptr::null_mut());
         // From here on, dropping it gives the context back.
-        let mut driver = Self { name, device, context, stream, modules, functions, queue, graves };
+        let mut driver = Self { name, device, context, stream, modules, functions, queue, in_use: Mutex::default() };
         driver.bind().map_err(failed("cuCtxSetCurrent"))?;
         let kind = result::stream::StreamKind::NonBlocking;
         driver.stream = result::stream::create(kind).map_err(failed("cuStreamCreate"))?;
@@ -191,14 +184,18 @@ impl Driver {
         unsafe { result::ctx::set_current(self.context) }
     }
 
+    /// What recorded graphs use.
+    pub fn in_use(&self) -> MutexGuard<'_, InUse<sys::CUdeviceptr>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins to enqueue. Launches may be recorded, other calls not.
     ///
     /// # Errors
-    /// [`Error::Contract`] while a graph is recorded, by another thread or with a call that cannot be.
+    /// [`Error::Contract`] for a call that cannot be recorded while a graph is.
     pub fn enter(&self, op: &'static str, recordable: bool) -> Result<MutexGuard<'_, Queue>> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let recorder = queue.recorder;
-        if recorder.is_some_and(|thread| !recordable || thread != std::thread::current().id()) {
+        if queue.records && !recordable {
             return Err(busy(op));
         }
         self.bind().map_err(|error| failure(op, error))?;

@@ -48,7 +48,9 @@ unsafe impl Sync for Block {}
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.tape.bury(self.block.take().expect("dropped once"));
+        let block = self.block.take().expect("dropped once");
+        let start = block.base.addr() + RED_ZONE;
+        self.tape.retire(start..start + block.bytes, block);
     }
 }
 

@@ -1,28 +1,29 @@
 //! Work recorded from the stream and replayed with one call. Tested over a stand-in for the driver only.
 use super::driver::{Driver, code, failure};
 use super::memory::release;
+use super::turn::Turns;
 use crate::{Error, Graph, Result};
 use cudarc::driver::result;
 use cudarc::driver::sys;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-/// Keeps memory from being released while a graph may use it.
-struct Kept(Arc<Driver>);
+/// Keeps the memory that a graph uses from being freed.
+struct Uses {
+    driver: Arc<Driver>,
+    graph: u64,
+}
 
-impl Kept {
+impl Uses {
+    /// Of a graph that is about to be recorded.
     fn new(driver: &Arc<Driver>) -> Self {
-        driver.graves.lock().unwrap_or_else(PoisonError::into_inner).graphs += 1;
-        Self(driver.clone())
+        Self { driver: driver.clone(), graph: driver.in_use().record() }
     }
 }
 
-impl Drop for Kept {
+impl Drop for Uses {
     fn drop(&mut self) {
-        let mut graves = self.0.graves.lock().unwrap_or_else(PoisonError::into_inner);
-        graves.graphs -= 1;
-        if graves.graphs == 0 {
-            release(&self.0, &mut graves.waiting);
-        }
+        let unused = self.driver.in_use().forget(self.graph);
+        release(&self.driver, unused);
     }
 }
 
@@ -30,8 +31,9 @@ impl Drop for Kept {
 struct Recorded {
     graph: sys::CUgraphExec,
     failed: Arc<OnceLock<Error>>,
+    turns: Arc<Turns>,
     /// Last, so that the graph goes before the memory.
-    kept: Kept,
+    uses: Uses,
 }
 
 // SAFETY: a handle of the driver, which every thread may use.
@@ -42,10 +44,11 @@ unsafe impl Sync for Recorded {}
 impl Graph for Recorded {
     fn launch(&self) -> Result<()> {
         self.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
-        let driver = &self.kept.0;
+        let _turn = self.turns.take();
+        let driver = &self.uses.driver;
         let mut queue = driver.enter("graph", false)?;
         queue.last = "graph";
-        // SAFETY: instantiated, and every address in it is kept.
+        // SAFETY: instantiated; the memory of every tensor that its ops were given is kept.
         unsafe { result::graph::launch(self.graph, driver.stream) }.map_err(|error| {
             let error = failure("graph", error);
             self.failed.get_or_init(|| error.clone());
@@ -56,7 +59,7 @@ impl Graph for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let _ = self.kept.0.bind();
+        let _ = self.uses.driver.bind();
         // SAFETY: ours, destroyed once; the driver lets a launch under way finish.
         let _ = unsafe { result::graph::exec_destroy(self.graph) };
     }
@@ -72,9 +75,12 @@ impl Recording<'_> {
     fn end(&mut self) -> Result<sys::CUgraph> {
         self.ended = true;
         let mut queue = self.driver.enter("capture", true)?;
-        queue.recorder = None;
+        queue.records = false;
         // SAFETY: the stream is ours and was recorded by this thread.
-        unsafe { result::stream::end_capture(self.driver.stream) }.map_err(|error| {
+        let ended = unsafe { result::stream::end_capture(self.driver.stream) };
+        let unused = self.driver.in_use().recorded();
+        release(self.driver, unused);
+        ended.map_err(|error| {
             let detail = format!("the ops cannot be recorded, the NVIDIA driver says {}", code(error));
             Error::Contract { op: "capture", detail }
         })
@@ -92,23 +98,25 @@ impl Drop for Recording<'_> {
     }
 }
 
-/// Records what `enqueue` launches.
+/// Records what `enqueue` launches. The caller has its turn.
 pub(super) fn record(
     driver: &Arc<Driver>,
+    turns: &Arc<Turns>,
     failed: &Arc<OnceLock<Error>>,
     enqueue: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Box<dyn Graph>> {
-    let kept = Kept::new(driver);
+    let mut queue = driver.enter("capture", false)?;
+    let uses = Uses::new(driver);
     let mut recording = {
-        let mut queue = driver.enter("capture", false)?;
         // SAFETY: the stream is ours. Other threads' calls do not disturb a recording of this mode.
         unsafe {
             let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
             result::stream::begin_capture(driver.stream, mode).map_err(|error| failure("capture", error))?;
         }
-        queue.recorder = Some(std::thread::current().id());
+        queue.records = true;
         Recording { driver, ended: false }
     };
+    drop(queue);
     enqueue()?;
     let graph = recording.end()?;
     // SAFETY: ended above; the executable copy holds all of it.
@@ -121,5 +129,5 @@ pub(super) fn record(
         let detail = format!("the recorded ops cannot be replayed, the NVIDIA driver says {}", code(error));
         Error::Contract { op: "capture", detail }
     })?;
-    Ok(Box::new(Recorded { graph, failed: failed.clone(), kept }))
+    Ok(Box::new(Recorded { graph, failed: failed.clone(), turns: turns.clone(), uses }))
 }

@@ -1,5 +1,6 @@
 //! A compiled entry point, and the checked addresses that its parameter block is made of.
 use super::Gpu;
+use super::turn::Turn;
 use crate::{DType, Error, Result, View, ViewMut};
 use simt::Entry;
 use std::cell::RefCell;
@@ -68,6 +69,8 @@ pub(crate) struct Args<'a> {
     pub op: &'static str,
     /// Where the tensors lie so far.
     spans: RefCell<Vec<Span>>,
+    /// Until the op has enqueued its last launch.
+    _turn: Turn<'a>,
 }
 
 /// One tensor's bytes.
@@ -80,7 +83,7 @@ struct Span {
 impl<'a> Args<'a> {
     /// For a call of `op`.
     pub(super) fn new(gpu: &'a Gpu, op: &'static str) -> Self {
-        Self { gpu, op, spans: RefCell::new(Vec::with_capacity(16)) }
+        Self { gpu, op, spans: RefCell::new(Vec::with_capacity(16)), _turn: gpu.turns.take() }
     }
 
     /// The address of an input of activations or weights.
@@ -145,6 +148,7 @@ impl<'a> Args<'a> {
             let [first, second] = [other, &span].map(|span| format!("{} at {:#x?}", span.tensor, span.bytes));
             return self.refuse(format!("{first} and {second} overlap, and one of them is written"));
         }
+        self.gpu.note_use(span.bytes.clone());
         spans.push(span);
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::driver::{Driver, Queue, failure};
 use crate::{DType, Error, Mem, Result, Space};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Bytes of one pinned buffer. While the GPU reads one, the other is filled.
 const BUFFER_BYTES: usize = 16 << 20;
@@ -20,22 +20,21 @@ const LANDING_BYTES: usize = 64 << 10;
 struct Allocation {
     driver: Arc<Driver>,
     address: sys::CUdeviceptr,
+    bytes: usize,
 }
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        let mut graves = self.driver.graves.lock().unwrap_or_else(PoisonError::into_inner);
-        graves.waiting.push(self.address);
-        if graves.graphs == 0 {
-            release(&self.driver, &mut graves.waiting);
-        }
+        let start = self.address as usize;
+        let unused = self.driver.in_use().retire(start..start + self.bytes, self.address);
+        release(&self.driver, unused);
     }
 }
 
-/// Frees memory that nothing uses. The driver waits for kernels that still do.
-pub(super) fn release(driver: &Driver, waiting: &mut Vec<sys::CUdeviceptr>) {
+/// Frees memory that no graph uses. The driver waits for kernels that still do.
+pub(super) fn release(driver: &Driver, unused: impl IntoIterator<Item = sys::CUdeviceptr>) {
     let bound = driver.bind().is_ok();
-    for address in waiting.drain(..).filter(|_| bound) {
+    for address in unused.into_iter().filter(|_| bound) {
         // SAFETY: came from cuMemAlloc and is freed once. A GPU that failed refuses; its memory ends with the process.
         let _ = unsafe { result::free_sync(address) };
     }
@@ -52,7 +51,7 @@ pub(super) fn alloc(driver: &Arc<Driver>, bytes: usize, space: Space) -> Result<
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::Memory { wanted: bytes, free: free_now() },
         _ => failure("alloc", error),
     })?;
-    let owner = Allocation { driver: driver.clone(), address };
+    let owner = Allocation { driver: driver.clone(), address, bytes };
     // SAFETY: allocated above with this size.
     unsafe { result::memset_d8_async(address, 0, bytes.max(1), driver.stream) }
         .map_err(|error| failure("alloc", error))?;

@@ -2,15 +2,18 @@
 use crate::ops::*;
 use crate::{DType, Device, Error, Graph, HostTensor, Mem, Plan, Result, Space, Tensor, View};
 use driver::Driver;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tape::{Step, Tape};
+use turn::Turns;
 
 mod convert;
 mod driver;
 mod emulated;
 mod graph;
+mod in_use;
 pub(crate) mod kernel;
 mod memory;
 pub mod modules;
@@ -19,6 +22,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod turn;
 mod workspace;
 
 pub use emulated::Emulation;
@@ -40,6 +44,8 @@ pub struct Gpu {
     failed: Arc<OnceLock<Error>>,
     /// See [`Gpu::workspace`].
     workspace: Mutex<Option<Tensor>>,
+    /// Threads that share the device take turns, op by op, since a graph that is recorded or replayed is one op.
+    turns: Arc<Turns>,
     /// Bytes that an emulated GPU has left, if they are counted.
     room: Option<Arc<AtomicUsize>>,
 }
@@ -85,7 +91,7 @@ impl Gpu {
 
     fn new(backend: Backend) -> Self {
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
-        Self { backend, space, failed: Arc::default(), workspace: Mutex::default(), room: None }
+        Self { backend, space, failed: Arc::default(), workspace: Mutex::default(), turns: Arc::default(), room: None }
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -96,6 +102,14 @@ impl Gpu {
     pub(crate) fn args(&self, op: &'static str) -> Result<Args<'_>> {
         self.usable()?;
         Ok(Args::new(self, op))
+    }
+
+    /// Notes memory that an op was given: while a graph is recorded, it is the graph's.
+    fn note_use(&self, bytes: Range<usize>) {
+        match &self.backend {
+            Backend::Cuda(driver) => driver.in_use().note(bytes),
+            Backend::Emulated(_, tape) => tape.note(bytes),
+        }
     }
 
     /// Remembers a failure, after which nothing runs any more; other errors pass.
@@ -140,7 +154,7 @@ impl Gpu {
         self.note(match &self.backend {
             // SAFETY: as the caller promises.
             Backend::Cuda(driver) => unsafe { driver.launch(kernel.name, grid, bytes) },
-            Backend::Emulated(emulation, tape) => match tape.offer(kernel.name, Step::of(kernel, grid, bytes))? {
+            Backend::Emulated(emulation, tape) => match tape.offer(Step::of(kernel, grid, bytes)) {
                 // SAFETY: as the caller promises.
                 Some(launch) => unsafe { launch.run(*emulation) },
                 None => Ok(()),
@@ -180,6 +194,7 @@ impl Device for Gpu {
 
     fn time(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
         self.usable()?;
+        let _turn = self.turns.take();
         match &self.backend {
             Backend::Cuda(driver) => self.note(timer::time(driver, enqueue)),
             Backend::Emulated(..) => {
@@ -191,6 +206,7 @@ impl Device for Gpu {
 
     fn alloc(&self, bytes: usize) -> Result<Mem> {
         self.usable()?;
+        let _turn = self.turns.take();
         match &self.backend {
             Backend::Cuda(driver) => self.note(memory::alloc(driver, bytes, self.space)),
             Backend::Emulated(_, tape) => {
@@ -225,6 +241,7 @@ impl Device for Gpu {
         self.own("copy_out", src.space())?;
         let width = src.dims().as_slice().last().copied().unwrap_or(1) * src.dtype().bytes();
         let (from, stride) = (src.addr(), src.stride() * src.dtype().bytes());
+        let _turn = self.turns.take();
         match &self.backend {
             Backend::Cuda(driver) => {
                 let rows = memory::Rows { from: from.addr() as u64, width, stride };
@@ -244,9 +261,10 @@ impl Device for Gpu {
 
     fn capture(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Graph>>> {
         self.usable()?;
+        let _turn = self.turns.take();
         match &self.backend {
-            Backend::Cuda(driver) => self.note(graph::record(driver, &self.failed, enqueue)).map(Some),
-            Backend::Emulated(emulation, tape) => tape.record(*emulation, &self.failed, enqueue).map(Some),
+            Backend::Cuda(driver) => self.note(graph::record(driver, &self.turns, &self.failed, enqueue)).map(Some),
+            Backend::Emulated(emulation, tape) => tape.record(*emulation, &self.turns, &self.failed, enqueue).map(Some),
         }
     }
 
@@ -325,6 +343,7 @@ impl Gpu {
         let (bytes, kinds) = (dst.dims().count() * dst.dtype().bytes(), [dtype, dst.dtype()]);
         let mut view = dst.view_mut();
         self.own("copy_in", view.space())?;
+        let _turn = self.turns.take();
         match &self.backend {
             Backend::Cuda(driver) => {
                 let to = view.addr().addr() as u64;

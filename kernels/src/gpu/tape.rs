@@ -1,10 +1,12 @@
 //! Launches that the emulator records and runs again, under the rules of a driver's graph.
 use super::Kernel;
 use super::emulated::{Block, Emulation, launch};
+use super::in_use::InUse;
+use super::turn::Turns;
 use crate::{Error, Graph, Result};
 use simt::Grid;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::ThreadId;
 
 /// What happens on the emulated stream.
 pub(super) enum Step {
@@ -41,11 +43,10 @@ impl Step {
 
 #[derive(Default)]
 struct State {
-    recorder: Option<ThreadId>,
+    /// Whether a graph is being recorded, by the one thread that has its turn.
+    records: bool,
     steps: Vec<Step>,
-    /// Recorded graphs, and memory that waits until they are gone.
-    graphs: usize,
-    waiting: Vec<Block>,
+    in_use: InUse<Block>,
 }
 
 /// An emulated GPU's recorder.
@@ -57,50 +58,46 @@ impl Tape {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a step for later while this thread records, or gives it back to be run now.
-    ///
-    /// # Errors
-    /// [`Error::Contract`] while another thread records.
-    pub fn offer(&self, op: &'static str, step: Step) -> Result<Option<Step>> {
+    /// Keeps a step for later while a graph is recorded, or gives it back to be run now.
+    pub fn offer(&self, step: Step) -> Option<Step> {
         let mut state = self.lock();
-        match state.recorder {
-            None => Ok(Some(step)),
-            Some(thread) if thread == std::thread::current().id() => {
-                state.steps.push(step);
-                Ok(None)
-            }
-            Some(_) => Err(busy(op)),
+        if !state.records {
+            return Some(step);
         }
+        state.steps.push(step);
+        None
     }
 
     /// # Errors
-    /// [`Error::Contract`] while anybody records: what `op` does cannot be.
+    /// [`Error::Contract`] while a graph is recorded: what `op` does cannot be.
     pub fn idle(&self, op: &'static str) -> Result<()> {
-        self.lock().recorder.map_or(Ok(()), |_| Err(busy(op)))
+        if self.lock().records { Err(busy(op)) } else { Ok(()) }
     }
 
-    /// Releases memory as soon as no graph may use it.
-    pub fn bury(&self, block: Block) {
-        let mut state = self.lock();
-        if state.graphs > 0 {
-            state.waiting.push(block);
-        }
+    /// Notes memory that an op was given.
+    pub fn note(&self, bytes: Range<usize>) {
+        self.lock().in_use.note(bytes);
     }
 
-    /// Records what `enqueue` launches.
+    /// Frees the memory of a tensor that is gone as soon as no graph uses it.
+    pub fn retire(&self, bytes: Range<usize>, block: Block) {
+        // Freed only when the state is no longer locked.
+        let unused = self.lock().in_use.retire(bytes, block);
+        drop(unused);
+    }
+
+    /// Records what `enqueue` launches. The caller has its turn.
     pub fn record(
         &self,
         emulation: Emulation,
+        turns: &Arc<Turns>,
         failed: &Arc<OnceLock<Error>>,
         enqueue: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Box<dyn Graph>> {
         self.idle("capture")?;
-        let mut graph = Recorded { steps: Vec::new(), emulation, failed: failed.clone(), tape: self.clone() };
-        {
-            let mut state = self.lock();
-            state.recorder = Some(std::thread::current().id());
-            state.graphs += 1;
-        }
+        let uses = Uses { tape: self.clone(), graph: self.lock().in_use.record() };
+        let mut graph = Recorded { steps: Vec::new(), emulation, failed: failed.clone(), turns: turns.clone(), uses };
+        self.lock().records = true;
         let recording = Recording(self);
         enqueue()?;
         graph.steps = std::mem::take(&mut recording.0.lock().steps);
@@ -114,9 +111,26 @@ struct Recording<'a>(&'a Tape);
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.recorder = None;
-        state.steps.clear();
+        let unused = {
+            let mut state = self.0.lock();
+            state.records = false;
+            state.steps.clear();
+            state.in_use.recorded()
+        };
+        drop(unused);
+    }
+}
+
+/// Keeps the memory that a graph uses from being freed.
+struct Uses {
+    tape: Tape,
+    graph: u64,
+}
+
+impl Drop for Uses {
+    fn drop(&mut self) {
+        let unused = self.tape.lock().in_use.forget(self.graph);
+        drop(unused);
     }
 }
 
@@ -125,15 +139,18 @@ struct Recorded {
     steps: Vec<Step>,
     emulation: Emulation,
     failed: Arc<OnceLock<Error>>,
-    tape: Tape,
+    turns: Arc<Turns>,
+    uses: Uses,
 }
 
 impl Graph for Recorded {
     fn launch(&self) -> Result<()> {
         self.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
-        self.tape.idle("graph")?;
+        let _turn = self.turns.take();
+        self.uses.tape.idle("graph")?;
         for step in &self.steps {
-            // SAFETY: as it was recorded; the memory is kept, and a graph's user keeps others off its tensors.
+            // SAFETY: as it was recorded: the memory of every tensor that its ops were given is kept, and no other
+            // thread reads or writes the device's memory during this turn.
             unsafe { step.run(self.emulation) }.inspect_err(|error| {
                 self.failed.get_or_init(|| error.clone());
             })?;
@@ -142,18 +159,8 @@ impl Graph for Recorded {
     }
 }
 
-impl Drop for Recorded {
-    fn drop(&mut self) {
-        let mut state = self.tape.lock();
-        state.graphs -= 1;
-        if state.graphs == 0 {
-            state.waiting.clear();
-        }
-    }
-}
-
 /// What `op` may not do now.
 pub(super) fn busy(op: &'static str) -> Error {
-    let detail = "a graph is being recorded: only its own thread may run ops, and nothing may be copied or allocated";
+    let detail = "a graph is being recorded, which takes ops only: nothing may be copied or allocated";
     Error::Contract { op, detail: detail.into() }
 }

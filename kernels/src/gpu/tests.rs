@@ -218,27 +218,60 @@ fn recorded_ops_run_again() {
     assert_eq!(read(&counters), [2, 9]);
 }
 
-/// While ops are recorded nothing is copied or allocated, by the recording thread or another, and no other thread runs
-/// an op; an error ends the recording, and the device goes on.
+/// While ops are recorded nothing is copied, allocated or recorded apart; an error ends the recording, and the device
+/// goes on.
 #[test]
 fn a_recording_takes_ops_only() {
     let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
     let rig = Rig { device: &gpu };
-    let (mut counters, mut others) = (rig.ids(&[3]), rig.ids(&[5]));
+    let mut counters = rig.ids(&[3]);
     let advance = |counters: &mut Tensor| gpu.advance(Advance { counters: counters.view_mut() });
     advance(&mut counters).expect("an op runs before it is recorded");
-    let text = "a graph is being recorded: only its own thread may run ops, and nothing may be copied or allocated";
+    let text = "a graph is being recorded, which takes ops only: nothing may be copied or allocated";
     let graph = gpu.capture(&mut || {
         assert_refused(gpu.alloc(8).map(drop), &format!("alloc: {text}"));
         assert_refused(rig.device.read_u32(counters.view()).map(drop), &format!("copy_out: {text}"));
-        let other = std::thread::scope(|scope| scope.spawn(|| advance(&mut others)).join().expect("no panic"));
-        assert_refused(other, &format!("advance_kernel: {text}"));
+        assert_refused(gpu.capture(&mut || Ok(())).map(drop), &format!("capture: {text}"));
         rig.device.write(&mut counters, &[1u32])
     });
     assert_refused(graph.map(drop), &format!("copy_in: {text}"));
     advance(&mut counters).expect("the recording has ended");
     assert_eq!(rig.device.read_u32(counters.view()).expect("readable"), [5]);
-    assert_eq!(rig.device.read_u32(others.view()).expect("readable"), [5]);
+}
+
+/// Other threads that share the device wait until a recording has ended; nothing of theirs is recorded or refused.
+#[test]
+fn other_threads_wait_for_a_recording() {
+    let gpu = Gpu::for_tests().expect("the device that the tests were given").unwrap_or_else(checked);
+    let rig = Rig { device: &gpu };
+    let mut counters = rig.ids(&[3]);
+    let mut others = rig.ids(&[5]);
+    let advance = |counters: &mut Tensor| gpu.advance(Advance { counters: counters.view_mut() });
+    advance(&mut counters).expect("an op runs before it is recorded");
+    let started = std::sync::Barrier::new(2);
+    let graph = std::thread::scope(|scope| {
+        let mut work = Some(|| {
+            started.wait();
+            let mut fresh = rig.ids(&[7]);
+            advance(&mut fresh).and_then(|()| advance(&mut others)).expect("its turn comes");
+            assert_eq!(rig.device.read_u32(fresh.view()).expect("readable"), [8]);
+        });
+        let mut other = None;
+        let graph = gpu.capture(&mut || {
+            let thread = scope.spawn(work.take().expect("called once"));
+            started.wait();
+            // Time to come to the device, where it finds that it must wait.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!thread.is_finished());
+            other = Some(thread);
+            advance(&mut counters)
+        });
+        other.expect("called").join().expect("no panic");
+        graph.expect("recordable").expect("a GPU records")
+    });
+    graph.launch().expect("replayed");
+    assert_eq!(rig.device.read_u32(counters.view()).expect("readable"), [5]);
+    assert_eq!(rig.device.read_u32(others.view()).expect("readable"), [6], "recorded by nobody");
 }
 
 /// What a recording uses stays as long as the recording, though its tensors are gone; then it is given back.
@@ -261,6 +294,41 @@ fn recordings_keep_memory() {
     assert_eq!(rig.device.read_u32(others.view()).expect("readable"), [5, 6], "new memory is other memory");
     drop((graph, others));
     assert_free(64, "all is given back");
+}
+
+/// Memory that a recording was not given comes back while the recording lives, whenever it was taken; what the device
+/// keeps between an op's launches counts as given.
+#[test]
+fn recordings_keep_no_other_memory() {
+    let gpu = Gpu::emulated_with_memory(Emulation { seed: 0, checked: true }, 4096);
+    let rig = Rig { device: &gpu };
+    let free = || gpu.free_bytes().expect("counted");
+    let keys = rig.floats(&[2, 4], &[1.0; 8]);
+    let guide = rig.acts(&[1, 4], &[1.0; 4]);
+    let before = rig.ids(&[1, 2]);
+    let mut scores = rig.floats(&[2], &[0.0; 2]);
+    let mut score = || {
+        let scores = scores.view_mut();
+        gpu.tgis_scores(TgisScores { keys: keys.view(), guide: guide.view(), temperature: 1.0, scores })
+    };
+    score().expect("an op runs before it is recorded");
+    let graph = gpu.capture(&mut score).expect("recordable").expect("a GPU records");
+    let start = free();
+    drop(before);
+    assert_eq!(free(), start + 8, "from before the recording");
+    for _ in 0..3 {
+        let mut after = rig.ids(&[3, 4]);
+        gpu.advance(Advance { counters: after.view_mut() }).expect("an op outside of the recording");
+        drop(after);
+        assert_eq!(free(), start + 8, "from after the recording");
+    }
+    let start = free();
+    gpu.reserve(1024).expect("memory");
+    assert_eq!(free(), start - 1024, "the workspace of the recorded op waits for the graph");
+    graph.launch().expect("its workspace is there");
+    assert_eq!(rig.device.read(scores.view()).expect("readable"), [0.5; 2]);
+    drop(graph);
+    assert!(free() > start - 1024, "and goes with it");
 }
 
 /// A device that works by itself measures itself.

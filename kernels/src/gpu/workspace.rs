@@ -1,5 +1,6 @@
 //! Memory that an op needs between its launches, kept from op to op.
 use super::tape::Step;
+use super::turn::Turn;
 use super::{Backend, Gpu, Ptr};
 use crate::{DType, Device, Dims, Mem, Result, Tensor, View};
 use std::sync::{MutexGuard, PoisonError};
@@ -8,6 +9,8 @@ use std::sync::{MutexGuard, PoisonError};
 /// enqueued its last launch.
 pub(crate) struct Workspace<'a> {
     memory: MutexGuard<'a, Option<Tensor>>,
+    /// Taken before the memory is locked and given back after, so that threads lock in one order.
+    _turn: Turn<'a>,
 }
 
 impl Gpu {
@@ -17,21 +20,25 @@ impl Gpu {
     /// # Errors
     /// As [`Device::alloc`].
     pub(crate) fn workspace(&self, bytes: usize) -> Result<Workspace<'_>> {
+        let turn = self.turns.take();
         let mut memory = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.as_ref().is_none_or(|tensor| tensor.bytes() < bytes) {
             let mem: Mem = self.alloc(bytes)?;
             let dims = Dims::new(&[mem.bytes() / DType::F32.bytes()]);
             *memory = Some(Tensor::new(mem, dims, DType::F32));
         }
+        if let Some(tensor) = &*memory {
+            self.note_use(tensor.view().span());
+        }
         if let (Backend::Emulated(emulation, tape), Some(tensor)) = (&self.backend, memory.as_mut()) {
             let poison = Step::Poison { at: tensor.view_mut().addr().expose_provenance(), bytes };
-            if let Some(poison) = tape.offer("workspace", poison)? {
+            if let Some(poison) = tape.offer(poison) {
                 // SAFETY: the emulator's memory is the host's; the tensor is ours alone while it is locked, and
                 // launches have ended. NaN, so that an op that trusts what it did not write shows.
                 unsafe { poison.run(*emulation)? };
             }
         }
-        Ok(Workspace { memory })
+        Ok(Workspace { memory, _turn: turn })
     }
 }
 
