@@ -31,6 +31,8 @@ pub enum Precision {
     Exact,
     /// Inputs of large products may be rounded to bf16, where the processor multiplies bf16 faster.
     Fast,
+    /// As [`Precision::Fast`] wherever it runs, the products in plain Rust: slow, for tests of what is rounded.
+    FastTwin,
 }
 
 /// Runs ops at once, on all cores of rayon's global pool.

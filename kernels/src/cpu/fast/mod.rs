@@ -66,6 +66,7 @@ pub(crate) enum Offer {
 /// How large products are computed, if not exactly.
 pub(crate) fn way(precision: Precision) -> Option<Way> {
     match (precision, offer()) {
+        (Precision::FastTwin, _) => Some(Way::Twin),
         (Precision::Fast, Offer::Checked(way)) => Some(way),
         _ => None,
     }

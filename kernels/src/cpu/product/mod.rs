@@ -1,13 +1,14 @@
 //! `x · Wᵀ` with a fused end, straight from weights in the checkpoint's own type.
 //!
-//! Few rows stream the weights once (`gemv`); many rows widen panels of them into a thread's scratch and multiply
+//! Few rows stream the weights once (`gemv`), in either precision, so that a decoding step of one answer and of sixteen
+//! give each the same bits; many rows widen panels of them into a thread's scratch and multiply
 //! register tiles (`gemm`), or multiply in bf16 (`fast`) if allowed. Each sum runs over the inner dimension in an order
 //! that depends on neither the other rows nor the number of threads, so results repeat bit for bit.
 use super::fast;
 use super::lanes::Isa;
 use crate::cpu::Precision;
 use crate::ops::Epilogue;
-use crate::{DType, Error, Result, View};
+use crate::{DType, Error, FEW_ROWS, Result, View};
 use half::{bf16, f16};
 
 mod finish;
@@ -16,9 +17,6 @@ mod gemv;
 pub(crate) mod pack;
 
 pub(crate) use finish::{Stretch, finish};
-
-/// Rows up to which the weights are streamed; measured where both ways cost the same (2 Zen 3 cores).
-const STREAMED_ROWS: usize = 8;
 
 /// Weights as the checkpoint stores them.
 #[derive(Clone, Copy)]
@@ -68,7 +66,7 @@ impl Product<'_> {
         assert_eq!(weights, (self.columns << double) * self.inner, "weights");
         assert_eq!(out.len(), self.rows * self.columns, "out");
         assert!(self.bias.is_none_or(|bias| bias.len() == self.columns), "bias");
-        if self.rows <= STREAMED_ROWS {
+        if self.rows <= FEW_ROWS {
             match self.weights {
                 Weights::F32(w) => gemv::run(isa, self, w, out),
                 Weights::F16(w) => gemv::run(isa, self, w, out),

@@ -12,6 +12,7 @@ pub(crate) fn describe(precision: Precision) -> String {
     let base = format!("cpu, {} threads, {:?}, {precision:?}", rayon::current_num_threads(), Isa::best());
     match (precision, fast::offer()) {
         (Precision::Exact, _) => base,
+        (Precision::FastTwin, _) => format!("{base}, bf16 in plain Rust"),
         (Precision::Fast, Offer::Checked(way)) => format!("{base}, bf16 by {way:?}"),
         (Precision::Fast, Offer::Nothing) => format!("{base} (as Exact: the processor does not multiply bf16)"),
         (Precision::Fast, Offer::Refused(way)) => {

@@ -3,7 +3,7 @@ use super::{Epilogue, Linear, reference};
 use crate::cpu::lanes::Isa;
 use crate::cpu::product::{Product, Weights};
 use crate::testing::*;
-use crate::{DType, Device, Precision, Tensor};
+use crate::{DType, Device, FEW_ROWS, Precision, Tensor};
 
 const EPILOGUES: [Epilogue; 6] =
     [Epilogue::None, Epilogue::GeluErf, Epilogue::GeluTanh, Epilogue::Tanh, Epilogue::Residual, Epilogue::SwiGlu];
@@ -34,13 +34,17 @@ impl Case {
     }
 
     fn run(&self, isa: Isa) -> Vec<f32> {
+        self.run_in(Precision::Exact, isa)
+    }
+
+    fn run_in(&self, precision: Precision, isa: Isa) -> Vec<f32> {
         let [rows, inner, columns] = self.sizes;
         let weights = Weights::of(&self.weight.0.view()).expect("floats");
         let (x, bias, epilogue) = (&self.x, self.bias.as_deref(), self.epilogue);
         // Only a residual reads what is there.
         let poison = vec![f32::NAN; rows * columns];
         let mut out = if epilogue == Epilogue::Residual { self.old.clone() } else { poison };
-        Product { x, weights, bias, epilogue, rows, inner, columns }.run(isa, Precision::Exact, &mut out);
+        Product { x, weights, bias, epilogue, rows, inner, columns }.run(isa, precision, &mut out);
         out
     }
 
@@ -107,7 +111,10 @@ fn agrees_with_f64() {
         [8, 40, 70],
         [9, 8, 16],
         [12, 256, 32],
-        [13, 257, 31],
+        [16, 70, 33],
+        [17, 40, 16],
+        [24, 256, 32],
+        [25, 257, 31],
         [97, 5, 19],
         [100, 520, 50],
         [200, 64, 33],
@@ -142,10 +149,33 @@ fn rows_are_independent() {
     for rows in [8, 50] {
         let whole = Case::new(7, [rows, 300, 21], Epilogue::GeluErf, DType::Bf16);
         let mut part = Case::new(7, [rows, 300, 21], Epilogue::GeluErf, DType::Bf16);
-        let kept = if rows == 8 { 3 } else { 11 };
+        let kept = if rows == 8 { 3 } else { 27 };
         part.sizes[0] = kept;
         part.x.drain(..(rows - kept) * 300);
         assert_eq!(part.run(Isa::best()), whole.run(Isa::best())[(rows - kept) * 21..]);
+    }
+}
+
+/// A row has the bits that it has alone in a step of any size, in every precision: sizes that `fast` would take.
+#[test]
+fn a_row_of_a_step_is_computed_as_alone() {
+    let precisions = [Precision::Exact, Precision::Fast, Precision::FastTwin];
+    for (seed, epilogue) in (20..).zip(EPILOGUES) {
+        let of = |first: usize, rows: usize| {
+            let mut case = Case::new(seed, [FEW_ROWS, 96, 64], epilogue, DType::Bf16);
+            case.sizes[0] = rows;
+            case.x = case.x[first * 96..][..rows * 96].to_vec();
+            case.old = case.old[first * 64..][..rows * 64].to_vec();
+            case
+        };
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+        for (isa, precision) in Isa::all().into_iter().flat_map(|isa| precisions.map(|precision| (isa, precision))) {
+            let alone: Vec<u32> = (0..FEW_ROWS).flat_map(|row| bits(of(row, 1).run_in(precision, isa))).collect();
+            for rows in [2, 8, 9, FEW_ROWS] {
+                let got = bits(of(0, rows).run_in(precision, isa));
+                assert!(got == alone[..rows * 64], "{rows} rows, {epilogue:?}, {precision:?}, {isa:?}");
+            }
+        }
     }
 }
 
