@@ -57,9 +57,11 @@ impl ModelFolder {
     /// Opens a model folder.
     ///
     /// # Errors
-    /// Those of [`ModelConfig::parse`] and [`Checkpoint::open`], and a folder with an adapter that is not merged.
+    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`] and [`Checkpoint::open`], and a folder
+    /// with an adapter that is not merged.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
+        let found = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
+        if !found.is_dir() {
             return Err(Error::bad_input(
                 path,
                 "is not a folder",

@@ -24,6 +24,24 @@ fn check(root: &Path, options: CheckOptions) -> Result<(), String> {
     ModelFolder::open(root).unwrap().check(options).map(|_| ()).map_err(|error| error.to_string())
 }
 
+/// A folder that is not there is the system's refusal; a file in its place is a mistake about what to give.
+#[test]
+fn a_folder_that_is_not_there_is_no_bad_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    for result in
+        [ModelFolder::open(&absent).map(drop), convert(&absent, &dir.path().join("out"), None, &mut |_, _| ())]
+    {
+        let error = result.unwrap_err();
+        let Error::Io { path, doing: "open", source } = &error else { panic!("{error:?}") };
+        assert_eq!((path, source.kind()), (&absent, std::io::ErrorKind::NotFound));
+    }
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = ModelFolder::open(&file).unwrap_err();
+    assert!(matches!(&error, Error::BadInput { finding, .. } if finding == "is not a folder"), "{error:?}");
+}
+
 #[test]
 fn a_complete_folder_opens_and_passes() {
     let dir = tiny();

@@ -2,10 +2,11 @@
 
 mod volume_support;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use loaders::error::Result;
+use loaders::error::{Error, Result};
 use loaders::volume::{RawVolume, VolumeOptions, read_volume};
 use volume_support::golden;
 
@@ -23,6 +24,27 @@ fn read(path: &Path) -> Result<RawVolume> {
         assert!(text.contains("; ") && !text.contains('\n') && !text.ends_with('.'), "{text}");
     }
     read
+}
+
+/// What the operating system refuses is told from broken content by the error's type, with the system's own reason.
+#[test]
+fn what_is_not_there_is_no_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("volume.npy");
+    std::fs::write(&file, b"\x93NUMPY").expect("a broken volume");
+    for (path, kind) in [
+        (folder.path().join("absent.nii"), ErrorKind::NotFound),
+        (folder.path().join("absent/folder"), ErrorKind::NotFound),
+        (file.join("inside.nii"), ErrorKind::NotADirectory),
+    ] {
+        let error = read(&path).expect_err("absent");
+        let Error::Io { path: found, doing, source } = &error else { panic!("{error:?}") };
+        assert_eq!((found, *doing, source.kind()), (&path, "open", kind));
+        let inner = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        assert_eq!(inner.map(std::io::Error::kind), Some(kind));
+    }
+    let broken = read(&file).expect_err("it ends in its header");
+    assert!(matches!(broken, Error::BadInput { .. }), "{broken:?}");
 }
 
 /// Checks each file of `folder` against its expectation, all of them, and no other.
@@ -134,5 +156,6 @@ fn odd_but_valid_files_say_what_to_do() {
     assert!(read(&image).expect_err("one image").to_string().contains("give the folder"));
     assert!(read(&folder.join("m3d/ct_case")).expect_err("deeper").to_string().contains("give that folder"));
     assert!(read(&folder.join("configs")).expect_err("no volume").to_string().contains("without a DICOM file"));
-    assert!(read(&folder.join("absent.nii")).expect_err("absent").to_string().contains("cannot be opened"));
+    let absent = read(&folder.join("absent.nii")).expect_err("absent");
+    assert!(absent.to_string().contains("absent.nii: cannot open: "), "{absent}");
 }

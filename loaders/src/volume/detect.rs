@@ -25,8 +25,7 @@ enum Format {
 
 /// Reads whatever `path` holds.
 pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, Problem> {
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| Problem::new(format!("cannot be opened ({error})"), "check the path and its permissions"))?;
+    let metadata = std::fs::metadata(path).map_err(|error| Problem::io("open", &error))?;
     if metadata.is_dir() {
         return read_folder(path, options);
     }
@@ -46,7 +45,8 @@ pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, 
 /// The first bytes of a file, as many as it has.
 fn start_of(path: &Path) -> Result<Vec<u8>, Problem> {
     let mut start = Vec::new();
-    File::open(path)?.take(START_BYTES).read_to_end(&mut start)?;
+    let file = File::open(path).map_err(|error| Problem::io("open", &error))?;
+    file.take(START_BYTES).read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -126,7 +126,7 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
 
 /// All files below `folder`; links to folders are not followed, so there is no way round in circles.
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Problem> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Problem::from(error).blame(folder))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| Problem::io("list", &error).blame(folder))?;
     for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;

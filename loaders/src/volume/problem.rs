@@ -13,12 +13,21 @@ pub struct Problem {
     pub finding: String,
     /// What to do about it, as an imperative without a full stop.
     pub remedy: String,
+    /// Where it was no content that was found, but the operating system that refused.
+    refusal: Option<Refusal>,
+}
+
+/// What the operating system refused, and its number for the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refusal {
+    doing: &'static str,
+    code: i32,
 }
 
 impl Problem {
     /// A problem of the bytes at hand.
     pub fn new(finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { file: None, finding: finding.into(), remedy: remedy.into() }
+        Self { file: None, finding: finding.into(), remedy: remedy.into(), refusal: None }
     }
 
     /// Bytes that end before what they promise: a cut download, most often.
@@ -37,15 +46,26 @@ impl Problem {
         self
     }
 
+    /// What the operating system says when a file or folder is to be opened, read or listed; `doing` as in
+    /// [`Error::Io`]. An error that is not the system's is the content's: a stream that ends early or is damaged.
+    pub(crate) fn io(doing: &'static str, error: &std::io::Error) -> Self {
+        let refusal = error.raw_os_error().map(|code| Refusal { doing, code });
+        Self { refusal, ..Self::cut_short(format!("cannot be read to its end ({error})")) }
+    }
+
     /// The problem as the crate's error about `path`, or about the file blamed before.
     pub fn at(self, path: &Path) -> Error {
-        Error::bad_input(self.file.as_deref().unwrap_or(path), self.finding, self.remedy)
+        let path = self.file.as_deref().unwrap_or(path);
+        match self.refusal {
+            Some(Refusal { doing, code }) => Error::io(path, doing, std::io::Error::from_raw_os_error(code)),
+            None => Error::bad_input(path, self.finding, self.remedy),
+        }
     }
 }
 
 impl From<std::io::Error> for Problem {
     /// Reading failed half-way: a cut or damaged stream, or the disk.
     fn from(error: std::io::Error) -> Self {
-        Self::cut_short(format!("cannot be read to its end ({error})"))
+        Self::io("read", &error)
     }
 }
