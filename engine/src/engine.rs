@@ -13,9 +13,12 @@ use loaders::config::Connector2d;
 use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use loaders::{ModelConfig, ModelFolder};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A loaded model with all its buffers; answers one question at a time, or as many as it was loaded for.
 pub struct Engine {
+    /// No other engine of the process has it; its volumes carry it.
+    pub(crate) id: u64,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) config: ModelConfig,
     pub(crate) tokenizer: Arc<LlmTokenizer>,
@@ -37,6 +40,8 @@ struct Planes {
 
 /// Everything about a volume that no question changes, on the engine's device.
 pub struct EncodedVolume {
+    /// The engine that encoded it: to another one its features mean nothing.
+    pub(crate) engine: u64,
     /// `[slices, height, width]`, f32.
     pub(crate) volume: Tensor,
     /// `[3D tokens, LLM width]`, activations.
@@ -46,6 +51,9 @@ pub struct EncodedVolume {
     /// `[slices, LLM width]`, f32: what TG-IS scores.
     pub(crate) keys: Option<Tensor>,
 }
+
+/// Numbers engines.
+static ENGINES: AtomicU64 = AtomicU64::new(0);
 
 impl EncodedVolume {
     /// Device memory behind it.
@@ -133,6 +141,7 @@ impl Engine {
         let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
         Ok(Self {
+            id: ENGINES.fetch_add(1, Ordering::Relaxed),
             llm: Llm::load(loading, &config, options.batch)?,
             volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
             tokenizer: Arc::new(tokenizers.llm),
@@ -169,10 +178,11 @@ impl Engine {
 
     /// Runs both vision encoders and their connectors: the question-independent part of every answer.
     ///
-    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `loaders::prepare` makes them.
+    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `loaders::prepare` makes them; it never rounds past either
+    /// end, so none is allowed here.
     ///
     /// # Errors
-    /// [`Error::Request`] if the size differs or a voxel is not finite; [`Error::Device`].
+    /// [`Error::Request`] if the size differs or a voxel is not in that range; [`Error::Device`].
     pub fn encode(&mut self, volume: &[f32], progress: &mut dyn FnMut(Progress<'_>)) -> Result<EncodedVolume> {
         self.encode_traced(volume, None, progress)
     }
@@ -208,7 +218,7 @@ impl Engine {
             (Some(aggregation), Some(z_2d)) => aggregation.keys(device, z_3d.view(), z_2d.view(), layers)?,
             _ => None,
         };
-        Ok(EncodedVolume { volume: kept, z_3d, z_2d_slices, keys })
+        Ok(EncodedVolume { engine: self.id, volume: kept, z_3d, z_2d_slices, keys })
     }
 }
 
@@ -251,8 +261,10 @@ fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {
             "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for that"
         )));
     }
-    match volume.iter().find(|voxel| !voxel.is_finite()) {
-        Some(voxel) => Err(Error::Request(format!("the volume holds {voxel}; replace voxels that are not finite"))),
+    match volume.iter().find(|voxel| !(0.0..=1.0).contains(*voxel)) {
+        Some(voxel) => Err(Error::Request(format!(
+            "the volume holds {voxel}, but the model takes intensities scaled to 0..1; prepare the scan first"
+        ))),
         None => Ok(()),
     }
 }

@@ -1,18 +1,22 @@
 //! Why the engine could not do what was asked.
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of every engine call.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Whose fault it was decides the variant: a file's, the device's, or the request's.
-#[derive(Debug)]
+/// Whose fault it was decides the variant: a file's, the device's, or the request's. Clones share what they hold, so
+/// that one failure of the device reaches every question that was running.
+#[derive(Clone, Debug)]
 pub enum Error {
     /// A file is missing, broken, or not what we run.
-    Loaders(loaders::Error),
+    Loaders(Arc<loaders::Error>),
     /// The device refused or failed.
     Device(kernels::Error),
     /// The request cannot be answered by this model; the text says what to change.
     Request(String),
+    /// The volume was encoded by another engine: of another model, with other options, or on another device.
+    Foreign,
 }
 
 impl fmt::Display for Error {
@@ -21,20 +25,51 @@ impl fmt::Display for Error {
             Error::Loaders(error) => error.fmt(f),
             Error::Device(error) => error.fmt(f),
             Error::Request(text) => f.write_str(text),
+            Error::Foreign => {
+                f.write_str("the volume was encoded by another engine; encode it with the engine that is asked")
+            }
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Loaders(error) => Some(&**error),
+            Error::Device(error) => Some(error),
+            Error::Request(_) | Error::Foreign => None,
+        }
+    }
+}
 
 impl From<loaders::Error> for Error {
     fn from(error: loaders::Error) -> Self {
-        Error::Loaders(error)
+        Error::Loaders(Arc::new(error))
     }
 }
 
 impl From<kernels::Error> for Error {
     fn from(error: kernels::Error) -> Self {
         Error::Device(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    /// The chain of sources leads to what the operating system said.
+    #[test]
+    fn sources_are_the_inner_errors() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::from(loaders::Error::io("a.nii", "open", missing()));
+        let inner = error.source().expect("a loader's error").downcast_ref::<loaders::Error>().expect("by type");
+        let system = inner.source().and_then(|source| source.downcast_ref::<std::io::Error>()).expect("by type");
+        assert_eq!(system.kind(), std::io::ErrorKind::NotFound);
+        let device = Error::from(kernels::Error::Memory { wanted: 5, free: None });
+        let inner = device.source().and_then(|source| source.downcast_ref::<kernels::Error>());
+        assert!(matches!(inner, Some(kernels::Error::Memory { wanted: 5, .. })));
+        assert!(Error::Foreign.source().is_none() && Error::Request(String::new()).source().is_none());
     }
 }

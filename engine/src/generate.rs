@@ -1,13 +1,14 @@
 //! From an encoded volume and a question to tokens.
+use crate::checked::Checked;
 use crate::decoding::Head;
-use crate::prompt::{Prompt, guiding_question};
-use crate::running::Running;
+use crate::running::{Chosen, OnToken, Place, Running};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
-use crate::{Answer, EncodedVolume, Engine, Error, Progress, Request, Result, TokenEvent};
-use kernels::Device;
+use crate::{Answer, EncodedVolume, Engine, Progress, Request, Result, TokenEvent};
 use kernels::ops::{AvgPool, Copy, Sample};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// A question, and the volume that it is about.
 #[derive(Clone, Copy)]
@@ -18,11 +19,20 @@ pub struct Question<'a> {
     pub request: &'a Request,
 }
 
+/// A question that can be answered and has no place yet.
+struct Waiting<'a> {
+    /// Its place among the questions.
+    index: usize,
+    question: Question<'a>,
+    checked: Checked,
+}
+
 impl Engine {
     /// Answers one question; `on_token` sees each token at once and may break off.
     ///
     /// # Errors
-    /// [`Error::Request`] if the prompt does not fit the model; [`Error::Device`].
+    /// [`crate::Error::Request`] if the model cannot answer it, [`crate::Error::Foreign`] if the volume is another
+    /// engine's, both before anything runs; [`crate::Error::Device`].
     pub fn ask(
         &mut self,
         volume: &EncodedVolume,
@@ -43,102 +53,93 @@ impl Engine {
         on_token: &mut dyn FnMut(TokenEvent<'_>) -> ControlFlow<()>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Answer> {
-        let mut answers = self.answer(&[Question { volume, request }], &mut |_, token| on_token(token), progress)?;
-        Ok(answers.remove(0))
+        self.answer(&[Question { volume, request }], &mut |_, token| on_token(token), progress).remove(0)
     }
 
     /// Answers questions, [`crate::LoadOptions::batch`] of them at a time: a decoding step reads the weights once for
     /// all of them, and the next question takes the place of the first that ends. `on_token` also gets the question's
-    /// place in `questions`, as the answers have it. Each question gets the tokens that it would get alone.
+    /// place in `questions`, as the results have it. Each question gets the tokens that it would get alone.
     ///
-    /// # Errors
-    /// As [`Engine::ask`], before any of them is begun.
+    /// All questions are checked before any of them is begun. Each has a result of its own, as of [`Engine::ask`]: one
+    /// that cannot be answered takes nothing from the others, and those that have ended when the device fails keep
+    /// their answers.
     pub fn ask_many(
         &mut self,
         questions: &[Question<'_>],
         on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<Answer>> {
+    ) -> Vec<Result<Answer>> {
         self.answer(questions, on_token, &mut |_| ())
     }
 
     fn answer(
         &mut self,
         questions: &[Question<'_>],
-        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
+        on_token: OnToken<'_>,
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Vec<Answer>> {
-        let prompts = questions.iter().map(|question| self.prompt(question.request)).collect::<Result<Vec<_>>>()?;
-        let mut waiting = questions.iter().zip(prompts).enumerate().peekable();
-        let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
+    ) -> Vec<Result<Answer>> {
+        let called = Instant::now();
+        let mut results: Vec<Option<Result<Answer>>> = questions.iter().map(|_| None).collect();
+        let mut waiting = VecDeque::new();
+        for (index, &question) in questions.iter().enumerate() {
+            match self.checked_question(&question) {
+                Ok(checked) => waiting.push_back(Waiting { index, question, checked }),
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
         let mut running: Vec<Running<'_>> = Vec::new();
         let tokenizer = self.tokenizer.clone();
         loop {
-            while let Some((_, (_, prompt))) = waiting.peek()
-                && let Some(slot) = (0..self.llm.batch()).find(|&slot| running.iter().all(|one| one.slot != slot))
-                // A step reads one rotary table; those that need the other wait until it is free.
-                && let (long, _) = self.llm.limit(prompt.rows(self.image_tokens()))
-                && running.iter().all(|one| one.long == long)
-            {
-                let (index, (question, prompt)) = waiting.next().expect("peeked");
-                let mut begun = Running::new(question.request, &tokenizer, [index, slot]);
-                self.begin(&mut begun, question, &prompt, progress)?;
+            while let Some(slot) = waiting.front().and_then(|next| self.free_slot(next, &running)) {
+                let next = waiting.pop_front().expect("looked at");
+                let place = Place { index: next.index, slot };
+                let mut begun = Running::new(next.question.request, &next.checked, &tokenizer, place, called);
+                if let Err(error) = self.begin(&mut begun, &next, progress) {
+                    begun.fail(error);
+                } else {
+                    self.choose_first(&mut begun, on_token);
+                }
                 running.push(begun);
-                self.choose_first(&mut running, on_token)?;
-                self.end(&mut running, &mut answers)?;
+                self.end(&mut running, &mut results);
             }
             if running.is_empty() {
                 break;
             }
-            self.step(&mut running, on_token)?;
-            self.end(&mut running, &mut answers)?;
+            let started = Instant::now();
+            if let Err(error) = self.step(&mut running, on_token) {
+                running.iter_mut().for_each(|one| one.fail(error.clone()));
+            }
+            let took = started.elapsed().as_secs_f64() * 1e3;
+            running.iter_mut().for_each(|one| one.timings.decode_ms += took);
+            self.end(&mut running, &mut results);
         }
-        Ok(answers.into_iter().flatten().collect())
+        results.into_iter().map(|result| result.expect("every question has come to its end")).collect()
     }
 
-    /// The prompt of a request that this model can answer.
-    fn prompt(&self, request: &Request) -> Result<Prompt> {
-        let prompt = Prompt::build(&request.conversation, &self.tokenizer)?;
-        let (rows, limit) = (prompt.rows(self.image_tokens()), self.config.llm_max_length);
-        if rows > limit {
-            return Err(Error::Request(format!(
-                "the prompt has {rows} tokens with the image's, but the model takes at most {limit}; cut it"
-            )));
-        }
-        self.check_ids(prompt.before.iter().chain(&prompt.after).chain(request.forced.iter().flatten()))?;
-        Ok(prompt)
-    }
-
-    /// Whether [`Engine::ask`] would take the request.
-    ///
-    /// # Errors
-    /// [`Error::Request`] if not.
-    pub fn check(&self, request: &Request) -> Result<()> {
-        self.prompt(request).map(drop)
+    /// A sequence for the next question, if it can join those that run.
+    fn free_slot(&self, next: &Waiting<'_>, running: &[Running<'_>]) -> Option<usize> {
+        // A step reads one rotary table; those that need the other wait until it is free.
+        let joins = running.iter().all(|one| one.long == next.checked.long);
+        (0..self.llm.batch()).find(|&slot| joins && running.iter().all(|one| one.place.slot != slot))
     }
 
     /// Runs a question's prompt, which leaves the first token's logits.
     fn begin(
         &mut self,
         begun: &mut Running<'_>,
-        question: &Question<'_>,
-        prompt: &Prompt,
+        next: &Waiting<'_>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
-        let (request, rows) = (question.request, prompt.rows(self.image_tokens()));
-        let (long, limit) = self.llm.limit(rows);
-        let forced = request.forced.as_ref().map_or(usize::MAX, Vec::len);
-        begun.new_tokens = request.max_new_tokens.unwrap_or(usize::MAX).min(limit - rows).min(forced);
-        (begun.long, begun.prompt_tokens, begun.prompt_ids) = (long, rows, prompt.ids_with_image());
+        let rows = next.checked.rows;
+        let slot = begun.place.slot;
         let device = self.device.clone();
-        self.llm.start(&*device, begun.slot, rows + begun.new_tokens)?;
-        let mut trace = request.trace.then(Trace::default);
+        self.llm.start(&*device, slot, rows + begun.new_tokens)?;
+        let mut trace = next.question.request.trace.then(Trace::default);
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
-        begun.slice_scores = self.place_prompt(question.volume, prompt, request, recorder)?;
-        begun.timings.tgis_ms = begun.elapsed_ms();
+        begun.slice_scores = self.place_prompt(next.question.volume, &next.checked, recorder)?;
+        begun.note_guided();
         recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
-        self.llm.prefill([begun.slot, rows], recorder, progress)?;
+        self.llm.prefill([slot, rows], recorder, progress)?;
         recorder.record("prompt_logits", self.llm.logits.view().rows(0..1))?;
-        begun.timings.prefill_ms = begun.elapsed_ms() - begun.timings.tgis_ms;
         begun.trace = trace;
         Ok(())
     }
@@ -147,14 +148,14 @@ impl Engine {
     fn place_prompt(
         &mut self,
         volume: &EncodedVolume,
-        prompt: &Prompt,
-        request: &Request,
+        checked: &Checked,
         recorder: &mut Recorder<'_>,
     ) -> Result<Option<Vec<f32>>> {
         let device = recorder.device;
+        let prompt = &checked.prompt;
         recorder.record("volume", volume.volume.view())?;
         recorder.record("z_3d", volume.z_3d.view())?;
-        self.guide(request, recorder)?;
+        self.guide(&checked.guide, recorder)?;
         let (first, image) = (prompt.before.len(), self.image_tokens());
         let middle = first + volume.z_3d.dims().as_slice()[0];
         let out = self.llm.hidden.view_mut().rows(first..middle);
@@ -172,46 +173,24 @@ impl Engine {
         Ok(slice_scores)
     }
 
-    /// Prepares the vector that guides TG-IS, where a question does.
-    fn guide(&mut self, request: &Request, recorder: &mut Recorder<'_>) -> Result<()> {
+    /// Prepares the vector that guides TG-IS from the ids of a text, where one does.
+    fn guide(&mut self, ids: &[u32], recorder: &mut Recorder<'_>) -> Result<()> {
         let Some(Aggregation::Scored(scorer)) = &mut self.aggregation else { return Ok(()) };
         let device = recorder.device;
-        let question = guiding_question(&request.conversation, request.question.as_deref());
         match &mut scorer.guide {
             GuideWeights::Linear { .. } => Ok(()),
             guide @ GuideWeights::BertPooler { .. } => {
-                let (Some(encoder), Some(tokenizer)) = (&mut self.text_encoder, &self.bert_tokenizer) else {
-                    unreachable!("a model guided by BERT is loaded with it")
-                };
-                let ids = tokenizer.encode(&question, encoder.tokens_max())?;
-                let pooled = encoder.pool(device, &ids)?;
+                let encoder = self.text_encoder.as_mut().expect("a model guided by BERT is loaded with it");
+                let pooled = encoder.pool(device, ids)?;
                 recorder.record("bert_pooler", pooled)?;
                 guide.project(device, pooled)
             }
             GuideWeights::LlmMean { z_t } => {
-                let mut ids = self.tokenizer.encode_chunk(&question)?;
-                ids.truncate(self.config.llm_max_length);
-                if ids.is_empty() {
-                    return Err(Error::Request(
-                        "the question that guides TG-IS is empty; give one with --question".into(),
-                    ));
-                }
-                self.llm.embed(device, &ids, 0)?;
+                self.llm.embed(device, ids, 0)?;
                 let x = self.llm.hidden.view().rows(0..ids.len());
                 let grid = [ids.len(), 1, 1];
                 Ok(device.avg_pool(AvgPool { x, grid, window: grid, out: z_t.view_mut() })?)
             }
-        }
-    }
-
-    /// A tokenizer of another model could give ids that the table does not have.
-    fn check_ids<'a>(&self, mut ids: impl Iterator<Item = &'a u32>) -> Result<()> {
-        let vocab = self.config.llm.vocab_size;
-        match ids.find(|&&id| id as usize >= vocab) {
-            Some(id) => Err(Error::Request(format!(
-                "the tokenizer gives id {id}, but the model's table has {vocab} rows; use the tokenizer of this model"
-            ))),
-            None => Ok(()),
         }
     }
 
@@ -220,73 +199,68 @@ impl Engine {
     }
 
     /// Takes the first token of the question that was begun last, whose logits are the only ones.
-    fn choose_first(
-        &mut self,
-        running: &mut [Running<'_>],
-        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let last = running.len() - 1;
-        if running[last].new_tokens == 0 {
-            return running[last].close(on_token);
+    fn choose_first(&mut self, begun: &mut Running<'_>, on_token: OnToken<'_>) {
+        if begun.new_tokens == 0 {
+            begun.close(on_token);
+        } else {
+            self.choose(std::slice::from_mut(begun), on_token);
         }
-        self.choose(&mut running[last..], on_token)
     }
 
     /// One more token for each: a step, then what it chose.
-    fn step(
-        &mut self,
-        running: &mut [Running<'_>],
-        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    fn step(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) -> Result<()> {
         let device = self.device.clone();
-        let slots: Vec<usize> = running.iter().map(|one| one.slot).collect();
+        let slots: Vec<usize> = running.iter().map(|one| one.place.slot).collect();
         let ids: Vec<u32> = running.iter().map(Running::last_id).collect();
         // Nobody sees the logits of such answers, so they are never stored.
         if running.iter().all(Running::is_greedy) {
             self.llm.step(&*device, &slots, &ids, Head::Greedy)?;
             let chosen = self.llm.decoding.chosen(&*device)?;
-            return running.iter_mut().zip(chosen).try_for_each(|(one, id)| {
-                let ends = self.ends_answer(id);
-                one.take(id, ends, None, on_token)
-            });
-        }
-        self.llm.step(&*device, &slots, &ids, Head::Logits)?;
-        self.choose(running, on_token)
-    }
-
-    /// Chooses a token for each from its row of logits.
-    fn choose(
-        &mut self,
-        running: &mut [Running<'_>],
-        on_token: &mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let device = self.device.clone();
-        let device: &dyn Device = &*device;
-        for (row, one) in running.iter_mut().enumerate() {
-            let id = match one.forced() {
-                Some(id) => id,
-                None => {
-                    let (sampling, step) = (one.request.sampling, one.token_ids.len() as u64);
-                    let logits = self.llm.logits.view().rows(row..row + 1);
-                    let out = self.llm.chosen.view_mut();
-                    device.sample(Sample { logits, sampling, step, out })?;
-                    device.read_u32(self.llm.chosen.view())?[0]
-                }
-            };
-            let logits = self.llm.logits.view().rows(row..row + 1);
-            let logits = (one.request.logprobs > 0).then(|| device.read(logits)).transpose()?;
-            let ends = one.forced().is_none() && self.ends_answer(id);
-            one.take(id, ends, logits.as_deref(), on_token)?;
+            for (one, id) in running.iter_mut().zip(chosen) {
+                one.take(Chosen { id, ends: self.ends_answer(id), logits: None }, on_token);
+            }
+        } else {
+            self.llm.step(&*device, &slots, &ids, Head::Logits)?;
+            self.choose(running, on_token);
         }
         Ok(())
+    }
+
+    /// Chooses a token for each from its row of logits; a row that fails is its question's alone.
+    fn choose(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) {
+        for (row, one) in running.iter_mut().enumerate() {
+            match self.choose_from(row, one) {
+                Ok((id, logits)) => {
+                    let ends = one.forced().is_none() && self.ends_answer(id);
+                    one.take(Chosen { id, ends, logits: logits.as_deref() }, on_token);
+                }
+                Err(error) => one.fail(error),
+            }
+        }
+    }
+
+    /// The next token of an answer, and its row of logits where the request ranks tokens.
+    fn choose_from(&mut self, row: usize, one: &Running<'_>) -> Result<(u32, Option<Vec<f32>>)> {
+        let device = self.device.clone();
+        let logits = self.llm.logits.view().rows(row..row + 1);
+        let id = match one.forced() {
+            Some(id) => id,
+            None => {
+                let step = one.token_ids.len() as u64;
+                let out = self.llm.chosen.view_mut();
+                device.sample(Sample { logits, sampling: one.request.sampling, step, out })?;
+                device.read_u32(self.llm.chosen.view())?[0]
+            }
+        };
+        let logits = (one.request.logprobs > 0).then(|| device.read(logits)).transpose()?;
+        Ok((id, logits))
     }
 
     /// Moves the answers that have ended to their places.
-    fn end(&self, running: &mut Vec<Running<'_>>, answers: &mut [Option<Answer>]) -> Result<()> {
+    fn end(&self, running: &mut Vec<Running<'_>>, results: &mut [Option<Result<Answer>>]) {
         for ended in running.extract_if(.., |one| one.ended) {
-            let index = ended.index;
-            answers[index] = Some(ended.finish(&self.tokenizer)?);
+            let index = ended.place.index;
+            results[index] = Some(ended.finish(&self.tokenizer));
         }
-        Ok(())
     }
 }

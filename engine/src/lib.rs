@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod checked;
 mod connector;
 mod decoding;
 mod encoder;

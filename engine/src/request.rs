@@ -14,11 +14,12 @@ pub struct Request {
     pub max_new_tokens: Option<usize>,
     /// How each token is chosen.
     pub sampling: Sampling,
-    /// How many of the most likely tokens to report at each step; 0 for none.
+    /// How many of the most likely tokens to report at each step; 0 for none, and for no log-probabilities at all.
     pub logprobs: usize,
     /// Whether to record every stage.
     pub trace: bool,
-    /// Tokens to answer with in place of chosen ones: with `logprobs`, what the model thinks of a given answer.
+    /// Tokens to answer with in place of chosen ones: with `logprobs`, what the model thinks of a given answer. A token
+    /// that would end an answer is one like the others here.
     pub forced: Option<Vec<u32>>,
 }
 
@@ -37,7 +38,7 @@ impl Request {
     }
 }
 
-/// One generated token, as it is generated.
+/// One generated token, as it is generated. After the caller has broken off, none follows.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenEvent<'a> {
     /// Its id; `None` for text that was held back until the answer ended.
@@ -57,23 +58,30 @@ pub enum FinishReason {
     Cancelled,
 }
 
-/// Milliseconds of each stage of one question.
+/// Milliseconds of each stage of one question, by the host's clock.
+///
+/// On a GPU work is counted where the host waits for it. That is at the end of each stage but where slices are not
+/// scored (`tgis_ms` is a part of `prefill_ms` there) and where tokens are given and none is ranked: nothing is read
+/// then, so the host does not wait at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AskTimings {
+    /// From the call to the beginning of this question: checking all questions of the call, and waiting for a place.
+    pub queued_ms: f64,
     /// BERT, scores and the weighted sum of slices.
     pub tgis_ms: f64,
-    /// The prompt through the LLM, to the first logits.
+    /// The prompt through the LLM, to the first token, or to the first logits where no token is wanted.
     pub prefill_ms: f64,
-    /// All later tokens.
+    /// The steps of all later tokens. A step serves all questions that run, so its time is counted for each of them;
+    /// the prompts of other questions that are begun between two steps are not.
     pub decode_ms: f64,
-    /// From the call to the first token.
+    /// From the call to the first token: the sum of the first three.
     pub first_token_ms: f64,
 }
 
 /// A finished answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The text, special tokens left out.
+    /// The text, special tokens left out. Of an answer that the caller broke off: what was delivered.
     pub text: String,
     /// The generated ids; the token that ended the answer is not among them.
     pub token_ids: Vec<u32>,
@@ -85,8 +93,13 @@ pub struct Answer {
     pub prompt_tokens: usize,
     /// The prompt's ids; -201 stands for the image rows.
     pub prompt_ids: Vec<i64>,
-    /// Per generated token the most likely ids and their log-probabilities, best first.
+    /// Per generated token the most likely ids and their log-probabilities, as `logprobs`, best first.
     pub top_logprobs: Vec<Vec<(u32, f32)>>,
+    /// With `logprobs`, the natural log-probability of each generated or given token, before any temperature, top-k or
+    /// top-p.
+    pub logprobs: Vec<f32>,
+    /// With `logprobs`, that of the token that ended the answer; `None` if a limit or the caller ended it.
+    pub end_logprob: Option<f32>,
     /// How long each stage took.
     pub timings: AskTimings,
     /// Every stage, where the request asked for it.

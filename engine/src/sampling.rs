@@ -1,25 +1,52 @@
-//! The host's part of sampling: log-probabilities of the most likely tokens.
+//! The host's part of sampling: log-probabilities of tokens.
 
-/// The `k` most likely ids with their natural log-probabilities, best first, of equal ones the lowest id first.
+/// A row of logits as natural log-probabilities, before any temperature.
 ///
-/// The log-softmax sums in f64, so each value is within one f32 rounding of the exact one. NaN logits never rank.
-pub fn top_logprobs(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
-    let mut ranked: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).filter(|(_, x)| !x.is_nan()).collect();
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let max = ranked.iter().map(|&(_, x)| f64::from(x)).fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = ranked.iter().map(|&(_, x)| (f64::from(x) - max).exp()).sum();
-    let log_sum = max + sum.ln();
-    if k < ranked.len() && k > 0 {
-        ranked.select_nth_unstable_by(k - 1, order);
+/// The log-softmax sums in f64, so each value is within one f32 rounding of the exact one. NaN logits count as absent.
+pub struct LogProbs<'a> {
+    logits: &'a [f32],
+    log_sum: f64,
+}
+
+impl<'a> LogProbs<'a> {
+    /// Of one row.
+    pub fn of(logits: &'a [f32]) -> Self {
+        let numbers = || logits.iter().filter(|x| !x.is_nan()).map(|&x| f64::from(x));
+        let max = numbers().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = numbers().map(|x| (x - max).exp()).sum();
+        Self { logits, log_sum: max + sum.ln() }
     }
-    ranked.truncate(k);
-    ranked.sort_unstable_by(order);
-    ranked.into_iter().map(|(id, x)| (id, (f64::from(x) - log_sum) as f32)).collect()
+
+    /// Of one token; its id is in the vocabulary.
+    pub fn token(&self, id: u32) -> f32 {
+        self.at(self.logits[id as usize])
+    }
+
+    /// The `k` most likely ids, best first, of equal ones the lowest id first.
+    pub fn top(&self, k: usize) -> Vec<(u32, f32)> {
+        let numbers = (0u32..).zip(self.logits.iter().copied()).filter(|(_, x)| !x.is_nan());
+        let mut ranked: Vec<(u32, f32)> = numbers.collect();
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if k < ranked.len() && k > 0 {
+            ranked.select_nth_unstable_by(k - 1, order);
+        }
+        ranked.truncate(k);
+        ranked.sort_unstable_by(order);
+        ranked.into_iter().map(|(id, x)| (id, self.at(x))).collect()
+    }
+
+    fn at(&self, logit: f32) -> f32 {
+        (f64::from(logit) - self.log_sum) as f32
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn top_logprobs(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
+        LogProbs::of(logits).top(k)
+    }
 
     #[test]
     fn by_hand() {
@@ -33,6 +60,8 @@ mod tests {
             assert!((value - want_value).abs() <= 2f32.powi(-16), "{value} {want_value}");
         }
         assert_eq!(got.len(), 3);
+        let one = LogProbs::of(&logits);
+        assert!(got.iter().all(|&(id, value)| one.token(id).to_bits() == value.to_bits()), "one by one the same bits");
     }
 
     #[test]

@@ -113,9 +113,10 @@ impl Aggregation {
 impl GuideWeights {
     fn load(loading: &mut Loading<'_>, config: &ModelConfig, guide: Guide, source: TextMlp) -> Result<Self> {
         let (part, dim) = (&loading.folder.connector_3d, config.llm.hidden_size);
-        let z_t = loading.device.activations(&[1, dim])?;
+        let device = loading.device;
+        let z_t = || device.activations(&[1, dim]);
         Ok(match guide {
-            Guide::LlmMean => Self::LlmMean { z_t },
+            Guide::LlmMean => Self::LlmMean { z_t: z_t()? },
             Guide::Linear => Self::Linear { scorer: loading.tensor(part, "scoring_module.weight")? },
             Guide::BertPooler => {
                 let text_mlp = match source {
@@ -129,7 +130,7 @@ impl GuideWeights {
                         }
                     }
                 };
-                Self::BertPooler { text_mlp, z_t }
+                Self::BertPooler { text_mlp, z_t: z_t()? }
             }
         })
     }

@@ -1,5 +1,5 @@
 //! Checkpoint tensors by name, on the device.
-use crate::{Error, Progress, Result};
+use crate::{Progress, Result};
 use kernels::ops::{Epilogue, LayerNorm, Linear};
 use kernels::{DType, Device, Dims, HostTensor, Tensor, View, ViewMut};
 use loaders::{Checkpoint, ModelFolder};
@@ -79,6 +79,6 @@ impl<'a> Loading<'a> {
 pub(crate) fn host<'a>(folder: &ModelFolder, part: &'a Checkpoint, name: &str) -> Result<&'a loaders::Tensor> {
     part.get(name).ok_or_else(|| {
         let finding = format!("the checkpoint has no tensor {name}");
-        Error::Loaders(loaders::Error::bad_input(&folder.path, finding, "download the model again"))
+        loaders::Error::bad_input(&folder.path, finding, "download the model again").into()
     })
 }

@@ -204,8 +204,18 @@ impl Eval {
         for group in groups(asked.items, &results.done, self.blind) {
             let seen = self.encode(&mut engine, &asked.items[group[0]], &bars)?;
             for indices in group.chunks(self.batch) {
+                // Answers that were ready when another question failed are kept: the next run goes on behind them.
+                let mut samples = Vec::with_capacity(indices.len());
+                let mut failure = None;
                 for sample in self.answer(&mut engine, &seen, indices, asked)? {
-                    results.add(sample)?;
+                    match sample {
+                        Ok(sample) => samples.push(sample),
+                        Err(error) => failure = failure.or(Some(error)),
+                    }
+                }
+                samples.into_iter().try_for_each(|sample| results.add(sample))?;
+                if let Some(failure) = failure {
+                    return Err(failure);
                 }
                 bars.show(QUESTIONS, results.done.len() as u64, total);
             }
@@ -229,15 +239,22 @@ impl Eval {
         Ok(Seen { encoded, sources: prepared.source_slices })
     }
 
-    fn answer(&self, engine: &mut Engine, seen: &Seen, indices: &[usize], asked: &Asked<'_>) -> Result<Vec<Sample>> {
+    /// A result for each of the questions.
+    fn answer(
+        &self,
+        engine: &mut Engine,
+        seen: &Seen,
+        indices: &[usize],
+        asked: &Asked<'_>,
+    ) -> Result<Vec<Result<Sample>>> {
         let requests = indices.iter().map(|&index| self.request(engine, index, asked)).collect::<Result<Vec<_>>>()?;
         let question = |request| Question { volume: &seen.encoded, request };
         let questions: Vec<Question<'_>> = requests.iter().map(question).collect();
-        let answers = engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(()))?;
-        let sample = |(&index, answer): (&usize, Answer)| {
+        let answers = engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(()));
+        let sample = |(&index, answer): (&usize, engine::Result<Answer>)| {
             let item: &Item = &asked.items[index];
             let truth = item.truth.as_ref().map(|truth| truth.on_input(&seen.sources));
-            Sample { truth, ..self.judge(index, item, answer, &asked.scorer) }
+            Ok(Sample { truth, ..self.judge(index, item, answer?, &asked.scorer) })
         };
         Ok(indices.iter().zip(answers).map(sample).collect())
     }

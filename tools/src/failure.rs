@@ -61,9 +61,15 @@ impl fmt::Display for Failure {
 
 impl From<loaders::Error> for Failure {
     fn from(error: loaders::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&loaders::Error> for Failure {
+    fn from(error: &loaders::Error) -> Self {
         // What was given is opened, listed and read; anything else is done to files of our own.
         let given = ["open", "list", "read", "map into memory"];
-        let status = match &error {
+        let status = match error {
             loaders::Error::Io { doing, .. } if !given.contains(doing) => Status::Runtime,
             loaders::Error::Io { .. } | loaders::Error::BadInput { .. } => Status::Input,
         };
@@ -74,9 +80,10 @@ impl From<loaders::Error> for Failure {
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
-            engine::Error::Loaders(error) => error.into(),
+            engine::Error::Loaders(error) => Self::from(&*error),
             engine::Error::Device(error) => error.into(),
             engine::Error::Request(message) => Self::input(message),
+            engine::Error::Foreign => Self::runtime(error.to_string()),
         }
     }
 }

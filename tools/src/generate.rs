@@ -23,7 +23,7 @@ use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
 use crate::{chart, montage, terminal};
 use device::{DeviceChoice, PrecisionChoice};
-use report::{Report, Timings};
+use report::{Ranking, Report, Timings};
 
 /// Answer a question about a scan
 #[derive(Debug, Args)]
@@ -129,6 +129,7 @@ impl Generate {
         let device = engine.device().describe();
         let sources = &prepared.source_slices;
         let mut report = Report::new(&answer, sources, timings, device, warnings.found);
+        report.ranking = (self.sampling.logprobs > 0).then(|| Ranking::of(&answer));
         report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
         if self.json {
             return output::print_json(&report);

@@ -1,5 +1,5 @@
 //! Several questions at a time get the answers that they get alone, on the CPU and on the emulated GPU.
-use engine::{Answer, EncodedVolume, Engine, Error, FinishReason, LoadOptions, Question, Request};
+use engine::{Answer, EncodedVolume, Engine, FinishReason, LoadOptions, Question, Request};
 use engine_tests::golden::{self, Case, Goldens};
 use kernels::ops::Sampling;
 use kernels::{Cpu, Device, Precision};
@@ -39,7 +39,7 @@ fn requests() -> Vec<Request> {
         Request { sampling: drawn, ..of("Is there a nodule?", 7) },
         of("Which plane is shown?", 0),
         Request { logprobs: 3, ..of("Where is it?", 5) },
-        Request { forced: Some(vec![5, 9, 5, 7]), logprobs: 2, ..of(long, 40) },
+        Request { forced: Some(vec![5, 9, 5, 7]), logprobs: 2, ..of("What organ is it?", 40) },
         of("Is there a nodule?", 1),
         of("Where is it?", 11),
     ]
@@ -78,11 +78,10 @@ fn check(name: &str, device: fn() -> Arc<dyn Device>) {
                 streamed[at].push_str(token.text);
                 ControlFlow::Continue(())
             });
-            let answers = answers.expect("all fit");
             assert_eq!(answers.len(), alone.len());
             for (at, (got, want)) in answers.iter().zip(&alone).enumerate() {
                 let what = format!("{name}, {batch} at a time, round {round}, question {at}");
-                assert_same(&what, got, want);
+                assert_same(&what, got.as_ref().expect("it fits"), want);
                 assert_eq!(streamed[at], want.text, "{what}");
             }
         }
@@ -113,26 +112,12 @@ fn breaking_off_ends_one_answer() {
         seen[at] += usize::from(token.id.is_some());
         if at == 0 && seen[0] == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let answers = answers.expect("all fit");
+    let answers: Vec<Answer> = answers.into_iter().map(|answer| answer.expect("it fits")).collect();
     let reasons = answers.iter().map(|answer| answer.finish_reason).collect::<Vec<_>>();
     assert_eq!(reasons, [FinishReason::Cancelled, FinishReason::Length, FinishReason::Length]);
     assert_eq!(answers.iter().map(|answer| answer.token_ids.len()).collect::<Vec<_>>(), [3, 8, 5]);
     assert_eq!(answers[0].token_ids, answers[1].token_ids[..3]);
     assert_eq!(answers[2].token_ids, answers[1].token_ids[..5]);
-}
-
-/// A question that does not fit is refused before any other is begun; no question at all is no mistake.
-#[test]
-fn a_bad_question_stops_all_of_them() {
-    let mut engine = load(2, Arc::new(Cpu { precision: Precision::Exact }));
-    let volumes = encode(&mut engine);
-    let requests = [Request::new("Is there a nodule?"), Request::new(&"word ".repeat(5000))];
-    let questions: Vec<Question<'_>> =
-        requests.iter().map(|request| Question { volume: &volumes[0], request }).collect();
-    let refused = engine.ask_many(&questions, &mut |_, _| panic!("a question was begun"));
-    assert!(matches!(&refused, Err(Error::Request(text)) if text.starts_with("the prompt has ")), "{refused:?}");
-    assert!(engine.check(&requests[0]).is_ok() && engine.check(&requests[1]).is_err());
-    assert!(engine.ask_many(&[], &mut |_, _| panic!("no question")).expect("nothing to do").is_empty());
 }
 
 #[test]

@@ -20,8 +20,9 @@ pub struct Report {
     pub top_slices: Vec<TopSlice>,
     usage: Usage,
     prompt_ids: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    top_logprobs: Vec<Vec<(u32, f32)>>,
+    /// With `--logprobs`.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
     timings_ms: Timings,
     device: String,
     warnings: Vec<String>,
@@ -41,6 +42,25 @@ pub struct TopSlice {
     pub source_slices: [usize; 2],
 }
 
+/// How likely the answer was: natural logarithms of probabilities, before any temperature.
+#[derive(Debug, Serialize)]
+pub struct Ranking {
+    /// Of each token of the answer.
+    logprobs: Vec<f32>,
+    /// Of the token that ended it; null where a limit did.
+    end_logprob: Option<f32>,
+    /// The most likely tokens at each step.
+    top_logprobs: Vec<Vec<(u32, f32)>>,
+}
+
+impl Ranking {
+    /// Of an answer whose tokens were ranked.
+    pub fn of(answer: &Answer) -> Self {
+        let Answer { logprobs, end_logprob, top_logprobs, .. } = answer;
+        Self { logprobs: logprobs.clone(), end_logprob: *end_logprob, top_logprobs: top_logprobs.clone() }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Usage {
     prompt_tokens: usize,
@@ -58,9 +78,9 @@ pub struct Timings {
     pub encode: f64,
     /// BERT, scores and the weighted sum of slices.
     pub tgis: f64,
-    /// The prompt through the LLM.
+    /// The prompt through the LLM, to the first token.
     pub prefill: f64,
-    /// All tokens after the first.
+    /// The steps of all tokens after the first.
     pub decode: f64,
     /// From the question to the first token, the volume being encoded.
     pub first_token: f64,
@@ -95,7 +115,7 @@ impl Report {
             slice_scores: answer.slice_scores.clone(),
             usage: Usage { prompt_tokens: answer.prompt_tokens, completion_tokens: answer.token_ids.len() },
             prompt_ids: answer.prompt_ids.clone(),
-            top_logprobs: answer.top_logprobs.clone(),
+            ranking: None,
             timings_ms,
             device,
             warnings,

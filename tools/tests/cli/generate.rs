@@ -30,6 +30,8 @@ fn json_has_every_field_of_the_contract() {
         "top_slices",
         "usage",
         "prompt_ids",
+        "logprobs",
+        "end_logprob",
         "top_logprobs",
         "timings_ms",
         "device",
@@ -57,13 +59,15 @@ fn json_has_every_field_of_the_contract() {
     assert_eq!(answer["usage"]["completion_tokens"], tokens.len());
     let reason = if tokens.len() == 5 { "length" } else { "stop" };
     assert_eq!(answer["finish_reason"], reason);
-    let logprobs = answer["top_logprobs"].as_array().unwrap();
-    assert_eq!(logprobs.len(), tokens.len());
-    for (step, token) in logprobs.iter().zip(tokens) {
+    let top = answer["top_logprobs"].as_array().unwrap();
+    let logprobs = answer["logprobs"].as_array().unwrap();
+    assert_eq!([top.len(), logprobs.len()], [tokens.len(); 2]);
+    for ((step, token), logprob) in top.iter().zip(tokens).zip(logprobs) {
         let step = step.as_array().unwrap();
-        assert_eq!((step.len(), &step[0][0]), (3, token), "greedy takes the most likely");
+        assert_eq!((step.len(), &step[0][0], &step[0][1]), (3, token, logprob), "greedy takes the most likely");
         assert!(step.iter().all(|candidate| candidate[1].as_f64().unwrap() < 0.0));
     }
+    assert_eq!(answer["end_logprob"].is_number(), reason == "stop");
 
     let timings = answer["timings_ms"].as_object().unwrap();
     let mut stages = vec!["load", "preprocess", "encode", "tgis", "prefill", "decode", "first_token", "total"];
@@ -79,7 +83,9 @@ fn stdout_carries_the_answer_alone() {
     let reported = json(&ask(&["--max-new-tokens", "6", "--json"]));
     assert_eq!(streamed.stdout, format!("{}\n", reported["text"].as_str().unwrap()));
     assert_eq!((streamed.status, streamed.stderr.as_str()), (Some(0), ""));
-    assert!(reported.get("top_logprobs").is_none(), "only with --logprobs");
+    for field in ["logprobs", "end_logprob", "top_logprobs"] {
+        assert!(reported.get(field).is_none(), "{field} only with --logprobs");
+    }
 }
 
 #[test]

@@ -25,6 +25,18 @@ pub struct Sampling {
 impl Sampling {
     /// The most likely token, always.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+
+    /// What is wrong with it, if anything.
+    pub fn fault(&self) -> Option<String> {
+        let Self { temperature, top_p, .. } = self;
+        if !(temperature.is_finite() && *temperature >= 0.0) {
+            return Some(format!("temperature is {temperature}, wanted a finite number, 0 or more"));
+        }
+        if !(*top_p > 0.0 && *top_p <= 1.0) {
+            return Some(format!("top_p is {top_p}, wanted above 0 and at most 1"));
+        }
+        None
+    }
 }
 
 /// Draws `out` from `softmax(logits / temperature)`, cut to top-k, then to top-p.
@@ -56,12 +68,9 @@ impl Sample<'_> {
         dims.bind("out", "1", 1)?;
         dims.typed("logits", &self.logits, DType::F32, &["1", "vocab"])?;
         dims.output("out", &self.out, &["1"])?;
-        let Sampling { temperature, top_p, .. } = self.sampling;
         dims.require(self.out.dtype() == DType::U32, || format!("out holds {:?}, wanted U32", self.out.dtype()))?;
         dims.require(dims.size("vocab") > 0, || "no logits".into())?;
-        dims.require(temperature >= 0.0 && temperature.is_finite(), || {
-            format!("temperature is {temperature}, wanted 0 or more")
-        })?;
-        dims.require(top_p > 0.0 && top_p <= 1.0, || format!("top_p is {top_p}, wanted above 0 and at most 1"))
+        let fault = self.sampling.fault();
+        dims.require(fault.is_none(), || fault.unwrap_or_default())
     }
 }

@@ -127,9 +127,12 @@ fn repeats() {
 fn contract_errors() {
     let (good, mut out) = (logits(&[0.0; 4]), tensor_u32(&[0]));
     for (sampling, text) in [
-        (Sampling { temperature: -1.0, ..WARM }, "sample: temperature is -1, wanted 0 or more"),
-        (Sampling { temperature: f32::NAN, ..WARM }, "sample: temperature is NaN, wanted 0 or more"),
-        (Sampling { temperature: f32::INFINITY, ..WARM }, "sample: temperature is inf, wanted 0 or more"),
+        (Sampling { temperature: -1.0, ..WARM }, "sample: temperature is -1, wanted a finite number, 0 or more"),
+        (Sampling { temperature: f32::NAN, ..WARM }, "sample: temperature is NaN, wanted a finite number, 0 or more"),
+        (
+            Sampling { temperature: f32::INFINITY, ..WARM },
+            "sample: temperature is inf, wanted a finite number, 0 or more",
+        ),
         (Sampling { top_p: 0.0, ..WARM }, "sample: top_p is 0, wanted above 0 and at most 1"),
         (Sampling { top_p: 1.5, ..WARM }, "sample: top_p is 1.5, wanted above 0 and at most 1"),
     ] {
