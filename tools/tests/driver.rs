@@ -1,7 +1,7 @@
 //! The binary on machines with a GPU that are none: the driver is the crate `driver-stand-in`, `DRIVER_STAND_IN` says
 //! which machine it is. `tools/stand-in cargo test --workspace --test driver`
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -130,6 +130,27 @@ fn the_plan_is_what_a_gpu_needs() {
     for want in ["the model and one volume take ", " MiB are free on Stand-in", "--device cpu"] {
         assert!(complaint.contains(want), "{complaint}");
     }
+}
+
+/// A GPU with room for one volume sees as many as there are, one after the other, though steps are recorded.
+#[test]
+fn memory_of_volumes_comes_back() {
+    let model = Model::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let names: Vec<String> = (0..4).map(|number| format!("{number}.npy")).collect();
+    let item = |name: &String| {
+        std::fs::copy(&model.volume, folder.path().join(name)).expect("a copy");
+        let asked = [json!({"from": "human", "value": "<image3d>\nIs there a lesion?"})];
+        let question = "Is there a lesion?";
+        json!({"id": name, "vision3d": [name], "question": question, "question_type": 4, "answer": "no",
+               "conversations": asked})
+    };
+    let data = folder.path().join("data.json");
+    std::fs::write(&data, Value::from_iter(names.iter().map(item)).to_string()).expect("a file");
+    let total = model.json("", "plan --device cuda --json")["total"].as_u64().expect("bytes");
+    let [data, volumes] = [data.as_path(), folder.path()].map(|path| path.to_str().expect("a path").to_owned());
+    let line = format!("eval --json --device cuda --batch 1 --max-new-tokens 4 --data {data} --volumes {volumes}");
+    assert_eq!(model.json(&format!("memory={total}"), &line)["items"], 4);
 }
 
 /// Whatever function of the driver fails, at its first call or later: one sentence with the driver's code.

@@ -12,6 +12,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 mod batch;
+mod sharing;
+mod volumes;
 
 /// Decode steps that are compared.
 const STEPS: usize = 12;
