@@ -1,6 +1,7 @@
 // What happens to a sum of `linear` before it is stored, and the store: bf16 activations or f32 logits.
 #pragma once
 #include "bf16.cuh"
+#include "finite.cuh"
 #include "ptx.cuh"
 
 // In the order of `Epilogue` in linear/mod.rs.
@@ -9,14 +10,15 @@ enum Epilogue { kNone, kGeluErf, kGeluTanh, kTanh, kResidual, kSwiGlu };
 // e^v, infinite above 88.7, zero below -104.
 __device__ __forceinline__ float exp_fast(float v) { return exp2_fast(v * 1.4426950408889634f); }
 
-// The epilogues of one value. No intermediate turns into NaN where the result is finite: an overflow of the cube or of
-// the exponential ends as a division by infinity.
+// The epilogues of one value. No intermediate turns into NaN where the value is finite: an overflow of the cube or of
+// the exponential ends as a division by infinity. An infinite value gives none that is finite: -inf · 0 and -inf / inf
+// are NaN, and tanh is asked.
 template <Epilogue kEpilogue>
 __device__ __forceinline__ float activate(float v) {
     if constexpr (kEpilogue == kGeluErf) return 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
     // v/2 · (1 + tanh u) = v / (1 + e^(-2u)), u = √(2/π)(v + 0.044715 v³)
     if constexpr (kEpilogue == kGeluTanh) return v / (1.0f + exp_fast(v * (-0.0713548163f * (v * v) - 1.5957691216f)));
-    if constexpr (kEpilogue == kTanh) return tanhf(v);
+    if constexpr (kEpilogue == kTanh) return is_finite(v) ? tanhf(v) : NAN;
     return v;
 }
 

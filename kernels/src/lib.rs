@@ -39,3 +39,7 @@ pub const FEW_ROWS: usize = 16;
 
 /// Tokens in one page of the KV cache.
 pub const PAGE_TOKENS: usize = 64;
+
+/// What [`ops::Sample`] and [`ops::RmsLinearArgmax`] give in the place of an id where a logit is NaN or infinite. No
+/// vocabulary has so many tokens.
+pub const NON_FINITE: u32 = u32::MAX;

@@ -69,8 +69,9 @@ impl Shadow {
         let (got, want) = (self.device.read(got)?, cpu.read(want.view())?);
         let most = want.iter().filter(|v| v.is_finite()).fold(0f32, |most, v| most.max(v.abs()));
         let bound = |want: f32| if exact { most / 4096.0 } else { want.abs() / 128.0 + most / share };
-        let agrees =
-            |got: f32, want: f32| got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= bound(want);
+        // An infinity may be NaN on the other side: contracts say that it is not finite, not what it is.
+        let both_lost = |got: f32, want: f32| !got.is_finite() && !want.is_finite();
+        let agrees = |got: f32, want: f32| got == want || both_lost(got, want) || (got - want).abs() <= bound(want);
         let first = got.iter().zip(&want).position(|(&got, &want)| !agrees(got, want));
         first.map_or(Ok(()), |at| differs(op, tensor, at, got.len(), [got[at].into(), want[at].into()]))
     }
@@ -289,10 +290,10 @@ impl Device for Shadow {
         for (row, (logits, id)) in cpu.read(logits.view())?.chunks_exact(vocab).zip(chosen).enumerate() {
             let best = sample::cpu::argmax(logits);
             let most = logits.iter().fold(0f32, |most, v| most.max(v.abs()));
-            let is_best = |id: u32| {
-                id == best || logits.get(id as usize).is_some_and(|logit| logits[best as usize] - logit <= most / 512.0)
-            };
-            if !is_best(id) {
+            let logit_of = |id: u32| logits.get(id as usize).copied();
+            // A logit that is not finite gives no id, on both devices or on neither.
+            let gap = logit_of(best).zip(logit_of(id)).map(|(best, logit)| best - logit);
+            if id != best && gap.is_none_or(|gap| gap > most / 512.0) {
                 return differs("rms_linear_argmax", "out", row, vocab, [id.into(), best.into()]);
             }
         }
@@ -360,6 +361,33 @@ mod tests {
         assert_refused(check(&rig.floats(&[4], &[1.002_929_7, -8.0, 0.0, 2.0]), &want), text);
         let text = "op: element 1 of 2 of out is 5, but the CPU has 4 from the same inputs";
         assert_refused(check(&rig.ids(&[7, 5]), &tensor_u32(&[7, 4])), text);
+    }
+
+    /// Both sides lose the same row; one that chooses a token where the other has none differs.
+    #[test]
+    fn rows_that_are_not_finite_agree() {
+        let shadow = shadow();
+        let rig = Rig { device: &shadow };
+        let x = rig.acts(&[2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        let norm = rig.weight(&[2], &[1.0; 2]);
+        // The norm makes the first row's input √2, with which 3e38 overflows; the other row has none there.
+        let weight = rig.weight(&[3, 2], &[3e38, 1.0, 0.5, 2.0, 1.0, 3.0]);
+        let mut scratch = rig.ids(&[0; 4]);
+        let mut out = rig.ids(&[0; 2]);
+        let op = RmsLinearArgmax {
+            x: x.view(),
+            norm: norm.view(),
+            eps: 1e-5,
+            weight: weight.view(),
+            scratch: scratch.view_mut().reshape(&[2, 2]),
+            out: out.view_mut(),
+        };
+        shadow.rms_linear_argmax(op).expect("agrees");
+        assert_eq!(rig.device.read_u32(out.view()).expect("readable"), [crate::NON_FINITE, 2]);
+        let got = rig.acts(&[3], &[f32::INFINITY, f32::NAN, 1.0]);
+        let want = tensor(&[3], &[f32::NAN, -3.0, 1.0]);
+        let text = "op: element 1 of 3 of out is NaN, but the CPU has -3 from the same inputs";
+        assert_refused(shadow.compare("op", "out", got.view(), &want), text);
     }
 
     /// With weights that sum to 0 over even voxels, nothing but the voxels' rounding would be left, were it counted.

@@ -33,7 +33,7 @@ unsafe fn polynomial<L: Lanes, const N: usize>(coefficients: &[f32; N], v: L::V)
     }
 }
 
-/// `v · Φ(v)`, the normal distribution's Φ to a few ulps in both tails.
+/// `v · Φ(v)`, the normal distribution's Φ to a few ulps in both tails; NaN for infinities, whatever the limits are.
 ///
 /// # Safety
 /// As [`Lanes`].
@@ -58,6 +58,8 @@ pub(crate) unsafe fn gelu_erf<L: Lanes>(v: L::V) -> L::V {
         let zero = L::splat(0.0);
         let positive = L::max(zero, v);
         let size = L::min(L::max(v, L::sub(zero, v)), L::splat(14.142));
+        // v - v is 0, or NaN where v is not finite. It is added to a number that is never -0, so no bit changes.
+        let size = L::add(size, L::sub(v, v));
         let a = L::mul(size, L::splat(std::f32::consts::FRAC_1_SQRT_2));
         let t = L::div(L::splat(1.0), L::fma(a, L::splat(0.5), L::splat(1.0)));
         let tail = L::mul(polynomial::<L, 10>(&COEFFICIENTS, t), exp::<L>(L::mul(a, L::sub(zero, a))));

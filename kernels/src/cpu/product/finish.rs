@@ -72,7 +72,7 @@ unsafe fn vector<L: Lanes>(epilogue: Epilogue, at: Stretch) {
             Epilogue::Tanh => {
                 let mut values = [0f32; 16];
                 L::store(values.as_mut_ptr(), v);
-                L::load(values.map(libm::tanhf).as_ptr())
+                L::load(values.map(|v| if v.is_finite() { libm::tanhf(v) } else { f32::NAN }).as_ptr())
             }
         };
         L::store(at.out, out);

@@ -265,6 +265,29 @@ fn activations_saturate() {
     assert!(got.chunks(4).all(|got| got == want), "gated: {got:?}");
 }
 
+/// No epilogue turns NaN or an infinity into a number, for few rows and for many; the neighbours stay finite.
+#[test]
+fn what_is_not_finite_stays_so() {
+    for (kind, epilogue) in EPILOGUES.into_iter().enumerate() {
+        for rows in [2, 20] {
+            let value = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            let (got, want) = on_gpu_and_cpu(|rig| {
+                let columns = 8;
+                let mut weight = vec![0.25; columns << usize::from(epilogue == Epilogue::SwiGlu)];
+                weight[..3].copy_from_slice(&value);
+                let x = rig.acts(&[rows, 1], &vec![1.0; rows]);
+                let weight = rig.weight(&[weight.len(), 1], &weight);
+                let mut out = rig.acts(&[rows, columns], &vec![1.0; rows * columns]);
+                let op = Linear { x: x.view(), weight: weight.view(), bias: None, epilogue, out: out.view_mut() };
+                rig.device.linear(op).expect("valid");
+                rig.read(&out).iter().map(|v| f32::from(u8::from(v.is_finite()))).collect()
+            });
+            let row = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0].repeat(rows);
+            assert_eq!((got, want), (row.clone(), row), "{kind}: {epilogue:?}, {rows} rows");
+        }
+    }
+}
+
 /// What only the GPU refuses.
 #[test]
 fn contract_errors() {

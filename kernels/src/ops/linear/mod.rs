@@ -29,7 +29,8 @@ pub enum Epilogue {
 
 /// `out = epilogue(x · Wᵀ + b)`.
 ///
-/// Accumulates in f32 or better; rounds once, when it stores.
+/// Accumulates in f32 or better; rounds once, when it stores. What is not finite before the epilogue is not finite
+/// after it, though the limits of the activations are: an answer shall not rest on a weight that is an infinity.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below, or `bias` comes with [`Epilogue::SwiGlu`], which

@@ -1,9 +1,10 @@
 //! The definition, in f64.
 use super::Epilogue;
 
-/// The epilogues that act on one value.
+/// The epilogues that act on one value; NaN for one that is not finite.
 pub fn activate(epilogue: Epilogue, v: f64) -> f64 {
     match epilogue {
+        _ if !v.is_finite() => f64::NAN,
         Epilogue::GeluErf => 0.5 * v * (1.0 + libm::erf(v * std::f64::consts::FRAC_1_SQRT_2)),
         Epilogue::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v);

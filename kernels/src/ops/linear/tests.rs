@@ -210,6 +210,36 @@ fn activations_saturate() {
     }
 }
 
+/// No epilogue turns NaN or an infinity into a number, in whole vectors and in the rest of a row, exact and `fast`.
+#[test]
+fn what_is_not_finite_stays_so() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for epilogue in EPILOGUES {
+            for (rows, columns) in [(3, 1), (3, 37), (40, 64)] {
+                let weight_rows = columns << usize::from(epilogue == Epilogue::SwiGlu);
+                let x = vec![1.0; rows * 32];
+                let weight = vec![0.01; weight_rows * 32];
+                for at in [0, columns - 1] {
+                    let mut weight = weight.clone();
+                    weight[at * 32 + 5] = value;
+                    let weight = self::weight(&[weight_rows, 32], DType::Bf16, &weight).0;
+                    let weights = Weights::of(&weight.view()).expect("floats");
+                    for (isa, precision) in Isa::all()
+                        .into_iter()
+                        .flat_map(|isa| [Precision::Exact, Precision::Fast].map(|precision| (isa, precision)))
+                    {
+                        let mut out = vec![1.0; rows * columns];
+                        let product = Product { x: &x, weights, bias: None, epilogue, rows, inner: 32, columns };
+                        product.run(isa, precision, &mut out);
+                        let lost = (0..out.len()).find(|i| out[*i].is_finite() == (i % columns == at));
+                        assert_eq!(lost, None, "{value} in column {at}, {epilogue:?} {isa:?} {precision:?}: {out:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn contract_errors() {
     let (x, w, bias) = (tensor(&[2, 3], &[0.0; 6]), tensor(&[4, 3], &[0.0; 12]), tensor(&[4], &[0.0; 4]));

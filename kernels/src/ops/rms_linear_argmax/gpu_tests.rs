@@ -3,7 +3,10 @@ use super::{RmsLinearArgmax, candidates};
 use crate::ops::{Epilogue, RmsLinear};
 use crate::testing::numbers;
 use crate::testing_gpu::*;
-use crate::{DType, Tensor};
+use crate::{DType, NON_FINITE, Tensor};
+
+/// The largest number of bf16, halved: the product with a norm of nearly 1 stays finite.
+const LARGEST: f32 = 1.694_738_5e38;
 
 /// The chosen ids, then the device's own logits.
 fn run(rig: &Rig<'_>, [x, norm, weight]: [&Tensor; 3]) -> [Vec<f32>; 2] {
@@ -21,11 +24,13 @@ fn run(rig: &Rig<'_>, [x, norm, weight]: [&Tensor; 3]) -> [Vec<f32>; 2] {
     [ids.into_iter().map(|id| id as f32).collect(), rig.read(&logits)]
 }
 
-/// The lowest of the largest, 0 if there is no number.
+/// The lowest of the largest; `NON_FINITE` where any logit is NaN or infinite.
 fn argmax(logits: &[f32]) -> f32 {
-    let best = logits.iter().copied().filter(|v| !v.is_nan()).fold(f32::NEG_INFINITY, f32::max);
-    let first = logits.iter().position(|&v| v == best && v > f32::NEG_INFINITY);
-    first.unwrap_or(0) as f32
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        return NON_FINITE as f32;
+    }
+    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().position(|&logit| logit == best).expect("there are logits") as f32
 }
 
 /// The logits have rms_linear's bits, so the choice follows from them exactly.
@@ -53,25 +58,33 @@ fn chooses_what_its_own_logits_give() {
     }
 }
 
-/// Equal logits in one tile, in two tiles and in two blocks; NaN before and behind the winner; nothing but NaN; all
-/// minus infinity but the last.
+/// Equal logits in one tile, in two tiles and in two blocks. NaN and infinities before and behind the largest logit, in
+/// its tile, its block and others, alone, as the first, as the last and as all logits; the largest finite numbers.
 #[test]
-fn ties_and_nan() {
+fn ties_and_logits_that_are_not_finite() {
     let vocab = 70;
     let row_of = |values: &[(usize, f32)], rest: f32| {
         let mut logits = vec![rest; vocab];
         values.iter().for_each(|&(id, value)| logits[id] = value);
         logits
     };
-    let nan = f32::NAN;
+    let infinity = f32::INFINITY;
+    let bad = NON_FINITE as f32;
     let cases = [
         (row_of(&[(3, 2.0), (5, 2.0)], 1.0), 3.0),
         (row_of(&[(7, 2.0), (9, 2.0)], -1.0), 7.0),
         (row_of(&[(69, 2.0), (40, 2.0), (41, 2.0)], 1.0), 40.0),
-        (row_of(&[(0, nan), (20, 2.0), (21, nan), (50, nan)], 1.0), 20.0),
-        (row_of(&[], nan), 0.0),
-        (row_of(&[(69, -3.0)], f32::NEG_INFINITY), 69.0),
+        (row_of(&[(0, f32::NAN), (20, 2.0), (21, f32::NAN), (50, f32::NAN)], 1.0), bad),
+        (row_of(&[(69, f32::NAN)], 1.0), bad),
+        (row_of(&[(0, -f32::NAN)], 1.0), bad),
+        (row_of(&[], f32::NAN), bad),
+        (row_of(&[(69, -3.0)], -infinity), bad),
+        (row_of(&[(33, -infinity)], 1.0), bad),
+        (row_of(&[(17, infinity), (40, 2.0)], 1.0), bad),
+        (row_of(&[(5, infinity), (6, -infinity), (68, f32::NAN)], -1.0), bad),
         (row_of(&[], -1.0), 0.0),
+        (row_of(&[(9, LARGEST)], -LARGEST), 9.0),
+        (row_of(&[], -LARGEST), 0.0),
     ];
     for (logits, want) in cases {
         let (got, cpu) = on_gpu_and_cpu(|rig| {

@@ -2,13 +2,14 @@
 //
 // Tensors   x [rows, inner] bf16, rows x_stride apart; norm [inner], weight [vocab, inner] bf16; candidates [rows,
 //           groups] pairs of a logit and its id, f32 and u32; out [rows] u32.
-// Numerics  the logits of rms_linear, to the bit; the largest, the lowest id among equals, NaN never, 0 if there is
-//           none: a total order, so that the order of comparisons does not matter.
+// Numerics  the logits of rms_linear, to the bit; the largest, the lowest id among equals, kNonFinite where one is NaN
+//           or infinite: a total order, so that the order of comparisons does not matter.
 // Launch    rms_linear_argmax_kernel: one block of kFewThreads per group of sixteen ids. Then, with the same
 //           parameters, rms_linear_argmax_best_kernel: one block of kFewThreads per row.
 // Traffic   2 bytes per weight, each read once; 8 bytes per row and sixteen ids written and read again.
 // Source    few_rows.cuh; the rest is ours.
 #include "few_rows.cuh"
+#include "finite.cuh"
 
 struct RmsLinearArgmaxParams {
     FewInput in;
@@ -18,14 +19,18 @@ struct RmsLinearArgmaxParams {
 };
 static_assert(sizeof(RmsLinearArgmaxParams) == 72 && offsetof(RmsLinearArgmaxParams, groups) == 68);
 
-// The largest logit so far and its id; at the start what a row without numbers gives.
+// The largest logit so far and its id.
 struct Best {
     float logit;
     uint32_t id;
 };
 __device__ __forceinline__ Best none_yet() { return {-INFINITY, 0}; }
 
-// NaN compares as neither larger nor equal, so it never gets in.
+// A logit that is not finite beats every other, so that the row's result says so.
+__device__ __forceinline__ Best candidate(float logit, uint32_t id) {
+    return is_finite(logit) ? Best{logit, id} : Best{INFINITY, kNonFinite};
+}
+
 __device__ __forceinline__ Best better(Best a, Best b) {
     return b.logit > a.logit || (b.logit == a.logit && b.id < a.id) ? b : a;
 }
@@ -48,8 +53,8 @@ __device__ __forceinline__ void group_best(const RmsLinearArgmaxParams& p) {
     uint32_t low = left < 8 ? left : 8, high = left < 16 ? left - low : 8;
     FewSums sums = few_rows<kVectors, true>(p.in, {first, low, first + 8, high});
     Best best = none_yet();
-    if (sums.exists && sums.column < low) best = better(best, {sums.first, first + sums.column});
-    if (sums.exists && sums.column < high) best = better(best, {sums.second, first + 8 + sums.column});
+    if (sums.exists && sums.column < low) best = better(best, candidate(sums.first, first + sums.column));
+    if (sums.exists && sums.column < high) best = better(best, candidate(sums.second, first + 8 + sums.column));
     best = lanes_best<8>(best);
     if (sums.exists && sums.column == 0)
         p.candidates[static_cast<size_t>(sums.row) * p.groups + blockIdx.x] =

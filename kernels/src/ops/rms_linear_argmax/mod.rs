@@ -9,8 +9,8 @@ pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
 
-/// `out = argmax(rms_norm(x) · Wᵀ)`, the lowest id among equals, NaN never: [`crate::ops::RmsLinear`] and a greedy
-/// [`crate::ops::Sample`], without the logits.
+/// `out = argmax(rms_norm(x) · Wᵀ)`, the lowest id among equals: [`crate::ops::RmsLinear`] and a greedy
+/// [`crate::ops::Sample`], without the logits. A row with a logit that is NaN or infinite gives [`crate::NON_FINITE`].
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below, or there are more than [`crate::FEW_ROWS`] rows.

@@ -2,7 +2,7 @@
 use super::{RmsLinearArgmax, candidates};
 use crate::ops::{Epilogue, RmsLinear, Sample, Sampling};
 use crate::testing::*;
-use crate::{DType, Device, Tensor};
+use crate::{DType, Device, NON_FINITE, Tensor};
 
 fn ids(dims: &[usize]) -> Tensor {
     let device: &dyn Device = &CPU;
@@ -32,6 +32,45 @@ fn chooses_what_the_logits_give() {
             CPU.sample(op).expect("valid");
             assert_eq!(device.read_u32(want.view()).expect("readable"), [got], "seed {seed}, row {row}");
         }
+    }
+}
+
+/// One row has a logit that overflows, or an input that is NaN: that row says so, and the others choose as before.
+#[test]
+fn a_row_with_a_logit_that_is_not_finite_says_so() {
+    let device: &dyn Device = &CPU;
+    let (inner, vocab) = (4, 40);
+    // All of row 1 is in its first input, which the norm makes 2, and twice 3e38 is infinite. The others have 0 there.
+    let rows = [[0.0, 1.0, -2.0, 0.5], [1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 3.0]];
+    let choose = |rows: &[[f32; 4]; 3], id: usize, value: f32| {
+        let mut weight = numbers(2, vocab * inner, 1.0);
+        weight[id * inner] = value;
+        let x = tensor(&[3, inner], rows.as_flattened());
+        let norm = tensor(&[inner], &[1.0; 4]);
+        let weight = tensor(&[vocab, inner], &weight);
+        let mut scratch = ids(&[3, candidates(vocab)]);
+        let mut out = ids(&[3]);
+        let op = RmsLinearArgmax {
+            x: x.view(),
+            norm: norm.view(),
+            eps: 1e-5,
+            weight: weight.view(),
+            scratch: scratch.view_mut(),
+            out: out.view_mut(),
+        };
+        CPU.rms_linear_argmax(op).expect("valid");
+        device.read_u32(out.view()).expect("readable")
+    };
+    let sound = choose(&rows, 0, 1.0);
+    assert!(sound.iter().all(|&id| (id as usize) < vocab), "{sound:?}");
+    let want = [sound[0], NON_FINITE, sound[2]];
+    for (id, value) in [(0, 3e38), (17, -3e38), (39, 3e38)] {
+        assert_eq!(choose(&rows, id, value), want, "{value} at {id}");
+    }
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut rows = rows;
+        rows[1][2] = value;
+        assert_eq!(choose(&rows, 0, 1.0), want, "{value}");
     }
 }
 

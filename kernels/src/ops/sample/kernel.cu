@@ -2,12 +2,14 @@
 //
 // Tensors   logits [vocab], f32; out [1], u32.
 // Numerics  weights are exp2 of f32, good to 2^-22, in whole units of 1 / `one`: their sums are exact, in any order. A
-//           draw differs from one in f64 only where it falls within 2^-21 of a boundary between two tokens.
+//           draw differs from one in f64 only where it falls within 2^-21 of a boundary between two tokens. Where a
+//           logit is NaN or infinite, out is kNonFinite.
 // Launch    one block of kThreads; any vocab > 0. Tokens are never sorted: the token at a given share of the mass is
 //           found by histograms of the mass, first over logits, then over the bits of those left, then over ids.
 // Traffic   greedy reads the logits once (128 KB at 32064); a draw seven times, top-k and top-p five times more each,
 //           from the caches. One block, since a second launch would cost as much as it saves.
 // Source    Salmon et al. 2011 for the generator; Holtzman et al. 2020 for top-p.
+#include "finite.cuh"
 #include "order.cuh"
 #include "ptx.cuh"
 #include "reduce.cuh"
@@ -35,6 +37,9 @@ struct SampleParams {
 };
 static_assert(sizeof(SampleParams) == 72 && offsetof(SampleParams, greedy) == 64);
 
+// Above the keys of all finite logits.
+constexpr uint32_t kNonFiniteKey = 0xffffffffu;
+
 // The last token that counts, in the order of falling logits and, among equals, rising ids.
 struct Cut {
     uint32_t key, id;
@@ -48,8 +53,8 @@ struct Field {
     Cut cut;
 };
 
-__device__ __forceinline__ bool counts(const Field& field, float logit, uint32_t key, uint32_t id) {
-    return logit == logit && (key > field.cut.key || (key == field.cut.key && id <= field.cut.id));
+__device__ __forceinline__ bool counts(const Field& field, uint32_t key, uint32_t id) {
+    return key > field.cut.key || (key == field.cut.key && id <= field.cut.id);
 }
 
 // exp((logit - highest) / temperature) in units of 1 / `one`. The product's rounding error is carried along, since a
@@ -64,7 +69,7 @@ __device__ __forceinline__ Mass weight_of(const SampleParams& p, const Field& fi
     return static_cast<Mass>(weight * static_cast<float>(p.one));
 }
 
-// Falls with rising logit. A gap of infinity times 0 bins is NaN, which fminf passes over.
+// Falls with rising logit. A gap that overflows, times 0 bins, is NaN, which fminf passes over.
 __device__ __forceinline__ uint32_t bin_of(const Field& field, float logit) {
     return static_cast<uint32_t>(fminf((field.highest - logit) * field.bins, static_cast<float>(kBins - 1)));
 }
@@ -98,13 +103,13 @@ __device__ __forceinline__ Mass target_of(const SampleParams& p, uint32_t stage,
     return (total >> 24) * random + ((total & 0xffffff) * random >> 24);
 }
 
-// The bin in which the cumulative mass first exceeds a target, kBins if none does, and the mass of the bins before it.
+// The bin in which the cumulative mass first exceeds a target, and the mass of the bins before it.
 struct Crossing {
     Mass before, target;
     uint32_t bin;
 };
 
-// Finds the crossing of target(total).
+// Finds the crossing of target(total), which is below the total.
 template <class Target>
 __device__ __forceinline__ Crossing cross(const Mass* bins, Target target) {
     SHARED(Mass, totals, kWarps);
@@ -126,14 +131,12 @@ __device__ __forceinline__ Crossing cross(const Mass* bins, Target target) {
         total += totals[i];
     }
     Mass wanted = target(total);
-    if (threadIdx.x == 0) *crossing = {0, wanted, kBins};
-    __syncthreads();  // the default is written: at most one thread replaces it
     if (before <= wanted && wanted < before + own) {
         uint32_t bin = threadIdx.x * kBinsPerThread;
         while (wanted >= before + bins[bin]) before += bins[bin++];
         *crossing = {before, wanted, bin};
     }
-    __syncthreads();  // the crossing is known; the next call writes it two barriers later
+    __syncthreads();  // one thread has written the crossing; the next call writes it behind another barrier
     return *crossing;
 }
 
@@ -145,8 +148,7 @@ __device__ __forceinline__ uint32_t id_of_tie(const SampleParams& p, const Field
     uint32_t part = ((p.vocab + kThreads - 1) / kThreads) * kWarp, first = warp * part;
     auto is_tie = [&](uint32_t id) {
         if (id >= p.vocab) return false;
-        float logit = p.logits[id];
-        return order_key(logit) == key && counts(field, logit, key, id);
+        return order_key(p.logits[id]) == key && counts(field, key, id);
     };
     uint32_t own = 0;
     for (uint32_t i = 0; i < part; i += kWarp) own += is_tie(first + i + lane);
@@ -170,7 +172,8 @@ __device__ __forceinline__ uint32_t id_of_tie(const SampleParams& p, const Field
     return *found;
 }
 
-// The token that a stage looks for; the cut as it was, if there are fewer tokens than top-k.
+// The token that a stage looks for. All tokens together exceed the target, and the tokens of the bin that crosses it
+// exceed what is left.
 __device__ __forceinline__ Cut descend(const SampleParams& p, const Field& field, uint32_t stage, uint32_t random) {
     SHARED(Mass, bins, kBins);
     auto measure = [&](float logit) { return stage == kTopK ? Mass{1} : weight_of(p, field, logit); };
@@ -189,7 +192,7 @@ __device__ __forceinline__ Cut descend(const SampleParams& p, const Field& field
         for (uint32_t id = threadIdx.x; id < p.vocab; id += kThreads) {
             float logit = p.logits[id];
             uint32_t own = order_key(logit);
-            if (!counts(field, logit, own, id)) continue;
+            if (!counts(field, own, id)) continue;
             if (round > 0 && (bin_of(field, logit) != first_bin || (own & mask) != key)) continue;
             Mass mass = measure(logit);
             uint32_t bin = round == 0 ? bin_of(field, logit) : digits - (own >> shift & digits);
@@ -204,7 +207,6 @@ __device__ __forceinline__ Cut descend(const SampleParams& p, const Field& field
         __syncthreads();  // bins are full
         Mass left = at.target - at.before;
         at = cross(bins, [&](Mass total) { return round == 0 ? target_of(p, stage, random, total) : left; });
-        if (at.bin == kBins) return field.cut;
         if (round == 0) {
             first_bin = at.bin;
         } else {
@@ -231,8 +233,8 @@ __device__ __forceinline__ uint32_t random_bits(uint64_t seed, uint64_t step) {
     return words[0] >> 8;
 }
 
-// Key and id of the best token in one word, the lowest id among equals; 0 without any. Greedy takes -0 for 0 and never
-// takes -inf.
+// Key and id of the best token in one word, the lowest id among equals. Greedy takes -0 for 0. A logit that is not
+// finite beats every other: no finite one has such a key.
 __device__ __forceinline__ Mass best_token(const SampleParams& p) {
     Mass best = 0;
 #pragma unroll 4
@@ -240,30 +242,28 @@ __device__ __forceinline__ Mass best_token(const SampleParams& p) {
         float logit = p.logits[id];
         if (p.greedy && logit == 0.0f) logit = 0.0f;
         Mass word = static_cast<Mass>(order_key(logit)) << 32 | ~id;
-        bool plays = p.greedy ? logit > -INFINITY : logit == logit;
-        if (plays && word > best) best = word;
+        if (!is_finite(logit)) word = Mass{kNonFiniteKey} << 32 | static_cast<uint32_t>(~kNonFinite);
+        if (word > best) best = word;
     }
     return block_most(best);
 }
 
-// The lowest of all logits but NaN.
+// The lowest of all logits.
 __device__ __forceinline__ float lowest_logit(const SampleParams& p) {
     Mass least = 0;
 #pragma unroll 4
     for (uint32_t id = threadIdx.x; id < p.vocab; id += kThreads) {
-        float logit = p.logits[id];
-        uint32_t word = ~order_key(logit);
-        if (logit == logit && word > least) least = word;
+        uint32_t word = ~order_key(p.logits[id]);
+        if (word > least) least = word;
     }
     return value_of(~static_cast<uint32_t>(block_most(least)));
 }
 
 KERNEL(sample_kernel, SampleParams, kThreads) {
     Mass best = best_token(p);
-    Cut chosen = {static_cast<uint32_t>(best >> 32), best == 0 ? 0 : ~static_cast<uint32_t>(best)};
+    Cut chosen = {static_cast<uint32_t>(best >> 32), ~static_cast<uint32_t>(best)};
     float highest = value_of(chosen.key);
-    // Beside an infinite logit no other counts.
-    if (!p.greedy && best != 0 && highest - highest == 0.0f) {
+    if (!p.greedy && chosen.id != kNonFinite) {
         float span = fminf(highest - lowest_logit(p), p.reach);
         Field field = {highest, span > 1e-30f && span < 1e30f ? (kBins - 1) / span : 0.0f, {0, ~0u}};
         uint32_t random = random_bits(p.seed, p.step);

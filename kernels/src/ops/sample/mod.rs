@@ -41,8 +41,9 @@ impl Sampling {
 
 /// Draws `out` from `softmax(logits / temperature)`, cut to top-k, then to top-p.
 ///
-/// Ties are ordered by id. The draw is the first 32 bits of Philox-4x32-10 at counter `step`, key `seed`. Devices
-/// differ only where a draw or the share of top-p falls within 2^-21 of a boundary between two tokens.
+/// Ties are ordered by id. Where any logit is NaN or infinite, `out` is [`crate::NON_FINITE`]. The draw is the first 32
+/// bits of Philox-4x32-10 at counter `step`, key `seed`. Devices differ only where a draw or the share of top-p falls
+/// within 2^-21 of a boundary between two tokens.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below, temperature is negative or not finite, or top-p

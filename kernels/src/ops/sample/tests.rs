@@ -2,7 +2,7 @@
 use super::philox::{philox, uniform};
 use super::{Sample, Sampling};
 use crate::testing::*;
-use crate::{Device, Result, Tensor};
+use crate::{Device, NON_FINITE, Result, Tensor};
 
 fn op(logits: &Tensor, sampling: Sampling, step: u64, out: &mut Tensor) -> Result<()> {
     CPU.sample(Sample { logits: logits.view(), sampling, step, out: out.view_mut() })
@@ -62,8 +62,7 @@ fn uniform_uses_seed_and_step() {
 #[test]
 fn greedy_takes_the_first_of_the_largest() {
     assert_eq!(draw(&logits(&[1.0, 3.0, 2.0, 3.0]), Sampling::GREEDY, 0), 1);
-    assert_eq!(draw(&logits(&[f32::NAN, -2.0, f32::NEG_INFINITY]), Sampling::GREEDY, 5), 1);
-    assert_eq!(draw(&logits(&[f32::NEG_INFINITY; 3]), Sampling::GREEDY, 0), 0);
+    assert_eq!(draw(&logits(&[f32::MIN; 3]), Sampling::GREEDY, 0), 0);
     assert_eq!(draw(&logits(&[-7.0]), WARM, 0), 0);
     let mut many = numbers(500, 32064, 5.0);
     many[31999] = 5.5;
@@ -107,12 +106,24 @@ fn ties_are_ordered_by_id() {
     assert_frequencies(&three, &[0.0, third, third, third, 0.0]);
 }
 
+/// Wherever the logit stands, and however the token is chosen: also where top-k or top-p would never have come to it.
 #[test]
-fn never_draws_what_is_not_a_number() {
-    let odd = logits(&[f32::NAN, 0.0, f32::NEG_INFINITY, 0.0]);
-    assert_frequencies(&counts(&odd, WARM, 2_000), &[0.0, 0.5, 0.0, 0.5]);
-    assert_eq!(draw(&logits(&[0.0, f32::INFINITY]), WARM, 7), 1);
-    assert_eq!(draw(&logits(&[f32::NAN; 2]), WARM, 7), 0);
+fn a_logit_that_is_not_finite_shows_in_the_id() {
+    let choices =
+        [Sampling::GREEDY, WARM, Sampling { top_k: 1, ..WARM }, Sampling { top_p: 0.1, temperature: 0.1, ..WARM }];
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 2, 6] {
+            let mut odd = [1.0, 5.0, 2.0, 0.0, 1.0, 3.0, -1.0];
+            odd[at] = value;
+            for sampling in choices {
+                assert_eq!(draw(&logits(&odd), sampling, 3), NON_FINITE, "{value} at {at}, {sampling:?}");
+            }
+        }
+        for sampling in choices {
+            assert_eq!(draw(&logits(&[value; 3]), sampling, 3), NON_FINITE, "nothing but {value}, {sampling:?}");
+        }
+    }
+    assert_eq!(draw(&logits(&[f32::MIN, f32::MAX, f32::MIN_POSITIVE]), WARM, 7), 1, "the largest numbers are finite");
 }
 
 #[test]

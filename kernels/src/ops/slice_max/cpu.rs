@@ -9,8 +9,13 @@ pub(crate) fn run(mut op: SliceMax<'_>) -> Result<()> {
     out.copy_from_slice(&tokens[..slice]);
     for slice in tokens.chunks_exact(slice).skip(1) {
         for (out, &value) in out.iter_mut().zip(slice) {
-            *out = out.max(value);
+            *out = largest(*out, value);
         }
     }
     Ok(())
+}
+
+/// Of finite values.
+fn largest(a: f32, b: f32) -> f32 {
+    if a.is_finite() && b.is_finite() { a.max(b) } else { f32::NAN }
 }

@@ -1,11 +1,12 @@
 // slice_max: out[i] = max over j of z_2d_slices[j, i] (paper, Table 4).
 //
 // Tensors   z_2d_slices [slices > 0, elements], out [elements], bf16.
-// Numerics  exact; NaN loses against any number.
+// Numerics  exact; NaN where one of several slices is NaN or infinite.
 // Launch    eight elements per thread; any number of elements; 16-byte accesses where `vectors` allows them.
 // Traffic   2 bytes per element of z_2d_slices, once, and of out.
 // Source    the definition.
 #include "bf16.cuh"
+#include "finite.cuh"
 
 constexpr int kThreads = 256;
 
@@ -26,7 +27,8 @@ __device__ __forceinline__ void largest(const SliceMaxParams& p, uint64_t at, ui
         float values[8];
         load_row8(values, p.z_2d_slices + slice * p.elements + at, 0, count, kVectors);
 #pragma unroll
-        for (int j = 0; j < 8; j++) most[j] = fmaxf(most[j], values[j]);
+        for (int j = 0; j < 8; j++)
+            most[j] = is_finite(most[j]) && is_finite(values[j]) ? fmaxf(most[j], values[j]) : NAN;
     }
     store_row8(p.out + at, 0, count, kVectors, most);
 }

@@ -8,7 +8,7 @@ pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
 
-/// `out[i] = max_j z_2d_slices[j, i]`, exact.
+/// `out[i] = max_j z_2d_slices[j, i]`, exact; NaN where one of several slices is NaN or infinite.
 ///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below or there is no slice.

@@ -32,3 +32,28 @@ fn agrees_with_the_cpu() {
         assert_within(&format!("{slices} x {dim}, temperature {temperature}"), &got, &want, bound);
     }
 }
+
+/// As on the CPU: one number that is not finite, in a key or in the guide, and no score is a number. More slices than a
+/// block has threads, too.
+#[test]
+fn a_number_that_is_not_finite_makes_every_score_nan() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for (slices, at, guide) in [(5, 0, 1.0), (5, 22, -1.0), (300, 2000, 1.0), (5, 7, value)] {
+            let dim = 7;
+            let (got, want) = on_gpu_and_cpu(|rig| {
+                let mut keys = numbers(60, slices * dim, 1.0);
+                keys[at] = if guide.is_finite() { value } else { 1.0 };
+                let mut guides = vec![0.5; dim];
+                guides[at % dim] = guide;
+                let keys = rig.floats(&[slices, dim], &keys);
+                let guide = rig.weight(&[1, dim], &guides);
+                let mut scores = rig.floats(&[slices], &vec![0.0; slices]);
+                let op =
+                    TgisScores { keys: keys.view(), guide: guide.view(), temperature: 5.0, scores: scores.view_mut() };
+                rig.device.tgis_scores(op).expect("valid");
+                rig.read(&scores).iter().map(|score| f32::from(u8::from(score.is_nan()))).collect()
+            });
+            assert_eq!((got, want), (vec![1.0; slices], vec![1.0; slices]), "{value} at {at} of {slices}");
+        }
+    }
+}

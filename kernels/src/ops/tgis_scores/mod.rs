@@ -11,6 +11,8 @@ mod tests;
 
 /// `scores = softmax_j(keys[j] · guide / temperature)`, all in f32 or better.
 ///
+/// Where any key or the guide holds NaN or an infinity, every score is NaN: none looks as if it were one.
+///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below or the temperature is not positive.
 pub struct TgisScores<'a> {

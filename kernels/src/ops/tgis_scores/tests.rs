@@ -46,6 +46,25 @@ fn flat_and_saturated() {
     assert_eq!(run(&keys, &tensor(&[1, 1], &[1e30]), 1.0), [0.0, 0.0, 1.0]);
 }
 
+/// One number that is not finite, in the first, a middle or the last key, or in the guide: no score is a number.
+#[test]
+fn a_number_that_is_not_finite_makes_every_score_nan() {
+    let (slices, dim) = (5, 3);
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 7, 14] {
+            let mut keys = numbers(420, slices * dim, 1.0);
+            keys[at] = value;
+            for guide in [[1.0, 0.5, 2.0], [-1.0, -0.5, -2.0], [0.0; 3]] {
+                let scores = run(&tensor(&[slices, dim], &keys), &tensor(&[1, dim], &guide), 5.0);
+                assert!(scores.iter().all(|score| score.is_nan()), "{value} at {at}, {guide:?}: {scores:?}");
+            }
+        }
+        let keys = tensor(&[slices, dim], &numbers(421, slices * dim, 1.0));
+        let scores = run(&keys, &tensor(&[1, dim], &[0.5, value, 1.0]), 5.0);
+        assert!(scores.iter().all(|score| score.is_nan()), "{value} in the guide: {scores:?}");
+    }
+}
+
 #[test]
 fn contract_errors() {
     let refused = |guide: &[usize], temperature, scores: &mut Tensor, text: &str| {
