@@ -2,6 +2,7 @@
 
 mod model;
 mod volume;
+mod weights;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,9 @@ pub struct Inspect {
     /// The model's folder
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Read all weights, count those that are NaN or infinite, and exit with status 3 if there are any
+    #[arg(long, conflicts_with = "volume")]
+    weights: bool,
     /// .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH")]
     volume: Option<PathBuf>,
@@ -37,7 +41,7 @@ impl Inspect {
     /// Prints what is found.
     pub fn run(&self) -> Result<()> {
         if let Some(path) = &self.model {
-            return model::inspect(path, self.json);
+            return model::inspect(path, self.weights, self.json);
         }
         match &self.volume {
             Some(path) => volume::inspect(path, &self.how.options(), self.json, self.montage.as_deref(), self.force),

@@ -58,6 +58,7 @@ impl Drop for Bars {
 fn style(stage: &str) -> ProgressStyle {
     let (label, counts) = match stage {
         "load" => ("loading", "{bytes}/{total_bytes}"),
+        "weights" => ("reading the weights", "{bytes}/{total_bytes} {bytes_per_sec} {eta}"),
         "write" => ("writing", "{bytes}/{total_bytes} {bytes_per_sec} {eta}"),
         "vision_3d" => ("3D encoder", "{pos}/{len} blocks"),
         "vision_2d" => ("2D encoder", "{pos}/{len} slices"),

@@ -12,6 +12,8 @@ use serde::Serialize;
 use crate::failure::{Failure, Result};
 use crate::output;
 
+use super::weights::{self, WeightsReport};
+
 #[derive(Debug, Serialize)]
 struct Report {
     path: String,
@@ -24,6 +26,8 @@ struct Report {
     parameters: u64,
     bytes: u64,
     tokenizers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<WeightsReport>,
     warnings: Vec<String>,
     problems: Vec<String>,
 }
@@ -38,10 +42,11 @@ struct PartReport {
     dtypes: BTreeMap<String, usize>,
 }
 
-/// Prints what is in the folder. A folder that could not be run is reported in full, and then an error.
-pub fn inspect(path: &Path, json: bool) -> Result<()> {
+/// Prints what is in the folder, with `scan` what its weights are like. A folder that could not be run is reported in
+/// full, and then an error.
+pub fn inspect(path: &Path, scan: bool, json: bool) -> Result<()> {
     let folder = ModelFolder::open(path)?;
-    let report = report(&folder);
+    let report = report(&folder, scan);
     if json {
         output::print_json(&report)?;
     } else {
@@ -53,12 +58,14 @@ pub fn inspect(path: &Path, json: bool) -> Result<()> {
     }
 }
 
-fn report(folder: &ModelFolder) -> Report {
+fn report(folder: &ModelFolder, scan: bool) -> Report {
     let config = &folder.config;
     let mut problems = Vec::new();
     if let Err(error) = folder.check(CheckOptions::default()) {
         problems.push(error.to_string());
     }
+    let weights = scan.then(|| weights::scan(folder));
+    problems.extend(weights.as_ref().and_then(|weights| weights.problem(folder)));
     let parts: Vec<PartReport> = Part::ALL.into_iter().filter_map(|part| part_report(folder, part)).collect();
     Report {
         path: folder.path.display().to_string(),
@@ -71,6 +78,7 @@ fn report(folder: &ModelFolder) -> Report {
         bytes: parts.iter().map(|part| part.bytes).sum(),
         parts,
         tokenizers: tokenizers(folder, &mut problems),
+        weights,
         warnings: folder.warnings.clone(),
         problems,
     }
@@ -170,6 +178,9 @@ fn text(report: &Report) -> String {
     }
     let (parameters, bytes) = (report.parameters, megabytes(report.bytes));
     let _ = writeln!(out, "  {:<18} {parameters:>13} parameters {bytes:>9.1} MB", "total");
+    if let Some(weights) = &report.weights {
+        weights.write(&mut out);
+    }
     let labelled = [("tokenizer", &report.tokenizers), ("warning", &report.warnings), ("problem", &report.problems)];
     for (label, lines) in labelled {
         for line in lines {

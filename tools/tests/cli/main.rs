@@ -4,6 +4,7 @@ mod demo;
 mod errors;
 mod eval;
 mod files;
+mod finite;
 mod frozen;
 mod generate;
 mod phantom;
