@@ -23,9 +23,9 @@ pub struct Engine {
     pub(crate) config: ModelConfig,
     pub(crate) tokenizer: Arc<LlmTokenizer>,
     pub(crate) bert_tokenizer: Option<BertTokenizer>,
-    vision_3d: Vision3d,
+    pub(crate) vision_3d: Vision3d,
     connector_3d: Connector,
-    planes: Option<Planes>,
+    pub(crate) planes: Option<Planes>,
     pub(crate) aggregation: Option<Aggregation>,
     pub(crate) text_encoder: Option<TextEncoder>,
     pub(crate) llm: Llm,
@@ -33,8 +33,8 @@ pub struct Engine {
 }
 
 /// The 2D branch.
-struct Planes {
-    vision: Vision2d,
+pub(crate) struct Planes {
+    pub vision: Vision2d,
     connector: Connector,
 }
 

@@ -1,4 +1,5 @@
 //! Why the engine could not do what was asked.
+use crate::Stage;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,11 @@ pub enum Error {
     Request(String),
     /// The volume was encoded by another engine: of another model, with other options, or on another device.
     Foreign,
+    /// A part of the model gave NaN or infinity, so that there is no answer.
+    NonFinite {
+        /// The first that did.
+        stage: Stage,
+    },
 }
 
 impl fmt::Display for Error {
@@ -28,6 +34,11 @@ impl fmt::Display for Error {
             Error::Foreign => {
                 f.write_str("the volume was encoded by another engine; encode it with the engine that is asked")
             }
+            Error::NonFinite { stage } => write!(
+                f,
+                "{stage} gives NaN or infinity, so there is no answer; \
+                 look for damaged weights with engine-cli inspect --model DIR --weights"
+            ),
         }
     }
 }
@@ -37,7 +48,7 @@ impl std::error::Error for Error {
         match self {
             Error::Loaders(error) => Some(&**error),
             Error::Device(error) => Some(error),
-            Error::Request(_) | Error::Foreign => None,
+            Error::Request(_) | Error::Foreign | Error::NonFinite { .. } => None,
         }
     }
 }

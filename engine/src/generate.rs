@@ -1,6 +1,7 @@
 //! From an encoded volume and a question to tokens.
 use crate::checked::Checked;
 use crate::decoding::Head;
+use crate::finite::{check_id, check_scores};
 use crate::running::{Chosen, OnToken, Place, Running};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
@@ -32,7 +33,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`crate::Error::Request`] if the model cannot answer it, [`crate::Error::Foreign`] if the volume is another
-    /// engine's, both before anything runs; [`crate::Error::Device`].
+    /// engine's, both before anything runs; [`crate::Error::NonFinite`] at the first token or score that depends on NaN
+    /// or an infinity; [`crate::Error::Device`].
     pub fn ask(
         &mut self,
         volume: &EncodedVolume,
@@ -93,10 +95,10 @@ impl Engine {
                 let next = waiting.pop_front().expect("looked at");
                 let place = Place { index: next.index, slot };
                 let mut begun = Running::new(next.question.request, &next.checked, &tokenizer, place, called);
-                if let Err(error) = self.begin(&mut begun, &next, progress) {
-                    begun.fail(error);
-                } else {
-                    self.choose_first(&mut begun, on_token);
+                let first =
+                    self.begin(&mut begun, &next, progress).and_then(|()| self.choose_first(&mut begun, on_token));
+                if let Err(error) = first {
+                    begun.fail(self.located(error, next.question.volume));
                 }
                 running.push(begun);
                 self.end(&mut running, &mut results);
@@ -136,6 +138,7 @@ impl Engine {
         let mut trace = next.question.request.trace.then(Trace::default);
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
         begun.slice_scores = self.place_prompt(next.question.volume, &next.checked, recorder)?;
+        check_scores(begun.slice_scores.as_deref())?;
         begun.note_guided();
         recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
         self.llm.prefill([slot, rows], recorder, progress)?;
@@ -199,12 +202,12 @@ impl Engine {
     }
 
     /// Takes the first token of the question that was begun last, whose logits are the only ones.
-    fn choose_first(&mut self, begun: &mut Running<'_>, on_token: OnToken<'_>) {
+    fn choose_first(&mut self, begun: &mut Running<'_>, on_token: OnToken<'_>) -> Result<()> {
         if begun.new_tokens == 0 {
             begun.close(on_token);
-        } else {
-            self.choose(std::slice::from_mut(begun), on_token);
+            return Ok(());
         }
+        self.choose(0, begun, on_token)
     }
 
     /// One more token for each: a step, then what it chose.
@@ -217,43 +220,35 @@ impl Engine {
             self.llm.step(&*device, &slots, &ids, Head::Greedy)?;
             let chosen = self.llm.decoding.chosen(&*device)?;
             for (one, id) in running.iter_mut().zip(chosen) {
-                one.take(Chosen { id, ends: self.ends_answer(id), logits: None }, on_token);
+                match check_id(id, one.token_ids.len() + 1) {
+                    Ok(id) => one.take(Chosen { id, ends: self.ends_answer(id), logits: None }, on_token),
+                    Err(error) => one.fail(error),
+                }
             }
         } else {
             self.llm.step(&*device, &slots, &ids, Head::Logits)?;
-            self.choose(running, on_token);
+            for (row, one) in running.iter_mut().enumerate() {
+                if let Err(error) = self.choose(row, one, on_token) {
+                    one.fail(error);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Chooses a token for each from its row of logits; a row that fails is its question's alone.
-    fn choose(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) {
-        for (row, one) in running.iter_mut().enumerate() {
-            match self.choose_from(row, one) {
-                Ok((id, logits)) => {
-                    let ends = one.forced().is_none() && self.ends_answer(id);
-                    one.take(Chosen { id, ends, logits: logits.as_deref() }, on_token);
-                }
-                Err(error) => one.fail(error),
-            }
-        }
-    }
-
-    /// The next token of an answer, and its row of logits where the request ranks tokens.
-    fn choose_from(&mut self, row: usize, one: &Running<'_>) -> Result<(u32, Option<Vec<f32>>)> {
+    /// Chooses the next token of an answer from its row of logits.
+    fn choose(&mut self, row: usize, one: &mut Running<'_>, on_token: OnToken<'_>) -> Result<()> {
         let device = self.device.clone();
         let logits = self.llm.logits.view().rows(row..row + 1);
-        let id = match one.forced() {
-            Some(id) => id,
-            None => {
-                let step = one.token_ids.len() as u64;
-                let out = self.llm.chosen.view_mut();
-                device.sample(Sample { logits, sampling: one.request.sampling, step, out })?;
-                device.read_u32(self.llm.chosen.view())?[0]
-            }
-        };
+        let step = one.token_ids.len() as u64;
+        device.sample(Sample { logits, sampling: one.request.sampling, step, out: self.llm.chosen.view_mut() })?;
+        // Also where the request names the token: the choice says whether the logits are finite.
+        let chosen = check_id(device.read_u32(self.llm.chosen.view())?[0], one.token_ids.len() + 1)?;
         let logits = (one.request.logprobs > 0).then(|| device.read(logits)).transpose()?;
-        Ok((id, logits))
+        let id = one.forced().unwrap_or(chosen);
+        let ends = one.forced().is_none() && self.ends_answer(id);
+        one.take(Chosen { id, ends, logits: logits.as_deref() }, on_token);
+        Ok(())
     }
 
     /// Moves the answers that have ended to their places.

@@ -36,6 +36,7 @@ mod decoding;
 mod encoder;
 mod engine;
 mod error;
+mod finite;
 mod generate;
 mod kv_cache;
 mod llm;
@@ -54,6 +55,7 @@ mod weights;
 
 pub use engine::{EncodedVolume, Engine, MemoryPlan};
 pub use error::{Error, Result};
+pub use finite::Stage;
 pub use generate::Question;
 pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};

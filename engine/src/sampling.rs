@@ -2,7 +2,8 @@
 
 /// A row of logits as natural log-probabilities, before any temperature.
 ///
-/// The log-softmax sums in f64, so each value is within one f32 rounding of the exact one. NaN logits count as absent.
+/// The log-softmax sums in f64, so each value is within one f32 rounding of the exact one. The logits are finite: the
+/// choice of a token said so before.
 pub struct LogProbs<'a> {
     logits: &'a [f32],
     log_sum: f64,
@@ -11,7 +12,7 @@ pub struct LogProbs<'a> {
 impl<'a> LogProbs<'a> {
     /// Of one row.
     pub fn of(logits: &'a [f32]) -> Self {
-        let numbers = || logits.iter().filter(|x| !x.is_nan()).map(|&x| f64::from(x));
+        let numbers = || logits.iter().map(|&x| f64::from(x));
         let max = numbers().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = numbers().map(|x| (x - max).exp()).sum();
         Self { logits, log_sum: max + sum.ln() }
@@ -24,8 +25,7 @@ impl<'a> LogProbs<'a> {
 
     /// The `k` most likely ids, best first, of equal ones the lowest id first.
     pub fn top(&self, k: usize) -> Vec<(u32, f32)> {
-        let numbers = (0u32..).zip(self.logits.iter().copied()).filter(|(_, x)| !x.is_nan());
-        let mut ranked: Vec<(u32, f32)> = numbers.collect();
+        let mut ranked: Vec<(u32, f32)> = (0u32..).zip(self.logits.iter().copied()).collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if k < ranked.len() && k > 0 {
             ranked.select_nth_unstable_by(k - 1, order);
@@ -82,6 +82,5 @@ mod tests {
         assert_eq!(top_logprobs(&[], 3), []);
         assert_eq!(top_logprobs(&[1.0, 2.0], 0), []);
         assert_eq!(top_logprobs(&[5.0], 3), [(0, 0.0)]);
-        assert_eq!(top_logprobs(&[f32::NAN, 1.0, f32::NEG_INFINITY], 3), [(1, 0.0), (2, f32::NEG_INFINITY)]);
     }
 }

@@ -85,7 +85,12 @@ impl TextEncoder {
             self.layer(device, index, rows)?;
         }
         device.linear(self.pooler.linear(self.x.view().rows(0..1), Epilogue::Tanh, self.pooled.view_mut()))?;
-        Ok(self.pooled.view())
+        Ok(self.pooled())
+    }
+
+    /// What [`TextEncoder::pool`] gave last.
+    pub fn pooled(&self) -> View<'_> {
+        self.pooled.view()
     }
 
     fn layer(&mut self, device: &dyn Device, index: usize, rows: usize) -> Result<()> {

@@ -144,7 +144,7 @@ impl GuideWeights {
     }
 
     /// `[1, dim]`.
-    fn vector(&self) -> View<'_> {
+    pub fn vector(&self) -> View<'_> {
         match self {
             Self::BertPooler { z_t, .. } | Self::LlmMean { z_t } => z_t.view(),
             Self::Linear { scorer } => scorer.view(),

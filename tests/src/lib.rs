@@ -3,4 +3,5 @@
 
 pub mod fuzz;
 pub mod golden;
+pub mod plant;
 pub mod tidy;

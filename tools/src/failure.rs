@@ -83,7 +83,7 @@ impl From<engine::Error> for Failure {
             engine::Error::Loaders(error) => Self::from(&*error),
             engine::Error::Device(error) => error.into(),
             engine::Error::Request(message) => Self::input(message),
-            engine::Error::Foreign => Self::runtime(error.to_string()),
+            error @ (engine::Error::Foreign | engine::Error::NonFinite { .. }) => Self::runtime(error.to_string()),
         }
     }
 }
@@ -114,5 +114,6 @@ mod tests {
         assert_eq!(status(loaders::Error::io("a", "write", io()).into()), Status::Runtime);
         assert_eq!(status(kernels::Error::Unavailable { detail: "x".into() }.into()), Status::Device);
         assert_eq!(status(kernels::Error::Memory { wanted: 1, free: None }.into()), Status::Runtime);
+        assert_eq!(status(engine::Error::NonFinite { stage: engine::Stage::Vision3d }.into()), Status::Runtime);
     }
 }

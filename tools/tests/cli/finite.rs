@@ -1,4 +1,4 @@
-//! Weights that are not finite: a scan that finds them, status 3.
+//! Weights that are not finite: no answer, status 1, and a scan that finds them, status 3.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,68 @@ fn plant(model: &Path, part: &str, tensor: &str, at: usize, value: [u8; 2]) {
     let first = data + header[tensor]["data_offsets"][0].as_u64().unwrap() as usize + 2 * at;
     bytes[first..first + 2].copy_from_slice(&value);
     std::fs::write(path, bytes).unwrap();
+}
+
+fn ask<'a>(model: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let line = ["generate", "--model", text(model), "--volume", &inputs().volume, "--prompt", "What is it?"];
+    [&line[..], &["--max-new-tokens", "4"], more].concat()
+}
+
+#[test]
+fn an_answer_that_is_not_finite_is_an_error_of_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    plant(&model, "llm", "model.norm.weight", 0, NAN);
+    for more in [&[][..], &["--json"], &["--json", "--logprobs", "3"], &["--temperature", "0.7"], &["--tgis", "max"]] {
+        let sentence = fail(&ask(&model, more), 1);
+        assert!(sentence.contains("(llm/), at token 1 of the answer, gives NaN or infinity"), "{more:?}: {sentence}");
+        assert!(sentence.contains("inspect --model DIR --weights"), "{sentence}");
+    }
+    let another = tempfile::tempdir().unwrap();
+    let model = self::model(another.path());
+    plant(&model, "vision3d_connector", "text_mlp.weight", 5, INFINITY);
+    let sentence = fail(&ask(&model, &["--json"]), 1);
+    assert!(sentence.contains("text_mlp (vision3d_connector/) gives NaN or infinity"), "{sentence}");
+    assert!(run_json(&ask(&model, &["--json", "--tgis", "uniform"]))["text"].is_string(), "nothing depends on it");
+}
+
+/// The run ends where the model fails, with the answers before in the journal, and not with a table of zeros.
+#[test]
+fn eval_ends_with_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let questions = ["Is there a nodule?", "Which organ is abnormal?"];
+    let answer = |question: &str| {
+        let prompt = format!("<image3d>\n{question}");
+        let line = ["generate", "--model", text(&model), "--volume", &inputs().volume, "--prompt", &prompt];
+        run_json(&[&line[..], &["--question", question, "--max-new-tokens", "3", "--json"]].concat())
+    };
+    let [first, second] = questions.map(answer);
+    let ids = |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect::<Vec<i64>>();
+    let known = [ids(&first["prompt_ids"]), ids(&first["token_ids"])].concat();
+    let only_second = ids(&second["prompt_ids"]).into_iter().find(|id| !known.contains(id)).unwrap();
+    plant(&model, "llm", "model.embed_tokens.weight", only_second as usize * 192, NAN);
+
+    let volume = Path::new(&inputs().volume);
+    let item = |(id, question): (usize, &str)| {
+        let asked = format!("<image3d>\n{question}");
+        json!({
+            "question": question, "vision3d": [volume.file_name().unwrap().to_str()], "id": id.to_string(),
+            "question_type": 4, "answer": "No", "conversations": [{"value": asked, "from": "human"}],
+        })
+    };
+    let data = folder.path().join("data.json");
+    let items: Vec<Value> = questions.into_iter().enumerate().map(item).collect();
+    std::fs::write(&data, json!(items).to_string()).unwrap();
+    let out = folder.path().join("out.json");
+    let volumes = volume.parent().unwrap();
+    let line =
+        ["eval", "--model", text(&model), "--data", text(&data), "--volumes", text(volumes), "--out", text(&out)];
+    let sentence = fail(&[&line[..], &["--max-new-tokens", "3", "--batch", "1"]].concat(), 1);
+    assert!(sentence.contains("at token 1 of the answer, gives NaN or infinity"), "{sentence}");
+    assert!(!out.exists(), "no table");
+    let journal = std::fs::read_to_string(folder.path().join("out.json.partial")).unwrap();
+    assert!(journal.contains(questions[0]) && !journal.contains(questions[1]), "{journal}");
 }
 
 #[test]
