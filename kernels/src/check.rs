@@ -90,6 +90,20 @@ impl DimCheck {
         self.bound.iter().find(|bound| bound.0 == name).expect("the contract binds this dim").1
     }
 
+    /// The product of sizes that come from scalar arguments.
+    ///
+    /// # Errors
+    /// If it exceeds [`Dims::ELEMENTS_MAX`].
+    pub fn product(&self, name: &str, sizes: &[usize]) -> Result<usize> {
+        let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        match product.filter(|&product| product <= Dims::ELEMENTS_MAX) {
+            Some(product) => Ok(product),
+            None => {
+                Err(Error::Contract { op: self.op, detail: format!("{name} is the product of {sizes:?}, too large") })
+            }
+        }
+    }
+
     /// Requires a condition of the sizes.
     ///
     /// # Errors

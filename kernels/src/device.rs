@@ -24,15 +24,18 @@ pub struct HostTensor {
 
 impl HostTensor {
     /// A tensor made of computed values.
+    ///
+    /// # Panics
+    /// As [`Dims::new`].
     pub fn from_f32(dims: &[usize], values: &[f32]) -> Self {
         let bytes: Vec<u8> = bytemuck::cast_slice(values).to_vec();
         let range = 0..bytes.len();
         Self { owner: Arc::new(bytes), range, dims: Dims::new(dims), dtype: DType::F32 }
     }
 
-    /// The tensor's bytes.
+    /// The tensor's bytes; none if the range leaves the owner's, so that a device refuses the size.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
+        (*self.owner).as_ref().get(self.range.clone()).unwrap_or_default()
     }
 }
 
@@ -175,7 +178,7 @@ impl dyn Device + '_ {
     /// Allocates a tensor of the device's activation type.
     ///
     /// # Errors
-    /// As [`Device::alloc`].
+    /// As [`Dims::checked`] and [`Device::alloc`].
     pub fn activations(&self, dims: &[usize]) -> Result<Tensor> {
         self.tensor(dims, self.activation())
     }
@@ -183,9 +186,9 @@ impl dyn Device + '_ {
     /// Allocates a tensor.
     ///
     /// # Errors
-    /// As [`Device::alloc`].
+    /// As [`Dims::checked`] and [`Device::alloc`].
     pub fn tensor(&self, dims: &[usize], dtype: DType) -> Result<Tensor> {
-        let dims = Dims::new(dims);
+        let dims = Dims::checked(dims)?;
         Ok(Tensor::new(self.alloc(dims.count() * dtype.bytes())?, dims, dtype))
     }
 
@@ -200,10 +203,9 @@ impl dyn Device + '_ {
     /// Waits, then reads a view of any float type as `f32`.
     ///
     /// # Errors
-    /// As [`Device::copy_out`].
+    /// As [`Device::copy_out`], and [`crate::Error::Memory`] if the host has no room.
     pub fn read(&self, src: View<'_>) -> Result<Vec<f32>> {
-        let count = src.dims().count();
-        let mut bytes = vec![0u8; count * src.dtype().bytes()];
+        let mut bytes = zeros::<u8>(src.dims().count() * src.dtype().bytes())?;
         self.copy_out(src, &mut bytes)?;
         Ok(crate::cpu::widen::to_f32(&bytes, src.dtype()))
     }
@@ -211,10 +213,19 @@ impl dyn Device + '_ {
     /// Waits, then reads a view of `u32`.
     ///
     /// # Errors
-    /// As [`Device::copy_out`].
+    /// As [`Device::read`].
     pub fn read_u32(&self, src: View<'_>) -> Result<Vec<u32>> {
-        let mut values = vec![0u32; src.dims().count()];
+        let mut values = zeros::<u32>(src.dims().count())?;
         self.copy_out(src, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
     }
+}
+
+/// Zeros in host memory; a tensor of [`Plan`] can be larger than all memory there is.
+fn zeros<T: bytemuck::Zeroable + Clone>(count: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let full = |_| crate::Error::Memory { wanted: count.saturating_mul(size_of::<T>()), free: None };
+    values.try_reserve_exact(count).map_err(full)?;
+    values.resize(count, T::zeroed());
+    Ok(values)
 }

@@ -28,8 +28,18 @@ impl DType {
     }
 }
 
-/// A Rust type that stands for one [`DType`].
-pub trait Elem: bytemuck::Pod + Send + Sync {
+mod sealed {
+    /// Keeps [`super::Elem`] to the types below: views hand out slices of them, so their size and alignment must be
+    /// those of their [`super::DType`].
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for u32 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
+}
+
+/// A Rust type that stands for one [`DType`]; nobody else can implement it.
+pub trait Elem: bytemuck::Pod + Send + Sync + sealed::Sealed {
     /// The element type it stands for.
     const DTYPE: DType;
 }

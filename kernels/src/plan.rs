@@ -1,6 +1,6 @@
 //! A device that counts memory and computes nothing: what another device would need, to the byte.
 use crate::ops::*;
-use crate::{DType, Device, HostTensor, Mem, Result, Space, Tensor, View};
+use crate::{DType, Device, Error, HostTensor, Mem, Result, Space, Tensor, View};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stands for a device with the given element types; its tensors have sizes and no contents.
@@ -14,8 +14,8 @@ pub struct Plan {
     workspace: AtomicUsize,
 }
 
-/// The number of a GPU that does not exist, so that nobody reads the memory.
-const NOWHERE: Space = Space::Gpu(u32::MAX);
+/// The number of a GPU that does not exist, so that no device reads the memory.
+const NOWHERE: Space = Space::Gpu(u64::MAX);
 
 impl Plan {
     /// As the CPU: f32 activations, weights as they are.
@@ -56,6 +56,9 @@ impl Plan {
     /// Notes an op that needs `bytes` beside its tensors on a GPU, if its contract holds.
     fn needs<T>(&self, checked: Result<T>, bytes: impl FnOnce(T) -> usize) -> Result<()> {
         let bytes = bytes(checked?);
+        if bytes > isize::MAX as usize {
+            return Err(Error::Memory { wanted: bytes, free: None });
+        }
         if self.weight.is_some() {
             self.workspace.fetch_max(bytes, Ordering::Relaxed);
         }
@@ -64,8 +67,17 @@ impl Plan {
 }
 
 fn nothing(bytes: usize) -> Mem {
-    // SAFETY: the memory lies on no device, so nobody reads or writes it.
+    // SAFETY: no device has this space, so none accepts a view of the memory, and it is not the host's.
     unsafe { Mem::from_raw(std::ptr::null_mut(), bytes, NOWHERE, true, Box::new(())) }
+}
+
+/// Counts `bytes` more, unless no address space could hold them all.
+fn add(sum: &AtomicUsize, bytes: usize) -> Result<Mem> {
+    let more = |sum: usize| sum.checked_add(bytes).filter(|&sum| sum <= isize::MAX as usize);
+    match sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+        Ok(_) => Ok(nothing(bytes)),
+        Err(_) => Err(Error::Memory { wanted: bytes, free: None }),
+    }
 }
 
 impl Device for Plan {
@@ -76,14 +88,12 @@ impl Device for Plan {
         self.activation
     }
     fn alloc(&self, bytes: usize) -> Result<Mem> {
-        self.buffers.fetch_add(bytes, Ordering::Relaxed);
-        Ok(nothing(bytes))
+        add(&self.buffers, bytes)
     }
     fn weight(&self, tensor: HostTensor) -> Result<Tensor> {
         let dtype = self.weight.unwrap_or(tensor.dtype);
-        let bytes = tensor.dims.count() * dtype.bytes();
-        self.weights.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Tensor::new(nothing(bytes), tensor.dims, dtype))
+        let mem = add(&self.weights, tensor.dims.count() * dtype.bytes())?;
+        Ok(Tensor::new(mem, tensor.dims, dtype))
     }
     fn copy_in(&self, _dst: &mut Tensor, _src: &[u8]) -> Result<()> {
         Ok(())

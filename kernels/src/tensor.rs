@@ -5,6 +5,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Row-major dims, slowest first. Rank is at most 4.
+///
+/// The product of all dims, each 0 counted as 1, is at most [`Dims::ELEMENTS_MAX`]: neither the count of any of their
+/// parts nor its bytes overflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
     rank: usize,
@@ -12,13 +15,30 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// Elements of the widest type, four bytes, that one allocation could hold.
+    pub const ELEMENTS_MAX: usize = isize::MAX as usize / 4;
+
     /// # Panics
-    /// If there are more than four dims: an op contract of ours is broken.
+    /// Where [`Dims::checked`] gives an error: for sizes that are known to be sound.
     pub fn new(dims: &[usize]) -> Self {
-        assert!(dims.len() <= 4, "rank {} exceeds 4", dims.len());
+        Self::checked(dims).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// # Errors
+    /// [`Error::Contract`] if there are more than four dims, or their product exceeds [`Dims::ELEMENTS_MAX`] with each
+    /// 0 counted as 1.
+    pub fn checked(dims: &[usize]) -> Result<Self> {
+        let refuse = |detail| Err(Error::Contract { op: "dims", detail });
+        if dims.len() > 4 {
+            return refuse(format!("rank {} exceeds 4", dims.len()));
+        }
+        let product = dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size.max(1)));
+        if product.is_none_or(|product| product > Self::ELEMENTS_MAX) {
+            return refuse(format!("{dims:?} are more elements than memory can hold"));
+        }
         let mut size = [1; 4];
         size[..dims.len()].copy_from_slice(dims);
-        Self { rank: dims.len(), size }
+        Ok(Self { rank: dims.len(), size })
     }
 
     /// The sizes, slowest first.
@@ -49,7 +69,7 @@ pub enum Space {
     /// Ordinary memory that Rust code may read and write.
     Host,
     /// Memory of the GPU with this number, counted from the start of the process.
-    Gpu(u32),
+    Gpu(u64),
 }
 
 /// One allocation; dropping it drops `owner`, which releases the memory.
@@ -68,7 +88,8 @@ unsafe impl Sync for Mem {}
 
 impl Mem {
     /// # Safety
-    /// `addr` must stay valid for `bytes` bytes, and unaliased if `writable`, until `owner` is dropped.
+    /// Until `owner` is dropped, `bytes` bytes from `addr` on, at most `isize::MAX`, must be valid in `space`, which for
+    /// [`Space::Host`] means initialised and not written by anybody else; if `writable`, nobody else may read them.
     pub unsafe fn from_raw(
         addr: *mut u8,
         bytes: usize,
@@ -94,9 +115,12 @@ pub struct Tensor {
 
 impl Tensor {
     /// # Panics
-    /// If the memory is smaller than the dims say: a device of ours is broken.
+    /// If the memory is smaller than the dims say, or the host's memory does not begin on a boundary of the element
+    /// type: a device of ours is broken.
     pub fn new(mem: Mem, dims: Dims, dtype: DType) -> Self {
         assert!(mem.bytes >= dims.count() * dtype.bytes(), "memory is smaller than the tensor in it");
+        let aligned = mem.space != Space::Host || mem.addr.addr().is_multiple_of(dtype.bytes());
+        assert!(aligned, "memory that does not begin on a boundary of its element type");
         Self { mem, dims, dtype }
     }
 
@@ -131,11 +155,17 @@ impl Tensor {
     /// Borrows its first bytes as another tensor.
     ///
     /// # Panics
-    /// If the memory is smaller than the dims say.
+    /// If the memory is smaller than the dims say, or the element type is wider than the tensor's own.
     pub(crate) fn view_as(&self, dims: Dims, dtype: DType) -> View<'_> {
         assert!(self.mem.bytes >= dims.count() * dtype.bytes(), "memory is smaller than the tensor in it");
+        assert!(dtype.bytes() <= self.dtype.bytes(), "elements wider than those that the memory is aligned for");
         let stride = dims.as_slice().last().copied().unwrap_or(1);
         View { addr: self.mem.addr, dims, stride, dtype, space: self.mem.space, life: PhantomData }
+    }
+
+    /// Whether it may be written: not if it is a weight that borrows the checkpoint's memory.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.mem.writable
     }
 
     /// Borrows it for writing.
@@ -219,7 +249,7 @@ impl<'a> View<'a> {
     /// The same elements under other dims of the same count.
     ///
     /// # Panics
-    /// If the counts differ, or the view's columns were cut.
+    /// If the counts differ, the view's columns were cut, or [`Dims::checked`] refuses the dims.
     pub fn reshape(self, dims: &[usize]) -> Self {
         assert!(self.is_contiguous(), "reshape of a view whose columns were cut");
         let dims = Dims::new(dims);
@@ -261,8 +291,10 @@ impl<'a> View<'a> {
             [rows, width] if *rows > 0 => (rows - 1) * self.stride + width,
             _ => self.dims.count(),
         };
-        // SAFETY: host memory that holds the window for 'a by construction; `T` is plain bits of this dtype, and
-        // devices align every tensor to its element size.
+        // SAFETY: initialised host memory that nobody writes for 'a: `Mem::from_raw`'s caller vouched for the tensor's
+        // bytes, `Tensor::new` compared them with its dims, and `rows`, `cols` and `reshape` only shrink the window.
+        // `Dims` keep the count from overflowing. `Elem` is sealed: `T` is the element type itself, on whose boundary
+        // `Tensor::new` found the memory to begin.
         Ok((unsafe { std::slice::from_raw_parts(self.addr.cast(), count) }, self.stride))
     }
 }
@@ -326,7 +358,7 @@ impl<'a> ViewMut<'a> {
     /// The same elements under other dims of the same count.
     ///
     /// # Panics
-    /// If the counts differ.
+    /// If the counts differ, or [`Dims::checked`] refuses the dims.
     pub fn reshape(self, dims: &[usize]) -> Self {
         let dims = Dims::new(dims);
         assert_eq!(dims.count(), self.dims.count(), "reshape {:?} to {dims:?}", self.dims);
@@ -339,7 +371,8 @@ impl<'a> ViewMut<'a> {
     /// If the element type differs or Rust cannot write the memory.
     pub fn host<T: Elem>(&mut self) -> Result<&mut [T]> {
         readable(self.space, self.dtype, T::DTYPE)?;
-        // SAFETY: host memory of `count` elements, uniquely borrowed; alignment as for `View`.
+        // SAFETY: as for `View::host_strided`; a `ViewMut` borrows the writable tensor uniquely, and its elements lie
+        // side by side.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.addr.cast(), self.dims.count()) })
     }
 }
@@ -356,4 +389,69 @@ fn readable(space: Space, found: DType, wanted: DType) -> Result<()> {
 
 fn contract(detail: String) -> Error {
     Error::Contract { op: "view", detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{tensor, tensor_u32};
+
+    #[test]
+    fn dims_hold_what_memory_could() {
+        let most = Dims::ELEMENTS_MAX;
+        for dims in [&[][..], &[0], &[0, 0, 0, 0], &[most], &[0, most], &[most, 0, 1], &[most / 3, 3], &[2, 3, 4, 5]] {
+            let made = Dims::checked(dims).expect("it fits");
+            assert_eq!((made.as_slice(), made.count()), (dims, dims.iter().product()));
+        }
+        let huge: [&[usize]; 6] =
+            [&[most + 1], &[0, most + 1], &[most, 2], &[4, 1 << 62], &[1 << 32; 2], &[2, 0, most]];
+        for dims in huge {
+            let refused = Dims::checked(dims).expect_err("too large").to_string();
+            assert_eq!(refused, format!("dims: {dims:?} are more elements than memory can hold"));
+        }
+        assert_eq!(Dims::checked(&[1; 5]).expect_err("too many").to_string(), "dims: rank 5 exceeds 4");
+    }
+
+    /// Every window of a small tensor, read through its slice.
+    #[test]
+    fn windows_hold_their_elements() {
+        let (rows, width) = (4, 5);
+        let values: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let whole = tensor(&[rows, width], &values);
+        for (first, last) in (0..=rows).flat_map(|first| (first..=rows).map(move |last| (first, last))) {
+            let view = whole.view().rows(first..last);
+            assert_eq!(view.host::<f32>().expect("contiguous"), &values[first * width..last * width]);
+            for (left, right) in (0..=width).flat_map(|left| (left..=width).map(move |right| (left, right))) {
+                let cut = view.cols(left..right);
+                let (elements, stride) = cut.host_strided::<f32>().expect("host memory");
+                for (row, want) in values[first * width..last * width].chunks_exact(width).enumerate() {
+                    assert_eq!(elements[row * stride..][..right - left], want[left..right]);
+                }
+                assert_eq!(cut.host::<f32>().is_ok(), right - left == width, "{left}..{right}");
+                let span = cut.span();
+                assert_eq!(span.len(), if cut.dims().count() == 0 { 0 } else { 4 * elements.len() });
+            }
+        }
+    }
+
+    #[test]
+    fn windows_are_written_in_their_place() {
+        let mut whole = tensor(&[3, 4], &[0.0; 12]);
+        let mut rows = whole.view_mut().rows(1..2).reshape(&[2, 2]);
+        rows.reborrow().host::<f32>().expect("writable")[1] = 7.0;
+        assert_eq!(rows.as_view().host::<f32>().expect("readable"), [0.0, 7.0, 0.0, 0.0]);
+        assert!(rows.host::<u32>().is_err(), "of another type");
+        assert_eq!(whole.view().host::<f32>().expect("readable")[5], 7.0);
+        let none = whole.view_mut().rows(3..3);
+        assert!(none.as_view().host::<f32>().expect("nothing").is_empty());
+    }
+
+    /// What Miri called a slice of 2^62 elements out of an empty tensor.
+    #[test]
+    #[should_panic(expected = "more elements than memory can hold")]
+    fn empty_tensors_stay_empty() {
+        let empty = tensor_u32(&[]);
+        let elements = empty.view().reshape(&[4, 1 << 62]).rows(0..1).host::<u32>();
+        unreachable!("a slice of {} elements", elements.expect("host memory").len());
+    }
 }

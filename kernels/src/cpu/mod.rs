@@ -100,15 +100,19 @@ impl Device for Cpu {
             return Ok(copied);
         }
         let addr = bytes.as_ptr().cast_mut();
-        // SAFETY: `owner` keeps the bytes where they are, and the memory is marked read-only.
+        // SAFETY: `as_ref` borrowed the bytes from the value that the `Arc` shares. A clone of it keeps that value alive
+        // and shared, so that safe code can neither change nor move it; the memory is marked read-only.
         let mem = unsafe { Mem::from_raw(addr, wanted, Space::Host, false, Box::new(tensor.owner.clone())) };
         Ok(Tensor::new(mem, tensor.dims, tensor.dtype))
     }
 
     fn copy_in(&self, dst: &mut Tensor, src: &[u8]) -> Result<()> {
-        let (count, dtype) = (dst.dims().count(), dst.dtype());
-        let out = dst.view_mut();
-        copy::cpu::bytes_in(out, count * dtype.bytes(), src)
+        if !dst.is_writable() {
+            let detail = "the tensor is a weight that borrows the checkpoint's memory, which is read-only".into();
+            return Err(Error::Contract { op: "copy_in", detail });
+        }
+        let wanted = dst.dims().count() * dst.dtype().bytes();
+        copy::cpu::bytes_in(dst.view_mut(), wanted, src)
     }
 
     fn copy_out(&self, src: View<'_>, dst: &mut [u8]) -> Result<()> {

@@ -3,7 +3,7 @@ use super::Kernel;
 use super::tape::Tape;
 use crate::{Error, Mem, Result, Space};
 use simt::Grid;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -79,24 +79,31 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space, tape: &Tape, room: Optio
         room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .map_err(|free| Error::Memory { wanted: bytes, free: Some(free) })?;
     }
-    let layout = bytes
-        .checked_add(2 * RED_ZONE)
-        .and_then(|all| Layout::from_size_align(all, ALIGN).ok())
-        .ok_or(Error::Memory { wanted: bytes, free: None })?;
-    // SAFETY: the layout is never empty; all bytes are written before anyone reads them.
-    let base = unsafe {
-        let base = alloc(layout);
-        if base.is_null() {
-            handle_alloc_error(layout);
+    let Some((base, layout)) = zeroed(bytes) else {
+        if let Some(room) = &room {
+            room.fetch_add(bytes, Ordering::Relaxed);
         }
-        base.write_bytes(GUARD, layout.size());
-        base.add(RED_ZONE).write_bytes(0, bytes);
-        base
+        return Err(Error::Memory { wanted: bytes, free: None });
     };
     let owner = Guarded { block: Some(Block { base, layout, bytes, room }), tape: tape.clone() };
     simt::announce_buffer(base.addr() + RED_ZONE, bytes);
     // SAFETY: `owner` keeps exactly these bytes until it is dropped.
     Ok(unsafe { Mem::from_raw(base.add(RED_ZONE), bytes, space, true, Box::new(owner)) })
+}
+
+/// `bytes` zeros between two red zones, with their layout; `None` if the host has no such memory.
+fn zeroed(bytes: usize) -> Option<(*mut u8, Layout)> {
+    let layout = Layout::from_size_align(bytes.checked_add(2 * RED_ZONE)?, ALIGN).ok()?;
+    // SAFETY: the layout is never empty; all bytes are written before anyone reads them.
+    unsafe {
+        let base = alloc(layout);
+        if base.is_null() {
+            return None;
+        }
+        base.write_bytes(GUARD, layout.size());
+        base.add(RED_ZONE).write_bytes(0, bytes);
+        Some((base, layout))
+    }
 }
 
 /// # Safety

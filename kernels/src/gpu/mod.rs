@@ -3,7 +3,7 @@ use crate::ops::*;
 use crate::{DType, Device, Error, Graph, HostTensor, Mem, Plan, Result, Space, Tensor, View};
 use driver::Driver;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tape::{Step, Tape};
@@ -50,8 +50,8 @@ pub struct Gpu {
     room: Option<Arc<AtomicUsize>>,
 }
 
-/// Numbers GPUs, so that memory of one is not handed to another.
-static GPUS: AtomicU32 = AtomicU32::new(0);
+/// Numbers GPUs, so that memory of one is not handed to another. No process lives long enough to use up 64 bits.
+static GPUS: AtomicU64 = AtomicU64::new(0);
 
 impl Gpu {
     /// The emulator.
@@ -341,8 +341,8 @@ impl Gpu {
     fn fill(&self, dst: &mut Tensor, src: &[u8], dtype: DType) -> Result<()> {
         self.usable()?;
         let (bytes, kinds) = (dst.dims().count() * dst.dtype().bytes(), [dtype, dst.dtype()]);
+        self.own("copy_in", dst.view().space())?;
         let mut view = dst.view_mut();
-        self.own("copy_in", view.space())?;
         let _turn = self.turns.take();
         match &self.backend {
             Backend::Cuda(driver) => {
