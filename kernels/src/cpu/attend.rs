@@ -68,6 +68,10 @@ impl Seen<'_> {
 }
 
 /// A task: some queries of one head.
+///
+/// Whoever runs it vouches for its addresses: `queries`, at least one, rows of `head_dim` values from `q` and `out` on, at
+/// their strides; keys and values of as many, for each token that a query sees, where `tokens` says; and nobody else
+/// reads or writes those rows of `out` meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Attend<'a> {
     pub q: Rows,
@@ -80,7 +84,7 @@ pub(crate) struct Attend<'a> {
     pub out: RowsMut,
 }
 
-// SAFETY: plain addresses; whoever makes a task argues that they stay valid and that tasks write disjoint outputs.
+// SAFETY: plain addresses; whoever runs a task vouches for them.
 unsafe impl Send for Attend<'_> {}
 
 /// The task's buffers. Rows of queries, outputs and scores come in whole register tiles.
@@ -104,11 +108,17 @@ const FEW: usize = 2;
 
 impl Attend<'_> {
     /// Attends in the way that suits the call's number of queries, `all`.
-    pub fn run_on(self, isa: Isa, way: Option<Way>, all: usize) {
-        match way {
-            _ if all <= FEW => isa.run(AttendFew(self)),
-            Some(way) if suits(all, self.head_dim) => isa.run(AttendFast { way, task: self }),
-            _ => isa.run(self),
+    ///
+    /// # Safety
+    /// The addresses are what [`Attend`] says.
+    pub unsafe fn run_on(self, isa: Isa, way: Option<Way>, all: usize) {
+        // SAFETY: the caller vouches for the addresses.
+        unsafe {
+            match way {
+                _ if all <= FEW => isa.run(AttendFew(self)),
+                Some(way) if suits(all, self.head_dim) => isa.run(AttendFast { way, task: self }),
+                _ => isa.run(self),
+            }
         }
     }
 }
@@ -129,7 +139,7 @@ impl Job for Attend<'_> {
         };
         for (query, to) in state.queries.chunks_exact_mut(self.head_dim.max(1)).take(self.queries).enumerate() {
             for (i, to) in to.iter_mut().enumerate() {
-                // SAFETY: the caller's promise: queries have `head_dim` values.
+                // SAFETY: the caller vouches for `head_dim` values of each query.
                 *to = unsafe { *self.q.at.add(query * self.q.stride + i) } * self.scale;
             }
         }
@@ -218,7 +228,7 @@ impl Attend<'_> {
             let (sums, statistics) = state.sums.split_at_mut(statistics);
             let statistics = &mut statistics[2 * (strip + row)..][..2];
             let sums = &mut sums[(strip + row) * columns..][..columns];
-            // SAFETY: the caller's promise.
+            // SAFETY: as this function's; scores are a tile's, sums whole panels.
             unsafe { weigh::<L>(scores, seen, first == 0, statistics, sums) };
             // The product below runs as deep as the last row of the register tile sees.
             let last = ((row / L::TILE_ROWS + 1) * L::TILE_ROWS).min(rows) - 1;
@@ -241,7 +251,7 @@ impl Attend<'_> {
 /// Turns a row's scores into weights and brings its sums to the new maximum.
 ///
 /// # Safety
-/// As [`Lanes`].
+/// As [`Lanes`]; `sums` is whole vectors, `scores` too up to `seen`.
 #[inline(always)]
 unsafe fn weigh<L: Lanes>(scores: &mut [f32], seen: usize, fresh: bool, statistics: &mut [f32], sums: &mut [f32]) {
     if seen == 0 {

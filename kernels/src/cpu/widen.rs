@@ -27,18 +27,43 @@ pub(crate) fn to_f32(bytes: &[u8], dtype: DType) -> Vec<f32> {
     }
 }
 
-/// One row of a table of any float type, widened into `out`.
-pub(crate) fn row_into(table: &View<'_>, row: usize, out: &mut [f32]) -> Result<()> {
-    let view = table.rows(row..row + 1);
-    match view.dtype() {
-        DType::F32 => out.copy_from_slice(view.host::<f32>()?),
-        DType::F16 => widen(out, view.host::<f16>()?, |v| v.to_f32()),
-        DType::Bf16 => widen(out, view.host::<bf16>()?, |v| v.to_f32()),
-        DType::U32 => {
-            return Err(Error::Contract { op: "view", detail: "elements are U32, wanted a float type".into() });
+/// A table of any float type, whose rows are widened one at a time.
+pub(crate) struct Table<'a> {
+    elements: Elements<'a>,
+    /// Elements from one row to the next.
+    stride: usize,
+}
+
+/// From the first row's first element to the last one's last.
+enum Elements<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Table<'a> {
+    /// The table behind a two-dimensional view, whose columns may be cut.
+    pub fn of(view: &View<'a>) -> Result<Self> {
+        let elements = match view.dtype() {
+            DType::F32 => Elements::F32(view.host_strided()?.0),
+            DType::F16 => Elements::F16(view.host_strided()?.0),
+            DType::Bf16 => Elements::Bf16(view.host_strided()?.0),
+            DType::U32 => {
+                return Err(Error::Contract { op: "view", detail: "elements are U32, wanted a float type".into() });
+            }
+        };
+        Ok(Self { elements, stride: view.stride() })
+    }
+
+    /// A row, into as many values as it has.
+    pub fn row_into(&self, row: usize, out: &mut [f32]) {
+        let at = row * self.stride;
+        match &self.elements {
+            Elements::F32(all) => out.copy_from_slice(&all[at..][..out.len()]),
+            Elements::F16(all) => widen(out, &all[at..][..out.len()], |v| v.to_f32()),
+            Elements::Bf16(all) => widen(out, &all[at..][..out.len()], |v| v.to_f32()),
         }
     }
-    Ok(())
 }
 
 fn widen<T: Copy>(out: &mut [f32], src: &[T], to: impl Fn(T) -> f32) {

@@ -63,6 +63,9 @@ pub(crate) fn vectors(width: usize, tensors: &[Ptr]) -> u32 {
     u32::from(width.is_multiple_of(8) && tensors.iter().all(|tensor| tensor.is_aligned(16)))
 }
 
+/// The largest size that a kernel is handed.
+const SIZE_MAX: usize = 1 << 30;
+
 /// Checks the tensors of one op call and turns them into addresses.
 pub(crate) struct Args<'a> {
     pub gpu: &'a Gpu,
@@ -96,17 +99,17 @@ impl<'a> Args<'a> {
         view.as_ref().map_or(Ok(Ptr::NULL), |view| self.bf16(tensor, view))
     }
 
-    /// The address of an input of the given element type.
+    /// The address of an input of the given element type, whose rows follow each other without gaps.
     pub fn typed(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
-        self.address(tensor, view, dtype, false)
-    }
-
-    /// The address of an input whose rows follow each other without gaps.
-    pub fn whole(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
         if !view.is_contiguous() {
             return self.refuse(format!("{tensor}'s rows lie {} elements apart, wanted no gaps", view.stride()));
         }
-        self.typed(tensor, view, dtype)
+        self.strided(tensor, view, dtype)
+    }
+
+    /// The address of an input whose rows may lie apart: for kernels that are told the stride.
+    pub fn strided(&self, tensor: &'static str, view: &View<'_>, dtype: DType) -> Result<Ptr> {
+        self.address(tensor, view, dtype, false)
     }
 
     /// The address of an output of activations.
@@ -153,10 +156,12 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
-    /// A size as kernels take it.
+    /// A size as kernels take it: they count in `u32` and `int`, and add a tile's size to it.
     pub fn size(&self, name: &str, size: usize) -> Result<u32> {
-        u32::try_from(size)
-            .map_err(|_| Error::Contract { op: self.op, detail: format!("{name} is {size}, more than {}", u32::MAX) })
+        if size > SIZE_MAX {
+            return self.refuse(format!("{name} is {size}, more than {SIZE_MAX}"));
+        }
+        Ok(size as u32)
     }
 
     /// An error of this op.

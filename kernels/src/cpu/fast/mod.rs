@@ -196,7 +196,7 @@ pub(crate) fn suits(product: &Product<'_>) -> bool {
     whole && matches!(product.weights, Weights::Bf16(_))
 }
 
-/// Runs a product that [`suits`].
+/// Runs a product that [`suits`], for `Product::run`, which has compared its slices with its sizes.
 pub(crate) fn run(way: Way, isa: Isa, product: &Product<'_>, weights: &[bf16], out: &mut [f32]) {
     let out = Shared(out.as_mut_ptr());
     let (panels, blocks) = (product.rows.div_ceil(BLOCK), product.columns / BLOCK);
@@ -208,11 +208,13 @@ pub(crate) fn run(way: Way, isa: Isa, product: &Product<'_>, weights: &[bf16], o
         let panels = part(panels, row_tasks, task % row_tasks);
         let rows = panels.start * BLOCK..product.rows.min(panels.end * BLOCK);
         let blocks = part(blocks, column_tasks, task / row_tasks);
-        isa.run(Task { way, product, weights, rows, blocks, out });
+        // SAFETY: `Product::run` compared all slices with the sizes; tasks have disjoint rows or blocks of `out`.
+        unsafe { isa.run(Task { way, product, weights, rows, blocks, out }) };
     });
 }
 
-/// Some rows of x by some blocks of weight rows.
+/// Some rows of x by some blocks of weight rows. Whoever runs it vouches that slices and `out` have the product's sizes
+/// and that nobody else touches these rows and columns of `out` meanwhile.
 struct Task<'a> {
     way: Way,
     product: &'a Product<'a>,

@@ -153,7 +153,7 @@ pub(crate) trait Job {
     /// Does it; `#[inline(always)]`, and so must be all that it calls with vectors, closures included.
     ///
     /// # Safety
-    /// The processor has `L`'s instructions.
+    /// The processor has `L`'s instructions, and the job's addresses are what its type says.
     unsafe fn run<L: Lanes>(self);
 }
 
@@ -209,14 +209,17 @@ impl Isa {
     }
 
     /// Runs a job compiled for this instruction set.
-    pub fn run(self, job: impl Job) {
+    ///
+    /// # Safety
+    /// The job's addresses are what its type says.
+    pub unsafe fn run(self, job: impl Job) {
         match self {
-            // SAFETY: `Plain` uses no special instruction.
+            // SAFETY: `Plain` uses no special instruction; the caller vouches for the addresses.
             Isa::Plain => unsafe { job.run::<Narrow>() },
             // SAFETY: as above.
             #[cfg(test)]
             Isa::PlainWide => unsafe { job.run::<Wide>() },
-            // SAFETY: `all` detected the instructions; nothing else makes this value.
+            // SAFETY: `all` detected the instructions; nothing else makes this value. The addresses as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::run(job) },
             // SAFETY: as above.

@@ -30,7 +30,8 @@ pub(super) fn run<S: Stored>(isa: Isa, product: &Product<'_>, weights: &[S], out
         let rows = part(product.rows, row_blocks, task % row_blocks);
         let panels = part(panels, panel_blocks, task / row_blocks);
         if !rows.is_empty() && !panels.is_empty() {
-            isa.run(Block { product, weights, rows, panels, out });
+            // SAFETY: `Product::run` compared all slices with the sizes; tasks have disjoint rows or panels of `out`.
+            unsafe { isa.run(Block { product, weights, rows, panels, out }) };
         }
     });
 }
@@ -51,7 +52,8 @@ fn part(total: usize, count: usize, index: usize) -> Range<usize> {
     total * index / count..total * (index + 1) / count
 }
 
-/// A task: all sums of some rows and some panels.
+/// A task: all sums of some rows and some panels. Whoever runs it vouches that slices and `out` have the product's sizes
+/// and that nobody else touches these rows and panels of `out` meanwhile.
 struct Block<'a, S> {
     product: &'a Product<'a>,
     weights: &'a [S],
@@ -73,7 +75,7 @@ impl<S: Stored> Job for Block<'_, S> {
         for k in (0..p.inner.max(1)).step_by(DEPTH) {
             let depth = DEPTH.min(p.inner - k);
             for (index, panel) in self.panels.clone().enumerate() {
-                // SAFETY: the scratch holds `panels` panels; the caller's promise.
+                // SAFETY: as this function's; the scratch holds `panels` panels.
                 unsafe { self.pack::<L>(panel, k, depth, &mut packed[index * DEPTH * width..][..DEPTH * width]) };
             }
             for first in self.rows.clone().step_by(STRIP_ROWS) {
@@ -194,7 +196,7 @@ impl<S: Stored> Block<'_, S> {
 #[inline(always)]
 unsafe fn partial<L: Lanes>(depth: usize, x: Rows, w: *const f32, to: RowsMut, [rows, columns]: [usize; 2], add: bool) {
     let mut tile = [0f32; 12 * 32];
-    // SAFETY: the caller's promise; a tile has at most 12 rows of 32 values.
+    // SAFETY: as this function's; a tile has at most 12 rows of 32 values.
     unsafe {
         L::multiply_tile(depth, x, w, RowsMut { at: tile.as_mut_ptr(), stride: 2 * L::WIDTH }, false);
         for row in 0..rows {

@@ -19,11 +19,14 @@ pub(super) fn run<S: Stored>(isa: Isa, product: &Product<'_>, weights: &[S], out
     let out = Shared(out.as_mut_ptr());
     (0..columns.div_ceil(per_task)).into_par_iter().for_each(|task| {
         let first = task * per_task;
-        isa.run(Columns { product, weights, first, count: per_task.min(columns - first), out });
+        let task = Columns { product, weights, first, count: per_task.min(columns - first), out };
+        // SAFETY: `Product::run` compared all slices with the sizes; tasks have disjoint columns of `out`.
+        unsafe { isa.run(task) };
     });
 }
 
-/// A task: output columns `first..first + count` of all rows.
+/// A task: output columns `first..first + count` of all rows. Whoever runs it vouches that slices and `out` have the
+/// product's sizes and that nobody else touches these columns of `out` meanwhile.
 struct Columns<'a, S> {
     product: &'a Product<'a>,
     weights: &'a [S],
@@ -45,7 +48,7 @@ impl<S: Stored> Job for Columns<'_, S> {
                 let rows = std::array::from_fn(|i| &w[(column + i.min(pass - 1)) * p.inner..][..p.inner]);
                 for row in 0..p.rows {
                     let at = (row * halves + half) * count + column;
-                    // SAFETY: the caller's promise.
+                    // SAFETY: as this function's; all five slices have `inner` values.
                     let dots = unsafe { dots::<L, S>(&p.x[row * p.inner..][..p.inner], rows) };
                     sums[at..at + pass].copy_from_slice(&dots[..pass]);
                 }
@@ -67,7 +70,7 @@ impl<S: Stored> Job for Columns<'_, S> {
 /// Dot products of `x` with rows of the same length: two vectors of sums each, then the rest.
 ///
 /// # Safety
-/// As [`Lanes`].
+/// As [`Lanes`]; the rows are as long as `x`.
 #[inline(always)]
 unsafe fn dots<L: Lanes, S: Stored>(x: &[f32], rows: [&[S]; PASS]) -> [f32; PASS] {
     let whole = x.len() / (2 * L::WIDTH) * 2 * L::WIDTH;

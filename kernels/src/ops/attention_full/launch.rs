@@ -1,7 +1,7 @@
 //! One block for 128 or 64 queries of a head; kernels for head_dim padded to 32, 64, 96 and 128.
 use super::AttentionFull;
-use crate::Result;
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
+use crate::{DType, Result};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -52,9 +52,9 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionFull<'_>) -> Result<()> {
         return args.refuse(format!("head_dim is {head_dim}, at most 128 on a GPU"));
     };
     let params = AttentionFullParams {
-        q: args.bf16("q", &op.q)?,
-        k: args.bf16("k", &op.k)?,
-        v: args.bf16("v", &op.v)?,
+        q: args.strided("q", &op.q, DType::Bf16)?,
+        k: args.strided("k", &op.k, DType::Bf16)?,
+        v: args.strided("v", &op.v, DType::Bf16)?,
         out: args.out("out", &mut op.out)?,
         q_stride: args.size("q.stride", op.q.stride())?,
         k_stride: args.size("k.stride", op.k.stride())?,

@@ -1,5 +1,5 @@
 //! Heads and blocks of queries in parallel.
-use super::{AttentionPaged, logical_pages, table_stride};
+use super::{AttentionPaged, Shape, logical_pages, table_stride};
 use crate::cpu::Precision;
 use crate::cpu::attend::{Attend, Seen, Tokens, block_queries};
 use crate::cpu::fast::{self, Way};
@@ -7,6 +7,7 @@ use crate::cpu::lanes::{Isa, Rows, RowsMut};
 use crate::cpu::product::Shared;
 use crate::{PAGE_TOKENS, Result};
 use rayon::prelude::*;
+use std::ops::Range;
 
 pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
     run_on(op, Isa::best(), fast::way(precision))
@@ -15,41 +16,62 @@ pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
 pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> Result<()> {
     let shape = op.check()?;
     let (q, k, v) = (op.q.host::<f32>()?, op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
-    let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host::<u32>()?);
+    let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host_strided::<u32>()?.0);
     let (heads, kv_heads, head_dim, scale) = (op.heads, op.kv_heads, shape.head_dim, op.scale);
     let (apart, entries) = (table_stride(&op.block_table), logical_pages(&op.block_table));
     let table_of = |row: usize| &table[row * apart..][..entries];
-    for (row, &position) in positions.iter().enumerate() {
-        let seen = position as usize / PAGE_TOKENS + 1;
-        assert!(seen <= entries, "the block table covers every position");
-        let known = table_of(row)[..seen].iter().all(|&page| (page as usize) < shape.pages);
-        assert!(known, "page numbers lie in the cache");
-    }
-    assert!(apart > 0 || positions.is_sorted(), "positions ascend");
     let (hidden, page) = (heads * head_dim, kv_heads * PAGE_TOKENS * head_dim);
-    let out = Shared(op.out.host::<f32>()?.as_mut_ptr());
+    let out = op.out.host::<f32>()?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let known = known_rows(positions, table_of, shape);
+    for (out, _) in out.chunks_exact_mut(hidden).zip(&known).filter(|(_, known)| !**known) {
+        out.fill(f32::NAN);
+    }
+    let out = Shared(out.as_mut_ptr());
     // A row with a sequence of its own gets the bits that it would get alone.
     let (block, alike) = if apart > 0 { (1, 1) } else { (block_queries(shape.rows, heads), shape.rows) };
-    let blocks = shape.rows.div_ceil(block);
-    (0..heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
-        let (head, first) = (task / blocks, task % blocks * block);
-        let queries = block.min(shape.rows - first);
+    let blocks = blocks_of(positions, &known, block);
+    (0..heads * blocks.len()).into_par_iter().with_max_len(1).for_each(|task| {
+        let (head, rows) = (task / blocks.len(), blocks[task % blocks.len()].clone());
         let cached = |values: &[f32]| {
             let at = head / (heads / kv_heads) * PAGE_TOKENS * head_dim;
             Rows { at: values.as_ptr().wrapping_add(at), stride: head_dim }
         };
-        let at = first * hidden + head * head_dim;
+        let at = rows.start * hidden + head * head_dim;
         let task = Attend {
             q: Rows { at: q.as_ptr().wrapping_add(at), stride: hidden },
-            tokens: Tokens { k: cached(k), v: cached(v), pages: Some((table_of(first), page)) },
-            seen: Seen::UpTo(&positions[first..first + queries]),
-            queries,
+            tokens: Tokens { k: cached(k), v: cached(v), pages: Some((table_of(rows.start), page)) },
+            seen: Seen::UpTo(&positions[rows.clone()]),
+            queries: rows.len(),
             head_dim,
             scale,
-            // Tasks write disjoint rows or columns.
             out: RowsMut { at: { out }.0.wrapping_add(at), stride: hidden },
         };
-        task.run_on(isa, way, alike);
+        // SAFETY: every query sees tokens of pages in the cache only, `known_rows` has looked; `check` fixed the shapes
+        // of q, cache and out; tasks write disjoint rows or columns.
+        unsafe { task.run_on(isa, way, alike) };
     });
     Ok(())
+}
+
+/// Whether each row sees nothing but tokens of pages in the cache.
+fn known_rows<'a>(positions: &[u32], table_of: impl Fn(usize) -> &'a [u32], shape: Shape) -> Vec<bool> {
+    let known_pages = |row: usize| table_of(row).iter().take_while(|&&page| (page as usize) < shape.pages).count();
+    positions.iter().enumerate().map(|(row, &position)| (position as usize / PAGE_TOKENS) < known_pages(row)).collect()
+}
+
+/// Blocks of at most `block` known rows whose positions do not fall.
+fn blocks_of(positions: &[u32], known: &[bool], block: usize) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    for row in (0..positions.len()).filter(|&row| known[row]) {
+        match blocks.last_mut() {
+            Some(last) if last.end == row && last.len() < block && positions[row - 1] <= positions[row] => {
+                last.end += 1
+            }
+            _ => blocks.push(row..row + 1),
+        }
+    }
+    blocks
 }

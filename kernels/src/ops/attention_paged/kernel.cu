@@ -5,7 +5,8 @@
 //           block_table for each row, table_stride entries apart. Decode:
 //           partial, f32: highest score and sum [rows·heads·pages, 2], then weighted sums [rows·heads·pages, padded].
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
-//           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently.
+//           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently. A row
+//           whose position lies outside the table, or one of whose pages lies outside the cache, is NaN.
 // Launch    prefill: blocks (heads, rows/64) of 4 warps, last rows first, as they see most; two stages of shared
 //           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
 //           merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
@@ -37,15 +38,44 @@ struct AttentionPagedParams {
     uint32_t pages;
     float scale_log2;
     // Entries from one row's block_table to the next one's; 0 where all rows are of one sequence.
-    uint32_t table_stride, reserved;
+    uint32_t table_stride;
+    // Of the cache.
+    uint32_t cache_pages;
 };
-static_assert(sizeof(AttentionPagedParams) == 88 && offsetof(AttentionPagedParams, reserved) == 84);
+static_assert(sizeof(AttentionPagedParams) == 88 && offsetof(AttentionPagedParams, cache_pages) == 84);
 
 // One key head's rows of the cache, through the block table of a row.
 __device__ __forceinline__ Keys cached(const AttentionPagedParams& p, uint32_t row, uint32_t kv_head, int tokens) {
     const size_t head = static_cast<size_t>(kTileKeys) * p.head_dim, at = kv_head * head, page = p.kv_heads * head;
-    const uint32_t* table = p.block_table + row * p.table_stride;
+    const uint32_t* table = p.block_table + static_cast<size_t>(row) * p.table_stride;
     return {p.k_pages + at, p.v_pages + at, table, page, page, p.head_dim, p.head_dim, tokens};
+}
+
+__device__ __forceinline__ uint32_t most_of_warp(uint32_t value) {
+#pragma unroll
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+        const uint32_t other = __shfl_xor_sync(kAllLanes, value, lanes);
+        value = other > value ? other : value;
+    }
+    return value;
+}
+
+// The pages before the first of `pages` logical ones that is not in the cache. Whole warps call it.
+__device__ __forceinline__ uint32_t known_pages(const AttentionPagedParams& p, uint32_t pages) {
+    uint32_t known = pages;
+    for (uint32_t page = threadIdx.x % kWarp; page < known; page += kWarp)
+        if (p.block_table[page] >= p.cache_pages) known = page;
+    return ~most_of_warp(~known);
+}
+
+// The most tokens that one of `count` queries sees, of those who see nothing beyond `pages`. Whole warps call it.
+__device__ __forceinline__ uint32_t seen_tokens(const uint32_t* positions, int count, uint32_t pages) {
+    uint32_t most = 0;
+    for (int query = static_cast<int>(threadIdx.x) % kWarp; query < count; query += kWarp) {
+        const uint32_t position = positions[query];
+        if (position / kTileKeys < pages && position >= most) most = position + 1;
+    }
+    return most_of_warp(most);
 }
 
 template <int kDim, bool kVectors>
@@ -58,16 +88,25 @@ __device__ __forceinline__ void prefill(const AttentionPagedParams& p) {
     const uint32_t hidden = p.heads * p.head_dim, head = blockIdx.x;
     const size_t at = static_cast<size_t>(first) * hidden + head * p.head_dim;
     const uint32_t* positions = p.positions + first;
-    const int tokens = static_cast<int>(positions[count - 1]) + 1;
+    uint32_t tokens = seen_tokens(positions, count, p.pages);
+    const uint32_t wanted = (tokens + kTileKeys - 1) / kTileKeys, pages = known_pages(p, wanted);
+    if (pages < wanted) tokens = seen_tokens(positions, count, pages);
+    // A query that would see a page outside the cache sees no key at all, which makes its row NaN.
     int last[Block::kRowTiles][2];
 #pragma unroll
     for (int i = 0; i < Block::kRowTiles * 2; i++) {
         const int query = query_of<Block>(i / 2, i % 2);
-        last[i / 2][i % 2] = static_cast<int>(positions[min(query, count - 1)]);
+        const uint32_t position = positions[min(query, count - 1)];
+        last[i / 2][i % 2] = position / kTileKeys < pages ? static_cast<int>(position) : -1;
     }
     Running<Block> running;
-    attend(running, {p.q + at, hidden, count}, cached(p, 0, head / (p.heads / p.kv_heads), tokens), 0,
-           (tokens + kTileKeys - 1) / kTileKeys, last, p.scale_log2, head_dim, reinterpret_cast<bf16*>(shared));
+    if (tokens > 0) {
+        const Keys keys = cached(p, 0, head / (p.heads / p.kv_heads), static_cast<int>(tokens));
+        attend(running, {p.q + at, hidden, count}, keys, 0, static_cast<int>(tokens + kTileKeys - 1) / kTileKeys, last,
+               p.scale_log2, head_dim, reinterpret_cast<bf16*>(shared));
+    } else {
+        begin(running);
+    }
     store_queries(running, p.out + at, hidden, count, head_dim);
 }
 
@@ -80,16 +119,24 @@ template <int kDim, bool kVectors>
 __device__ __forceinline__ void decode(const AttentionPagedParams& p) {
     using Block = AttentionBlock<kDim, 1, 1, kVectors>;
     DYNAMIC_SHARED(shared);
+    const uint32_t seen = p.positions[blockIdx.z] / kTileKeys;
+    // What lies behind the position is not looked at; where it lies outside the table, merge looks at nothing.
+    if (blockIdx.x > seen || seen >= p.pages) return;
     const int page = static_cast<int>(blockIdx.x), position = static_cast<int>(p.positions[blockIdx.z]);
-    if (page * kTileKeys > position) return;
     const uint32_t group = p.heads / p.kv_heads, parts = (group + Block::kQueries - 1) / Block::kQueries;
     const uint32_t kv_head = blockIdx.y / parts, within = blockIdx.y % parts * Block::kQueries;
     const uint32_t head = kv_head * group + within;
     const int count = min(static_cast<int>(group - within), Block::kQueries), head_dim = static_cast<int>(p.head_dim);
     const bf16* q = p.q + (static_cast<size_t>(blockIdx.z) * p.heads + head) * p.head_dim;
-    const int last[1][2] = {{position, position}};
+    Keys keys = cached(p, blockIdx.z, kv_head, position + 1);
+    int last[1][2] = {{position, position}};
+    if (keys.table[page] >= p.cache_pages) {
+        // No key of the page exists and none is seen, which makes the sums and the row NaN.
+        keys.tokens = 0;
+        keys.k_tile = keys.v_tile = 0;
+        last[0][0] = last[0][1] = -1;
+    }
     Running<Block> running;
-    const Keys keys = cached(p, blockIdx.z, kv_head, position + 1);
     attend(running, {q, p.head_dim, count}, keys, page, page + 1, last, p.scale_log2, head_dim,
            reinterpret_cast<bf16*>(shared));
     float* sums = p.partial + 2 * part(p, p.rows, 0);
@@ -111,7 +158,8 @@ __device__ __forceinline__ void decode(const AttentionPagedParams& p) {
 // Adds the parts of a row and head in the order of pages, each brought to the highest score of all.
 KERNEL(attention_paged_merge, AttentionPagedParams, kThreads) {
     const uint32_t head = blockIdx.x, row = blockIdx.y, padded = (p.head_dim + 31) / 32 * 32;
-    const uint32_t pages = p.positions[row] / kTileKeys + 1;
+    // Outside the table there are no parts, and 0 / 0 is NaN.
+    const uint32_t seen = p.positions[row] / kTileKeys, pages = seen < p.pages ? seen + 1 : 0;
     const size_t at = part(p, row, head);
     const float2* const stats = reinterpret_cast<const float2*>(p.partial) + at;
     const float* const sums = p.partial + 2 * part(p, p.rows, 0) + at * padded;

@@ -2,7 +2,7 @@
 use super::{AttentionPaged, Shape, logical_pages, table_stride};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::attention_full::launch::stages_bytes;
-use crate::{DType, Result};
+use crate::{DType, PAGE_TOKENS, Result};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -23,10 +23,10 @@ struct AttentionPagedParams {
     pages: u32,
     scale_log2: f32,
     table_stride: u32,
-    reserved: u32,
+    cache_pages: u32,
 }
 
-const _: () = assert!(size_of::<AttentionPagedParams>() == 88 && offset_of!(AttentionPagedParams, reserved) == 84);
+const _: () = assert!(size_of::<AttentionPagedParams>() == 88 && offset_of!(AttentionPagedParams, cache_pages) == 84);
 
 /// Most rows that are split over pages; more fill the device by themselves. A decoding batch stays below it.
 pub(crate) const DECODE_ROWS: usize = 16;
@@ -61,8 +61,8 @@ const MERGE: Kernel = kernel!(attention_paged_merge, THREADS);
 /// What decode needs: the highest score, the sum of weights and the weighted sum of every row, head and page.
 pub(crate) fn workspace_bytes(op: &AttentionPaged<'_>, shape: Shape) -> usize {
     let padded = shape.head_dim.next_multiple_of(32);
-    let parts = shape.rows * op.heads * logical_pages(&op.block_table);
-    if shape.rows > DECODE_ROWS { 0 } else { parts * (2 + padded) * size_of::<f32>() }
+    let factors = [shape.rows, op.heads, logical_pages(&op.block_table), 2 + padded, size_of::<f32>()];
+    if shape.rows > DECODE_ROWS { 0 } else { factors.into_iter().fold(1, usize::saturating_mul) }
 }
 
 pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
@@ -77,7 +77,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         q: args.bf16("q", &op.q)?,
         k_pages: args.bf16("k_pages", &op.k_pages)?,
         v_pages: args.bf16("v_pages", &op.v_pages)?,
-        block_table: args.typed("block_table", &op.block_table, DType::U32)?,
+        block_table: args.strided("block_table", &op.block_table, DType::U32)?,
         positions: args.typed("positions", &op.positions, DType::U32)?,
         out: args.out("out", &mut op.out)?,
         partial: Ptr::NULL,
@@ -88,13 +88,15 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         pages: args.size("pages", pages)?,
         scale_log2: op.scale * std::f32::consts::LOG2_E,
         table_stride: args.size("table_stride", table_stride(&op.block_table))?,
-        reserved: 0,
+        cache_pages: args.size("physical pages", shape.pages)?,
     };
+    args.size("heads·head_dim", op.heads * head_dim)?;
+    args.size("tokens", pages.saturating_mul(PAGE_TOKENS))?;
     let single = usize::from(vectors(head_dim, &[params.q, params.k_pages, params.v_pages, params.out]) == 0);
     if rows > DECODE_ROWS {
         let blocks = [params.heads, args.size("blocks of rows", rows.div_ceil(PREFILL_QUERIES))?, 1];
-        // SAFETY: the contract fixed all shapes; positions and page numbers lie inside theirs by the engine's promise;
-        // the layout is asserted on both sides.
+        // SAFETY: the contract fixed all shapes; the kernel compares positions with the table's pages, and page numbers
+        // with the cache's, before it uses them; the layout is asserted on both sides.
         return unsafe { gpu.launch(&PREFILL[size].1[single], blocks, stages_bytes(padded), &params) };
     }
     let mut workspace = gpu.workspace(workspace_bytes(&op, shape))?;

@@ -16,10 +16,12 @@ mod tests;
 /// Query head h reads key head `h / (heads / kv_heads)`. Softmax statistics and sums are f32.
 /// Token p of a sequence lies at row `p % 64` of page `block_table[p / 64]`.
 ///
+/// What `positions` and `block_table` hold is looked at when the op runs. A row is NaN, on every device, if
+/// `block_table` does not cover its position or a page up to there is not one of the cache; other rows do not change.
+///
 /// # Errors
 /// [`crate::Error::Contract`] if a dim contradicts the shapes below, more than [`crate::FEW_ROWS`] rows have sequences
-/// of their own, or head_dim exceeds 128 on a GPU. Page numbers and
-/// positions are the engine's own: the CPU asserts them, a GPU has nobody to report them to.
+/// of their own, the key heads divide neither the heads nor the cache, or head_dim exceeds 128 on a GPU.
 pub struct AttentionPaged<'a> {
     /// `[rows, heads·head_dim]`, activations, rotated.
     pub q: View<'a>,
@@ -30,7 +32,7 @@ pub struct AttentionPaged<'a> {
     /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32: which
     /// page holds tokens `64·i..64·i+64`.
     pub block_table: View<'a>,
-    /// `[rows]`, u32: each row's position in its sequence; ascending by one where all are of one.
+    /// `[rows]`, u32: each row's position in its sequence.
     pub positions: View<'a>,
     /// Query heads.
     pub heads: usize,
@@ -63,7 +65,8 @@ impl AttentionPaged<'_> {
         dims.bind("page", "page tokens", PAGE_TOKENS)?;
         dims.input("k_pages", &self.k_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
         dims.input("v_pages", &self.v_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
-        dims.bind("q", "heads·head_dim", self.heads * dims.size("head_dim"))?;
+        let columns = dims.product("heads·head_dim", &[self.heads, dims.size("head_dim")])?;
+        dims.bind("q", "heads·head_dim", columns)?;
         dims.input("q", &self.q, &["rows", "heads·head_dim"])?;
         dims.output("out", &self.out, &["rows", "heads·head_dim"])?;
         check_tables(&mut dims, &self.block_table)?;
@@ -75,12 +78,18 @@ impl AttentionPaged<'_> {
         dims.require(rows <= FEW_ROWS || table_stride(&self.block_table) == 0, || {
             format!("{rows} rows have sequences of their own, at most {FEW_ROWS} may")
         })?;
-        let pages = dims.size("pages·kv_heads");
-        dims.require(pages.is_multiple_of(self.kv_heads), || {
-            format!("{pages} page heads do not divide by {} key heads", self.kv_heads)
-        })?;
-        Ok(Shape { rows, head_dim: dims.size("head_dim"), pages: pages / self.kv_heads })
+        let pages = whole_pages(&dims, self.kv_heads)?;
+        Ok(Shape { rows, head_dim: dims.size("head_dim"), pages })
     }
+}
+
+/// The pages of a cache with `kv_heads` key heads, above 0, in each.
+pub(crate) fn whole_pages(dims: &DimCheck, kv_heads: usize) -> Result<usize> {
+    let pages = dims.size("pages·kv_heads");
+    dims.require(pages.is_multiple_of(kv_heads), || {
+        format!("{pages} page heads do not divide by {kv_heads} key heads")
+    })?;
+    Ok(pages / kv_heads)
 }
 
 /// Checks a block table: of one sequence, or of one for each of the `rows`.

@@ -11,7 +11,7 @@ pub(crate) fn run(mut op: AvgPool<'_>) -> Result<()> {
     let dim = op.x.dims().as_slice()[1];
     let x = op.x.host::<f32>()?;
     let scale = 1.0 / (w0 * w1 * w2) as f64;
-    op.out.host::<f32>()?.par_chunks_exact_mut(dim).enumerate().for_each(|(index, out)| {
+    op.out.host::<f32>()?.par_chunks_exact_mut(dim.max(1)).enumerate().for_each(|(index, out)| {
         let (grid, cell) = (index / per_grid, index % per_grid);
         let (d, h, w) = (cell / (pooled[1] * pooled[2]), cell / pooled[2] % pooled[1], cell % pooled[2]);
         let mut sum = vec![0f64; dim];

@@ -8,12 +8,11 @@ pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
 
-/// `out[r] = layer_norm(words[ids[r]] + positions[r] + types[0])`.
+/// `out[r] = layer_norm(words[ids[r]] + positions[r] + types[0])`. The row of an id outside the table is NaN, on every
+/// device: a GPU does not read ids before it launches.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more rows than positions or no type, or,
-/// on the CPU, an id is outside the table. On the GPU, which does not read ids before it launches, the row of such an
-/// id is NaN.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or there are more rows than positions or no type.
 pub struct EmbedBert<'a> {
     /// `[vocab, hidden]`.
     pub words: View<'a>,

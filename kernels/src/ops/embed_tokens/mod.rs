@@ -8,11 +8,11 @@ pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
 
-/// `out[r] = table[ids[r]]`; exact up to the rounding of `out`'s element type.
+/// `out[r] = table[ids[r]]`; exact up to the rounding of `out`'s element type. The row of an id outside the table is
+/// NaN, on every device: a GPU does not read ids before it launches.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or, on the CPU, an id is outside the table. On the
-/// GPU, which does not read ids before it launches, the row of such an id is NaN.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below.
 pub struct EmbedTokens<'a> {
     /// `[vocab, hidden]`; f32, f16 or bf16.
     pub table: View<'a>,

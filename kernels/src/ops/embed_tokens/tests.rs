@@ -42,5 +42,12 @@ fn contract_errors() {
     refused(&[3, 6], &ids, &[3, 6], "embed_tokens: out.rows is 3, but ids.rows is 2");
     refused(&[3, 6], &ids, &[2, 5], "embed_tokens: out.hidden is 5, but table.hidden is 6");
     refused(&[3, 6], &poisoned(&[2]), &[2, 6], "embed_tokens: ids holds F32, wanted U32");
-    refused(&[2, 6], &ids, &[2, 6], "embed_tokens: id 2 is outside a table of 2 rows");
+}
+
+#[test]
+fn ids_outside_the_table_give_nan() {
+    let (table, ids, mut out) = (tensor(&[2, 1], &[5.0, 7.0]), tensor_u32(&[2, 1, u32::MAX, 0]), poisoned(&[4, 1]));
+    CPU.embed_tokens(EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() }).expect("valid");
+    let out = values(&out);
+    assert!(out[0].is_nan() && out[1] == 7.0 && out[2].is_nan() && out[3] == 5.0, "{out:?}");
 }

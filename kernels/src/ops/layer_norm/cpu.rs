@@ -7,12 +7,10 @@ use rayon::prelude::*;
 pub(crate) fn run(mut op: LayerNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let (weight, bias, eps) = (floats(&op.weight)?, floats(&op.bias)?, op.eps);
-    let x = op.x.host::<f32>()?;
-    op.out
-        .host::<f32>()?
-        .par_chunks_exact_mut(dim)
+    let (x, out) = (op.x.host::<f32>()?, op.out.host::<f32>()?);
+    out.par_chunks_exact_mut(dim.max(1))
         .with_min_len(16)
-        .zip(x.par_chunks_exact(dim))
+        .zip(x.par_chunks_exact(dim.max(1)))
         .for_each(|(out, x)| normalise(x, &weight, &bias, eps, out));
     Ok(())
 }

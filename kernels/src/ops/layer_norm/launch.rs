@@ -1,7 +1,7 @@
 //! One warp per row.
 use super::LayerNorm;
+use crate::Result;
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
-use crate::{DType, Result};
 use std::mem::offset_of;
 
 /// One learned layer norm, as `norm.cuh` has it.
@@ -33,7 +33,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: LayerNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let rows = op.x.dims().as_slice()[0];
     let args = gpu.args("layer_norm")?;
-    let (x, weight) = (args.whole("x", &op.x, DType::Bf16)?, args.bf16("weight", &op.weight)?);
+    let (x, weight) = (args.bf16("x", &op.x)?, args.bf16("weight", &op.weight)?);
     let (bias, out) = (args.bf16("bias", &op.bias)?, args.out("out", &mut op.out)?);
     let params = LayerNormParams {
         x,

@@ -64,9 +64,9 @@ impl FewInput {
     pub fn new(args: &Args<'_>, [x, weight]: [&View<'_>; 2], norm: Option<Norm<'_>>) -> Result<(Self, bool)> {
         let &[rows, inner] = x.dims().as_slice() else { unreachable!("the contract fixed the rank") };
         let input = Self {
-            x: args.bf16("x", x)?,
+            x: args.strided("x", x, DType::Bf16)?,
             norm: args.optional("norm", &norm.map(|norm| norm.weight))?,
-            weight: args.bf16("weight", weight)?,
+            weight: args.strided("weight", weight, DType::Bf16)?,
             rows: args.size("rows", rows)?,
             inner: args.size("in", inner)?,
             x_stride: args.size("stride of x", x.stride())?,

@@ -119,8 +119,8 @@ pub(crate) fn run_as(gpu: &Gpu, mut op: Linear<'_>, way: Way) -> Result<()> {
     let bias = args.optional("bias", &op.bias)?;
     let on_fours = out.is_aligned(4 * dtype.bytes() as u64) && bias.is_aligned(4 * DType::Bf16.bytes() as u64);
     let params = LinearParams {
-        x: args.bf16("x", &op.x)?,
-        weight: args.bf16("weight", &op.weight)?,
+        x: args.strided("x", &op.x, DType::Bf16)?,
+        weight: args.strided("weight", &op.weight, DType::Bf16)?,
         bias,
         out,
         rows: args.size("rows", shape.rows)?,

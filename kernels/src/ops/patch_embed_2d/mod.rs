@@ -44,7 +44,8 @@ impl PatchEmbed2d<'_> {
         let divides = patch > 0 && height % patch == 0 && width % patch == 0;
         dims.require(divides, || format!("patch {patch} does not divide a slice of {height} x {width}"))?;
         let grid = [slices, height / patch, width / patch];
-        dims.bind("patch", "patch·patch", patch * patch)?;
+        let pixels = dims.product("patch", &[patch, patch])?;
+        dims.bind("patch", "patch·patch", pixels)?;
         dims.bind("volume", "patches", grid[1] * grid[2])?;
         dims.bind("volume", "slices·patches", slices * dims.size("patches"))?;
         dims.input("weight", &self.weight, &["hidden", "patch·patch"])?;

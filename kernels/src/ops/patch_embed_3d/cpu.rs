@@ -1,7 +1,9 @@
 //! Gathers the patches, starts every token at its position and lets `linear` add the product.
 use super::PatchEmbed3d;
 use crate::Result;
-use crate::cpu::{Precision, gather, widen};
+use crate::cpu::product::Weights;
+use crate::cpu::widen::{Table, floats};
+use crate::cpu::{Precision, gather};
 use crate::ops::linear::{self, Epilogue, Linear};
 
 pub(crate) fn run(mut op: PatchEmbed3d<'_>, precision: Precision) -> Result<()> {
@@ -9,10 +11,16 @@ pub(crate) fn run(mut op: PatchEmbed3d<'_>, precision: Precision) -> Result<()> 
     let hidden = op.bias.dims().as_slice()[0];
     let patches = grid.iter().product::<usize>();
     let gathered = gather::patches(op.volume.host::<f32>()?, grid, op.patch)?;
+    let (class_token, positions) = (Table::of(&op.class_token)?, Table::of(&op.positions)?);
+    // Before anything is written: `linear` would refuse them later.
+    (Weights::of(&op.weight)?, floats(&op.bias)?);
     let out = op.out.host::<f32>()?;
-    widen::row_into(&op.class_token, 0, &mut out[..hidden])?;
+    if hidden == 0 {
+        return Ok(());
+    }
+    class_token.row_into(0, &mut out[..hidden]);
     for (patch, out) in out[hidden..].chunks_exact_mut(hidden).enumerate() {
-        widen::row_into(&op.positions, patch, out)?;
+        positions.row_into(patch, out);
     }
     linear::cpu::run(
         Linear {

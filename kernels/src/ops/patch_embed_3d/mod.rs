@@ -46,7 +46,8 @@ impl PatchEmbed3d<'_> {
         let divides = size.iter().zip(&patch).all(|(&size, &part)| part > 0 && size % part == 0);
         dims.require(divides, || format!("patch {patch:?} does not divide the volume {size:?}"))?;
         let grid = [0, 1, 2].map(|axis| size[axis] / patch[axis]);
-        dims.bind("patch", "patch voxels", patch.iter().product())?;
+        let voxels = dims.product("patch", &patch)?;
+        dims.bind("patch", "patch voxels", voxels)?;
         dims.bind("volume", "patches", grid.iter().product())?;
         dims.bind("volume", "1 + patches", 1 + dims.size("patches"))?;
         dims.input("weight", &self.weight, &["hidden", "patch voxels"])?;

@@ -1,28 +1,36 @@
 //! Row by row: a row is three short copies and a rotation.
 use super::QkvRopeAppend;
-use crate::ops::attention_paged::table_stride;
+use super::places::{Rows, places};
+use crate::ops::attention_paged::{logical_pages, table_stride};
 use crate::{PAGE_TOKENS, Result};
 
 pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
-    let head_dim = op.check()?;
-    let half = head_dim / 2;
-    let (queries, keys) = (op.heads * head_dim, op.kv_heads * head_dim);
+    let heads = op.check()?;
+    let (head_dim, half) = (heads.head_dim, heads.head_dim / 2);
+    let (queries, keys) = (heads.queries * head_dim, heads.keys * head_dim);
     let (cos, sin) = (op.cos.host::<f32>()?, op.sin.host::<f32>()?);
-    let (positions, block_table) = (op.positions.host::<u32>()?, op.block_table.host::<u32>()?);
+    let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host_strided::<u32>()?.0);
     let qkv = op.qkv.host::<f32>()?;
     let (k_pages, v_pages) = (op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
-    let rows = qkv.chunks_exact(queries + 2 * keys).zip(op.q.host::<f32>()?.chunks_exact_mut(queries));
-    let apart = table_stride(&op.block_table);
-    for (at, ((row, q), &position)) in rows.zip(positions).enumerate() {
-        let position = position as usize;
-        let angles = position * half..(position + 1) * half;
+    let q = op.q.host::<f32>()?;
+    if queries == 0 {
+        return Ok(());
+    }
+    let (table_pages, table_stride) = (logical_pages(&op.block_table), table_stride(&op.block_table));
+    let places = places(Rows { positions, table, table_pages, table_stride }, heads);
+    let rows = qkv.chunks_exact(queries + 2 * keys).zip(q.chunks_exact_mut(queries));
+    for ((row, q), (&position, place)) in rows.zip(positions.iter().zip(places)) {
+        let Some(place) = place else {
+            q.fill(f32::NAN);
+            continue;
+        };
+        let angles = position as usize * half..(position as usize + 1) * half;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
         for (out, x) in q.chunks_exact_mut(head_dim).zip(row.chunks_exact(head_dim)) {
             rotate(x, cos, sin, out);
         }
-        let page = block_table[at * apart + position / PAGE_TOKENS] as usize;
-        for head in 0..op.kv_heads {
-            let at = ((page * op.kv_heads + head) * PAGE_TOKENS + position % PAGE_TOKENS) * head_dim;
+        for head in 0..heads.keys {
+            let at = ((place.page * heads.keys + head) * PAGE_TOKENS + place.slot) * head_dim;
             rotate(&row[queries + head * head_dim..][..head_dim], cos, sin, &mut k_pages[at..at + head_dim]);
             v_pages[at..at + head_dim].copy_from_slice(&row[queries + keys + head * head_dim..][..head_dim]);
         }

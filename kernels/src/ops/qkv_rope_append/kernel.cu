@@ -3,10 +3,12 @@
 // Tensors   qkv [rows, (heads + 2·kv_heads)·head_dim], q [rows, heads·head_dim], k_pages and v_pages [pages·kv_heads,
 //           64, head_dim], all bf16; cos, sin [positions, head_dim/2] f32; positions [rows], block_table [pages] u32,
 //           or one for each row, table_stride entries apart.
-// Numerics  the rotation in f32, rounded once at the store; values are copied bit for bit.
+// Numerics  the rotation in f32, rounded once at the store; values are copied bit for bit. The queries of a row
+//           without a place in the cache are NaN, and its keys and values go nowhere.
 // Launch    blocks (rows, items/kThreads); an item is kWide neighbouring pairs (i, i + head_dim/2) of one head. Eight
 //           wide where head_dim divides by 16 and all addresses by 16 bytes, else one wide.
-// Traffic   4 bytes per element of qkv and 8 per angle; the angles of a row come from cache after its first head.
+// Traffic   4 bytes per element of qkv and 8 per angle; the angles of a row come from cache after its first head, and so
+//           do its position and the table's entries of the pages that the call appends to.
 // Source    Su et al. 2021, eq. 34, in the half-split order of GPT-NeoX.
 #include "pages.cuh"
 
@@ -21,9 +23,10 @@ struct QkvRopeAppendParams {
     bf16* q;
     bf16* k_pages;
     bf16* v_pages;
-    uint32_t heads, kv_heads, head_dim, table_stride;
+    CacheSizes sizes;
 };
-static_assert(sizeof(QkvRopeAppendParams) == 80 && offsetof(QkvRopeAppendParams, table_stride) == 76);
+static_assert(sizeof(CacheSizes) == 32 && sizeof(QkvRopeAppendParams) == 96);
+static_assert(offsetof(QkvRopeAppendParams, sizes) == 64);
 
 __device__ __forceinline__ void load(float (&out)[1], const bf16* from) { out[0] = to_float(*from); }
 __device__ __forceinline__ void load(float (&out)[8], const bf16* from) { load_bf16x8(out, from); }
@@ -39,15 +42,22 @@ __device__ __forceinline__ void store(bf16* to, const float (&values)[8]) { stor
 
 template <int kWide>
 __device__ __forceinline__ void append(const QkvRopeAppendParams& p) {
-    const uint32_t half = p.head_dim / 2, heads = p.heads + 2 * p.kv_heads, row = blockIdx.x;
+    const CacheSizes& sizes = p.sizes;
+    const uint32_t half = sizes.head_dim / 2, heads = sizes.heads + 2 * sizes.kv_heads, row = blockIdx.x;
     const uint32_t item = blockIdx.y * kThreads + threadIdx.x, head = item / (half / kWide);
     if (head >= heads) return;
     const uint32_t at = item % (half / kWide) * kWide, position = p.positions[row];
-    const bf16* from = p.qkv + (static_cast<size_t>(row) * heads + head) * p.head_dim + at;
+    const uint32_t page = own_page(p, row, position);
+    bf16* to = head_row(p, row, position, page, head);
+    if (to == nullptr) return;
+    const bf16* from = p.qkv + (static_cast<size_t>(row) * heads + head) * sizes.head_dim + at;
     float a[kWide], b[kWide];
     load(a, from);
     load(b, from + half);
-    if (head < p.heads + p.kv_heads) {
+    if (page == kNoPage) {
+#pragma unroll
+        for (int i = 0; i < kWide; i++) a[i] = b[i] = NAN;
+    } else if (head < sizes.heads + sizes.kv_heads) {
         float cos[kWide], sin[kWide];
         load(cos, p.cos + static_cast<size_t>(position) * half + at);
         load(sin, p.sin + static_cast<size_t>(position) * half + at);
@@ -58,10 +68,10 @@ __device__ __forceinline__ void append(const QkvRopeAppendParams& p) {
             a[i] = turned;
         }
     }
-    bf16* to = head_row(p, row, position, head) + at;
-    store(to, a);
-    store(to + half, b);
+    store(to + at, a);
+    store(to + at + half, b);
 }
 
-KERNEL(qkv_rope_append_vectors, QkvRopeAppendParams, kThreads) { append<8>(p); }
+// Ten blocks are what 48 registers allow; left to itself, the assembler spills on sm_90a to make room for two more.
+KERNEL_RESIDENT(qkv_rope_append_vectors, QkvRopeAppendParams, kThreads, 10) { append<8>(p); }
 KERNEL(qkv_rope_append_single, QkvRopeAppendParams, kThreads) { append<1>(p); }

@@ -1,11 +1,12 @@
 //! `qkv_rope_append`: splits the fused projection, rotates queries and keys, appends keys and values to the cache.
-use crate::ops::attention_paged::check_tables;
+use crate::ops::attention_paged::{check_tables, whole_pages};
 use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
 
 pub(crate) mod cpu;
 #[cfg(test)]
 mod gpu_tests;
 pub(crate) mod launch;
+pub(crate) mod places;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +14,14 @@ mod tests;
 /// at position p = `positions[r]`. `q` leaves rotated; rotated k and plain v go to the row's sequence's
 /// page `block_table[p / 64]`, row `p % 64`.
 ///
+/// What `positions` and `block_table` hold is looked at when the op runs. A row without a place of its own in the cache
+/// changes nothing there, and its row of `q` is NaN, on every device. A place is its own if p is below the rows of
+/// `cos` and the positions that `block_table` covers, the page is one of the cache, and no other row of the call goes
+/// there; where all rows are of one sequence, row r must also be at position `positions[0] + r`.
+///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below. Page numbers and positions are the engine's own
-/// and asserted.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are no heads or no key heads, or the key
+/// heads do not divide the cache.
 pub struct QkvRopeAppend<'a> {
     /// `[rows, (heads + 2·kv_heads)·head_dim]`, activations: queries, keys, values.
     pub qkv: View<'a>,
@@ -23,7 +29,7 @@ pub struct QkvRopeAppend<'a> {
     pub cos: View<'a>,
     /// As `cos`.
     pub sin: View<'a>,
-    /// `[rows]`, u32: each row's position in its sequence.
+    /// `[rows]`, u32: each row's position in its sequence; ascending by one where all are of one.
     pub positions: View<'a>,
     /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32.
     pub block_table: View<'a>,
@@ -40,29 +46,44 @@ pub struct QkvRopeAppend<'a> {
 }
 
 impl QkvRopeAppend<'_> {
-    /// Checks the contract; gives `head_dim`.
+    /// Checks the contract; gives the sizes of heads and cache.
     ///
     /// # Errors
     /// As the op's.
-    pub fn check(&self) -> Result<usize> {
+    pub fn check(&self) -> Result<Heads> {
         let mut dims = DimCheck::new("qkv_rope_append");
         let (angles, places) = ([&self.cos, &self.sin], [&self.positions, &self.block_table]);
         let pages = [&self.k_pages, &self.v_pages];
-        let head_dim = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
+        let heads = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
         dims.input("qkv", &self.qkv, &["rows", "(heads + 2·kv_heads)·head_dim"])?;
         dims.output("q", &self.q, &["rows", "heads·head_dim"])?;
-        Ok(head_dim)
+        Ok(heads)
     }
 }
 
-/// Checks the part of a contract that is rotation and cache; gives `head_dim`.
+/// The sizes of a checked call.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Query heads.
+    pub queries: usize,
+    /// Key heads, and as many value heads.
+    pub keys: usize,
+    /// Columns of one head.
+    pub head_dim: usize,
+    /// Physical pages in the cache.
+    pub pages: usize,
+    /// Positions that have angles.
+    pub angles: usize,
+}
+
+/// Checks the part of a contract that is rotation and cache.
 pub(crate) fn check_heads(
     dims: &mut DimCheck,
     [cos, sin]: [&View<'_>; 2],
     [positions, block_table]: [&View<'_>; 2],
     [heads, kv_heads]: [usize; 2],
     [k_pages, v_pages]: [&ViewMut<'_>; 2],
-) -> Result<usize> {
+) -> Result<Heads> {
     dims.bind("page", "page tokens", PAGE_TOKENS)?;
     dims.output("k_pages", k_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
     dims.output("v_pages", v_pages, &["pages·kv_heads", "page tokens", "head_dim"])?;
@@ -73,7 +94,11 @@ pub(crate) fn check_heads(
     dims.typed("sin", sin, DType::F32, &["positions", "head_dim/2"])?;
     dims.typed("positions", positions, DType::U32, &["rows"])?;
     check_tables(dims, block_table)?;
-    dims.bind("heads", "heads·head_dim", heads * head_dim)?;
-    dims.bind("heads", "(heads + 2·kv_heads)·head_dim", (heads + 2 * kv_heads) * head_dim)?;
-    Ok(head_dim)
+    dims.require(heads > 0 && kv_heads > 0, || format!("{heads} heads and {kv_heads} key heads, wanted some of both"))?;
+    let columns = dims.product("heads·head_dim", &[heads, head_dim])?;
+    let key_columns = dims.product("2·kv_heads·head_dim", &[2, kv_heads, head_dim])?;
+    dims.bind("heads", "heads·head_dim", columns)?;
+    dims.bind("heads", "(heads + 2·kv_heads)·head_dim", columns + key_columns)?;
+    let pages = whole_pages(dims, kv_heads)?;
+    Ok(Heads { queries: heads, keys: kv_heads, head_dim, pages, angles: dims.size("positions") })
 }

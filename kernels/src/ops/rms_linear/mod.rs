@@ -16,8 +16,8 @@ mod tests;
 /// gives the bits of the two ops.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`FEW_ROWS`] rows, or the
-/// epilogue is neither [`Epilogue::None`] nor [`Epilogue::SwiGlu`].
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`FEW_ROWS`] rows, x has no
+/// columns, or the epilogue is neither [`Epilogue::None`] nor [`Epilogue::SwiGlu`].
 pub struct RmsLinear<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,
@@ -41,7 +41,7 @@ impl<'a> RmsLinear<'a> {
     pub fn check(&self) -> Result<Shape> {
         let (mut dims, shape) = check_product("rms_linear", [&self.x, &self.weight], &None, self.epilogue, &self.out)?;
         dims.input("norm", &self.norm, &["in"])?;
-        require_few(&dims, shape.rows)?;
+        require_few(&dims)?;
         let epilogue = self.epilogue;
         dims.require(matches!(epilogue, Epilogue::None | Epilogue::SwiGlu), || {
             format!("the epilogue is {epilogue:?}, wanted None or SwiGlu")
@@ -58,7 +58,9 @@ impl<'a> RmsLinear<'a> {
     }
 }
 
-/// Refuses more rows than a fused op takes.
-pub(crate) fn require_few(dims: &crate::DimCheck, rows: usize) -> Result<()> {
-    dims.require(rows <= FEW_ROWS, || format!("x has {rows} rows, at most {FEW_ROWS} are fused"))
+/// Refuses more rows than a fused op takes, and rows of nothing, which have no root mean square.
+pub(crate) fn require_few(dims: &crate::DimCheck) -> Result<()> {
+    let rows = dims.size("rows");
+    dims.require(rows <= FEW_ROWS, || format!("x has {rows} rows, at most {FEW_ROWS} are fused"))?;
+    dims.require(dims.size("in") > 0, || "x has no columns".into())
 }

@@ -16,6 +16,7 @@ pub(crate) fn run(mut op: RmsNorm<'_>) -> Result<()> {
             *out = (f64::from(x) * scale) as f32 * weight;
         }
     };
-    op.out.host::<f32>()?.par_chunks_exact_mut(dim).with_min_len(16).zip(x.par_chunks_exact(dim)).for_each(row);
+    let (rows, x) = (op.out.host::<f32>()?.par_chunks_exact_mut(dim.max(1)), x.par_chunks_exact(dim.max(1)));
+    rows.with_min_len(16).zip(x).for_each(row);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One block per row.
 use super::RmsNorm;
+use crate::Result;
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
-use crate::{DType, Result};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -25,7 +25,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: RmsNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let rows = op.x.dims().as_slice()[0];
     let args = gpu.args("rms_norm")?;
-    let (x, weight) = (args.whole("x", &op.x, DType::Bf16)?, args.bf16("weight", &op.weight)?);
+    let (x, weight) = (args.bf16("x", &op.x)?, args.bf16("weight", &op.weight)?);
     let out = args.out("out", &mut op.out)?;
     let params = RmsNormParams {
         x,

@@ -4,7 +4,8 @@
 //           heads·head_dim], k_pages and v_pages [pages·kv_heads, 64, head_dim], all bf16; cos, sin [positions,
 //           head_dim/2] f32; positions [rows], block_table [pages] u32, or one for each row,
 //           table_stride entries apart.
-// Numerics  as rms_linear; the rotation in f32 on f32 sums; one rounding, at the store.
+// Numerics  as rms_linear; the rotation in f32 on f32 sums; one rounding, at the store. The queries of a row without a
+//           place in the cache are NaN, and its keys and values go nowhere.
 // Launch    one block of kFewThreads per eight pairs (i, i + head_dim/2) of one head: its two tiles are the pairs'
 //           weight rows, so that the thread which has one half of a pair has the other. Any even head_dim.
 // Traffic   2 bytes per weight, each read once; neither the normed row nor the projection is ever stored.
@@ -21,28 +22,32 @@ struct RmsQkvRopeAppendParams {
     bf16* q;
     bf16* k_pages;
     bf16* v_pages;
-    uint32_t heads, kv_heads, head_dim, table_stride;
+    CacheSizes sizes;
 };
-static_assert(sizeof(RmsQkvRopeAppendParams) == 120 && offsetof(RmsQkvRopeAppendParams, table_stride) == 116);
+static_assert(sizeof(RmsQkvRopeAppendParams) == 136 && offsetof(RmsQkvRopeAppendParams, sizes) == 104);
 
 template <bool kVectors>
 __device__ __forceinline__ void append(const RmsQkvRopeAppendParams& p) {
-    uint32_t half = p.head_dim / 2, octets = (half + 7) / 8;
+    const CacheSizes& sizes = p.sizes;
+    uint32_t half = sizes.head_dim / 2, octets = (half + 7) / 8;
     uint32_t head = blockIdx.x / octets, at = blockIdx.x % octets * 8, left = half - at;
-    uint32_t first = head * p.head_dim + at, count = left < 8 ? left : 8;
+    uint32_t first = head * sizes.head_dim + at, count = left < 8 ? left : 8;
     FewSums sums = few_rows<kVectors, true>(p.in, {first, count, first + half, count});
     if (!sums.exists || sums.column >= count) return;
-    uint32_t pair = at + sums.column, position = p.positions[sums.row];
+    uint32_t pair = at + sums.column, position = p.positions[sums.row], page = own_page(p, sums.row, position);
+    bf16* to = head_row(p, sums.row, position, page, head);
+    if (to == nullptr) return;
     float a = sums.first, b = sums.second;
-    if (head < p.heads + p.kv_heads) {
+    if (page == kNoPage) {
+        a = b = NAN;
+    } else if (head < sizes.heads + sizes.kv_heads) {
         size_t angle = static_cast<size_t>(position) * half + pair;
         float cos = p.cos[angle], sin = p.sin[angle];
         a = sums.first * cos - sums.second * sin;
         b = sums.second * cos + sums.first * sin;
     }
-    bf16* to = head_row(p, sums.row, position, head) + pair;
-    to[0] = to_bf16(a);
-    to[half] = to_bf16(b);
+    to[pair] = to_bf16(a);
+    to[pair + half] = to_bf16(b);
 }
 
 KERNEL_RESIDENT(rms_qkv_rope_append_kernel, RmsQkvRopeAppendParams, kFewThreads, kFewBlocks) { append<true>(p); }

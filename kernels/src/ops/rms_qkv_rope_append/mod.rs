@@ -1,5 +1,5 @@
 //! `rms_qkv_rope_append`: an attention block's beginning, for the few rows of a decoding step.
-use crate::ops::qkv_rope_append::check_heads;
+use crate::ops::qkv_rope_append::{Heads, check_heads};
 use crate::ops::rms_linear::require_few;
 use crate::{DimCheck, Result, View, ViewMut};
 
@@ -14,11 +14,10 @@ mod tests;
 /// the buffers between them.
 ///
 /// Accumulates in f32 or better. A GPU rounds x · norm to bf16 and the rotated values once, at the store; the CPU gives
-/// the bits of the three ops.
+/// the bits of the three ops. Rows without a place in the cache are those of [`crate::ops::QkvRopeAppend`].
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, or there are more than [`crate::FEW_ROWS`] rows.
-/// Page numbers and positions are the engine's own.
+/// As [`crate::ops::QkvRopeAppend`]'s, and if there are more than [`crate::FEW_ROWS`] rows or x has no columns.
 pub struct RmsQkvRopeAppend<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,
@@ -32,7 +31,7 @@ pub struct RmsQkvRopeAppend<'a> {
     pub cos: View<'a>,
     /// As `cos`.
     pub sin: View<'a>,
-    /// `[rows]`, u32: each row's position in its sequence.
+    /// `[rows]`, u32: each row's position in its sequence; ascending by one where all are of one.
     pub positions: View<'a>,
     /// `[logical pages]` of the sequence of all rows, or `[rows, logical pages]`, a sequence for each row; u32.
     pub block_table: View<'a>,
@@ -49,20 +48,20 @@ pub struct RmsQkvRopeAppend<'a> {
 }
 
 impl RmsQkvRopeAppend<'_> {
-    /// Checks the contract; gives `head_dim`.
+    /// Checks the contract; gives the sizes of heads and cache.
     ///
     /// # Errors
     /// As the op's.
-    pub fn check(&self) -> Result<usize> {
+    pub fn check(&self) -> Result<Heads> {
         let mut dims = DimCheck::new("rms_qkv_rope_append");
         let (angles, places) = ([&self.cos, &self.sin], [&self.positions, &self.block_table]);
         let pages = [&self.k_pages, &self.v_pages];
-        let head_dim = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
+        let heads = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
         dims.input("x", &self.x, &["rows", "in"])?;
         dims.input("norm", &self.norm, &["in"])?;
         dims.input("weight", &self.weight, &["(heads + 2·kv_heads)·head_dim", "in"])?;
         dims.output("q", &self.q, &["rows", "heads·head_dim"])?;
-        require_few(&dims, dims.size("rows"))?;
-        Ok(head_dim)
+        require_few(&dims)?;
+        Ok(heads)
     }
 }

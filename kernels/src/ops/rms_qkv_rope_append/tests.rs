@@ -34,8 +34,8 @@ fn outputs(rows: usize, [heads, kv_heads, head_dim]: [usize; 3]) -> [Tensor; 3] 
 #[test]
 fn has_the_bits_of_its_parts() {
     for (seed, rows, inner, [heads, kv_heads, head_dim]) in [(1, 1, 24, [2, 1, 8]), (5, 16, 20, [3, 3, 10])] {
-        let (columns, limit) = ((heads + 2 * kv_heads) * head_dim, 70);
-        let positions: Vec<u32> = (0..rows as u32).map(|r| 60 + r % 10).collect();
+        let (columns, limit) = ((heads + 2 * kv_heads) * head_dim, 76);
+        let positions: Vec<u32> = (60..).take(rows).collect();
         let (positions, table) = (tensor_u32(&positions), tensor_u32(&[2, 0]));
         let angles = numbers(seed + 3, limit * head_dim / 2, 3.0);
         let [cos, sin] = [f32::cos, f32::sin].map(|f| angles.iter().map(|&a| f(a)).collect::<Vec<f32>>());

@@ -70,7 +70,9 @@ impl Sample<'_> {
         dims.typed("logits", &self.logits, DType::F32, &["1", "vocab"])?;
         dims.output("out", &self.out, &["1"])?;
         dims.require(self.out.dtype() == DType::U32, || format!("out holds {:?}, wanted U32", self.out.dtype()))?;
-        dims.require(dims.size("vocab") > 0, || "no logits".into())?;
+        let vocab = dims.size("vocab");
+        dims.require(vocab > 0, || "no logits".into())?;
+        dims.require(u32::try_from(vocab).is_ok(), || format!("{vocab} logits, more than there are ids"))?;
         let fault = self.sampling.fault();
         dims.require(fault.is_none(), || fault.unwrap_or_default())
     }

@@ -11,7 +11,7 @@ pub(crate) fn run(mut op: SliceCombine<'_>) -> Result<()> {
     let (tokens, scores) = (op.z_2d_slices.host::<f32>()?, op.scores.host::<f32>()?);
     op.out.host::<f32>()?.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
         let mut sums = [0f64; BLOCK];
-        for (&score, slice) in scores.iter().zip(tokens.chunks_exact(slice)) {
+        for (&score, slice) in scores.iter().zip(tokens.chunks_exact(slice.max(1))) {
             for (sum, &value) in sums.iter_mut().zip(&slice[block * BLOCK..][..out.len()]) {
                 *sum += f64::from(score) * f64::from(value);
             }

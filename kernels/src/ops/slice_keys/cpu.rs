@@ -13,7 +13,7 @@ fn group_sums(tokens: &View<'_>) -> Result<GroupSums> {
     let &[groups, per_group, dim] = tokens.dims().as_slice() else { unreachable!("the contract fixed the rank") };
     let values = tokens.host::<f32>()?;
     let mut sums = vec![0f64; groups * dim];
-    sums.par_chunks_exact_mut(dim).zip(values.par_chunks_exact(per_group * dim)).for_each(|(sum, group)| {
+    sums.par_chunks_exact_mut(dim).zip(values.par_chunks_exact((per_group * dim).max(1))).for_each(|(sum, group)| {
         for token in group.chunks_exact(dim) {
             for (sum, &value) in sum.iter_mut().zip(token) {
                 *sum += f64::from(value);
@@ -37,6 +37,9 @@ fn merged(parts: GroupSums, dim: usize) -> GroupSums {
 
 pub(crate) fn run(mut op: SliceKeys<'_>) -> Result<()> {
     let (slices, dim) = op.check()?;
+    if slices * dim == 0 {
+        return Ok(());
+    }
     let layers = match &op.z_3d {
         Some(z_3d) if op.whole_volume => Some(merged(group_sums(z_3d)?, dim)),
         Some(z_3d) => Some(group_sums(z_3d)?),

@@ -7,7 +7,7 @@ pub(crate) fn run(mut op: SliceMax<'_>) -> Result<()> {
     let tokens = op.z_2d_slices.host::<f32>()?;
     let out = op.out.host::<f32>()?;
     out.copy_from_slice(&tokens[..slice]);
-    for slice in tokens.chunks_exact(slice).skip(1) {
+    for slice in tokens.chunks_exact(slice.max(1)).skip(1) {
         for (out, &value) in out.iter_mut().zip(slice) {
             *out = largest(*out, value);
         }

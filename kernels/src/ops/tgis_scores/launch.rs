@@ -33,7 +33,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: TgisScores<'_>) -> Result<()> {
     let args = gpu.args("tgis_scores")?;
     let mut workspace = gpu.workspace(workspace_bytes(slices))?;
     let params = TgisScoresParams {
-        keys: args.whole("keys", &op.keys, DType::F32)?,
+        keys: args.typed("keys", &op.keys, DType::F32)?,
         guide: args.bf16("guide", &op.guide)?,
         logits: workspace.ptr(),
         scores: args.out_typed("scores", &mut op.scores, DType::F32)?,

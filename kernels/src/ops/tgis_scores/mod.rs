@@ -14,7 +14,8 @@ mod tests;
 /// Where any key or the guide holds NaN or an infinity, every score is NaN: none looks as if it were one.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below or the temperature is not positive.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, keys have no columns, or the temperature is not
+/// positive.
 pub struct TgisScores<'a> {
     /// `[slices, dim]`, f32; see [`super::SliceKeys`].
     pub keys: View<'a>,
@@ -41,6 +42,7 @@ impl TgisScores<'_> {
             format!("scores hold {:?}, wanted F32", self.scores.dtype())
         })?;
         dims.require(self.temperature > 0.0, || format!("temperature is {}, wanted > 0", self.temperature))?;
+        dims.require(dims.size("dim") > 0, || "keys have no columns".into())?;
         Ok(dims.size("dim"))
     }
 }

@@ -1,0 +1,202 @@
+//! Calls of the ops that read numbers from tensors: ids, positions, page tables; and of those beside them.
+use crate::draw::Draw;
+use crate::parts::{Call, Kind, Part, all, these};
+use kernels::PAGE_TOKENS;
+use kernels::ops::{
+    Advance, AttentionPaged, EmbedBert, EmbedTokens, QkvRopeAppend, RmsQkvRopeAppend, Sample, Sampling,
+};
+
+pub fn advance(draw: &mut Draw) -> Call {
+    let count = draw.below(40);
+    let outputs = vec![Part::new(draw, Kind::Ids, &[count])];
+    Call::new(Vec::new(), outputs, |device, _, outputs| {
+        let [counters] = these(outputs);
+        device.advance(Advance { counters })
+    })
+}
+
+/// `count` numbers, of which some are not below `limit`.
+fn indices(draw: &mut Draw, count: usize, limit: usize) -> Vec<u32> {
+    (0..count).map(|_| draw.index(limit)).collect()
+}
+
+pub fn embed_tokens(draw: &mut Draw) -> Call {
+    let [vocab, hidden, rows] = [1 + draw.below(9), 1 + draw.below(20), draw.below(5)];
+    let ids = indices(draw, rows, vocab);
+    let inputs = vec![Part::new(draw, Kind::Weight, &[vocab, hidden]), Part::ids(draw, &[rows], ids)];
+    let outputs = vec![Part::new(draw, Kind::Acts, &[rows, hidden])];
+    Call::new(inputs, outputs, |device, inputs, outputs| {
+        let ([table, ids], [out]) = (all(inputs), these(outputs));
+        device.embed_tokens(EmbedTokens { table, ids, out })
+    })
+}
+
+pub fn embed_bert(draw: &mut Draw) -> Call {
+    let [vocab, hidden, rows] = [1 + draw.below(9), 1 + draw.below(20), draw.below(5)];
+    let ids = indices(draw, rows, vocab);
+    let inputs = vec![
+        Part::cut(draw, Kind::Acts, &[vocab, hidden]),
+        Part::cut(draw, Kind::Acts, &[rows + 1, hidden]),
+        Part::new(draw, Kind::Weight, &[2, hidden]),
+        Part::new(draw, Kind::Weight, &[hidden]),
+        Part::new(draw, Kind::Weight, &[hidden]),
+        Part::ids(draw, &[rows], ids),
+    ];
+    let outputs = vec![Part::new(draw, Kind::Acts, &[rows, hidden])];
+    Call::new(inputs, outputs, |device, inputs, outputs| {
+        let ([words, positions, types, weight, bias, ids], [out]) = (all(inputs), these(outputs));
+        device.embed_bert(EmbedBert { words, positions, types, weight, bias, eps: 0.5, ids, out })
+    })
+}
+
+pub fn sample(draw: &mut Draw) -> Call {
+    let vocab = 1 + draw.below(40);
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 1e-40];
+    let mut logits: Vec<u32> = (0..vocab).map(|_| (8.0 * draw.value()).to_bits()).collect();
+    if draw.one_in(3) {
+        let at = draw.below(vocab);
+        logits[at] = draw.pick(&odd).to_bits();
+    }
+    let mut part = Part::ids(draw, &[1, vocab], logits);
+    part.hold(Kind::Floats);
+    let outputs = vec![Part::new(draw, Kind::Ids, &[1])];
+    let temperature = draw.pick(&[0.0, 1.0, 0.3, 1e-30, 1e-40, 1e30, -1.0, f32::NAN]);
+    let top_p = draw.pick(&[1.0, 0.5, 1e-30, 0.0, 2.0, f32::NAN, 1.0, 0.9]);
+    let sampling =
+        Sampling { temperature, top_k: draw.pick(&[0, 1, 5, u32::MAX]), top_p, seed: u64::from(draw.word()) };
+    Call::new(vec![part], outputs, move |device, inputs, outputs| {
+        let ([logits], [out]) = (all(inputs), these(outputs));
+        device.sample(Sample { logits, sampling, step: 3, out })
+    })
+}
+
+/// A cache, rows that belong in it, and how many rows of cos and sin there are.
+struct Cache {
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    pages: usize,
+    angles: usize,
+    positions: Part,
+    table: Part,
+}
+
+impl Cache {
+    /// Of one sequence, or of one for each row; most numbers are sound, some are not.
+    fn new(draw: &mut Draw, rows_max: usize) -> Self {
+        let own = draw.one_in(2);
+        let rows = draw.below(if own { 6 } else { rows_max });
+        let [kv_heads, group, logical] = [1 + draw.below(2), 1 + draw.below(3), 1 + draw.below(3)];
+        let (head_dim, pages) = (draw.pick(&[2, 6, 8, 16, 32, 96]), 1 + draw.below(8));
+        let limit = logical * PAGE_TOKENS;
+        let angles = limit - draw.below(70).min(limit);
+        let first = draw.below(limit.saturating_sub(rows).max(1)) as u32;
+        let positions = match draw.below(4) {
+            0 => indices(draw, rows, limit),
+            _ if own => (0..rows).map(|_| draw.below(limit) as u32).collect(),
+            _ => (first..).take(rows).collect(),
+        };
+        let entries = if own { rows * logical } else { logical };
+        let table = match draw.below(3) {
+            0 => indices(draw, entries, pages),
+            // Each page once, as far as they go.
+            _ => (0..entries).map(|entry| ((entry * 3 + 1) % pages.max(entries)) as u32).collect(),
+        };
+        let dims: &[usize] = if own { &[rows, logical] } else { &[logical] };
+        let (positions, table) = (Part::ids(draw, &[rows], positions), Part::ids(draw, dims, table));
+        Self { rows, heads: kv_heads * group, kv_heads, head_dim, pages, angles, positions, table }
+    }
+
+    fn angles(&self, draw: &mut Draw) -> [Part; 2] {
+        [(); 2].map(|()| Part::cut(draw, Kind::Floats, &[self.angles, self.head_dim / 2]))
+    }
+
+    fn pages(&self, draw: &mut Draw) -> [Part; 2] {
+        [(); 2].map(|()| Part::new(draw, Kind::Acts, &[self.pages * self.kv_heads, PAGE_TOKENS, self.head_dim]))
+    }
+
+    fn columns(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+}
+
+pub fn qkv_rope_append(draw: &mut Draw) -> Call {
+    let cache = Cache::new(draw, 140);
+    let qkv = Part::cut(draw, Kind::Acts, &[cache.rows, cache.columns()]);
+    let q = Part::new(draw, Kind::Acts, &[cache.rows, cache.heads * cache.head_dim]);
+    let ([cos, sin], [k, v]) = (cache.angles(draw), cache.pages(draw));
+    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    Call::new(vec![qkv, cos, sin, cache.positions, cache.table], vec![q, k, v], move |device, inputs, outputs| {
+        let ([qkv, cos, sin, positions, block_table], [q, k_pages, v_pages]) = (all(inputs), these(outputs));
+        device.qkv_rope_append(QkvRopeAppend {
+            qkv,
+            cos,
+            sin,
+            positions,
+            block_table,
+            heads,
+            kv_heads,
+            q,
+            k_pages,
+            v_pages,
+        })
+    })
+}
+
+pub fn rms_qkv_rope_append(draw: &mut Draw) -> Call {
+    let cache = Cache::new(draw, 18);
+    let inner = 1 + draw.below(30);
+    let x = Part::cut(draw, Kind::Acts, &[cache.rows, inner]);
+    let norm = Part::new(draw, Kind::Weight, &[inner]);
+    let weight = Part::new(draw, Kind::Weight, &[cache.columns(), inner]);
+    let q = Part::new(draw, Kind::Acts, &[cache.rows, cache.heads * cache.head_dim]);
+    let ([cos, sin], [k, v]) = (cache.angles(draw), cache.pages(draw));
+    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    Call::new(
+        vec![x, norm, weight, cos, sin, cache.positions, cache.table],
+        vec![q, k, v],
+        move |device, inputs, outputs| {
+            let ([x, norm, weight, cos, sin, positions, block_table], [q, k_pages, v_pages]) =
+                (all(inputs), these(outputs));
+            device.rms_qkv_rope_append(RmsQkvRopeAppend {
+                x,
+                norm,
+                eps: 0.5,
+                weight,
+                cos,
+                sin,
+                positions,
+                block_table,
+                heads,
+                kv_heads,
+                q,
+                k_pages,
+                v_pages,
+            })
+        },
+    )
+}
+
+pub fn attention_paged(draw: &mut Draw) -> Call {
+    let cache = Cache::new(draw, 70);
+    let dims = [cache.rows, cache.heads * cache.head_dim];
+    let (q, out) = (Part::cut(draw, Kind::Acts, &dims), Part::new(draw, Kind::Acts, &dims));
+    let [k, v] = cache.pages(draw);
+    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    Call::new(vec![q, k, v, cache.table, cache.positions], vec![out], move |device, inputs, outputs| {
+        let ([q, k_pages, v_pages, block_table, positions], [out]) = (all(inputs), these(outputs));
+        let scale = 0.25;
+        device.attention_paged(AttentionPaged {
+            q,
+            k_pages,
+            v_pages,
+            block_table,
+            positions,
+            heads,
+            kv_heads,
+            scale,
+            out,
+        })
+    })
+}

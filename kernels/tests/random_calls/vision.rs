@@ -1,0 +1,79 @@
+//! Calls of the ops that only encoders use.
+use crate::draw::Draw;
+use crate::parts::{Call, Kind, Part, all, these};
+use kernels::ops::{AttentionFull, AvgPool, Intensity, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
+
+pub fn attention_full(draw: &mut Draw) -> Call {
+    let [sequences, tokens, heads, head_dim] =
+        [1 + draw.below(3), 1 + draw.below(20), 1 + draw.below(3), draw.pick(&[4, 7, 16, 40, 130])];
+    let dims = [sequences * tokens, heads * head_dim];
+    let inputs = (0..3).map(|_| Part::cut(draw, Kind::Acts, &dims)).collect();
+    let outputs = vec![Part::new(draw, Kind::Acts, &dims)];
+    let (sequences, heads) = (draw.size(sequences), draw.size(heads));
+    Call::new(inputs, outputs, move |device, inputs, outputs| {
+        let ([q, k, v], [out]) = (all(inputs), these(outputs));
+        device.attention_full(AttentionFull { q, k, v, sequences, heads, scale: 0.25, out })
+    })
+}
+
+pub fn avg_pool(draw: &mut Draw) -> Call {
+    let (pooled, window) = ([(); 3].map(|()| 1 + draw.below(2)), [(); 3].map(|()| 1 + draw.below(3)));
+    let [grids, dim] = [draw.below(3), 1 + draw.below(20)];
+    let grid = [0, 1, 2].map(|axis| pooled[axis] * window[axis]);
+    let inputs = vec![Part::cut(draw, Kind::Acts, &[grids * grid.iter().product::<usize>(), dim])];
+    let outputs = vec![Part::new(draw, Kind::Acts, &[grids * pooled.iter().product::<usize>(), dim])];
+    let (grid, window) = (grid.map(|size| draw.size(size)), window.map(|size| draw.size(size)));
+    Call::new(inputs, outputs, move |device, inputs, outputs| {
+        let ([x], [out]) = (all(inputs), these(outputs));
+        device.avg_pool(AvgPool { x, grid, window, out })
+    })
+}
+
+pub fn patch_embed_3d(draw: &mut Draw) -> Call {
+    let (grid, patch) = ([(); 3].map(|()| 1 + draw.below(2)), [(); 3].map(|()| 1 + draw.below(3)));
+    let [patches, voxels] = [grid, patch].map(|sizes| sizes.iter().product::<usize>());
+    let hidden = 1 + draw.below(20);
+    let inputs = vec![
+        Part::new(draw, Kind::Floats, &[0, 1, 2].map(|axis| grid[axis] * patch[axis])),
+        Part::new(draw, Kind::Weight, &[hidden, voxels]),
+        Part::new(draw, Kind::Weight, &[hidden]),
+        Part::cut(draw, Kind::Acts, &[patches, hidden]),
+        Part::cut(draw, Kind::Acts, &[1, hidden]),
+    ];
+    let outputs = vec![Part::new(draw, Kind::Acts, &[1 + patches, hidden])];
+    let patch = patch.map(|size| draw.size(size));
+    Call::new(inputs, outputs, move |device, inputs, outputs| {
+        let ([volume, weight, bias, positions, class_token], [out]) = (all(inputs), these(outputs));
+        device.patch_embed_3d(PatchEmbed3d { volume, patch, weight, bias, positions, class_token, out })
+    })
+}
+
+pub fn patch_embed_2d(draw: &mut Draw) -> Call {
+    let [slices, down, across, patch] = [(); 4].map(|()| 1 + draw.below(3));
+    let (patches, hidden) = (down * across, 1 + draw.below(20));
+    let inputs = vec![
+        Part::new(draw, Kind::Floats, &[slices, down * patch, across * patch]),
+        Part::new(draw, Kind::Weight, &[hidden, patch * patch]),
+        Part::new(draw, Kind::Weight, &[hidden]),
+        Part::cut(draw, Kind::Acts, &[patches, hidden]),
+    ];
+    let outputs = vec![Part::new(draw, Kind::Acts, &[slices * patches, hidden])];
+    let patch = draw.size(patch);
+    Call::new(inputs, outputs, move |device, inputs, outputs| {
+        let ([volume, weight, bias, positions], [out]) = (all(inputs), these(outputs));
+        device.patch_embed_2d(PatchEmbed2d { volume, patch, weight, bias, positions, out })
+    })
+}
+
+pub fn preprocess_volume(draw: &mut Draw) -> Call {
+    let [size, out] = [(); 2].map(|()| [(); 3].map(|()| 1 + draw.below(5)));
+    let inputs = vec![Part::new(draw, Kind::Floats, &size)];
+    let outputs = vec![Part::new(draw, Kind::Ids, &[6]), Part::new(draw, Kind::Floats, &out)];
+    let wrong = draw.pick(&[[1.0, 0.0], [f32::NAN, 1.0], [0.0, f32::INFINITY]]);
+    let window = if draw.errs(4) { wrong } else { [-0.5, 0.25] };
+    let intensity = draw.pick(&[Intensity::Prepared, Intensity::MinMax, Intensity::Window(window)]);
+    Call::new(inputs, outputs, move |device, inputs, outputs| {
+        let ([volume], [crop, out]) = (all(inputs), these(outputs));
+        device.preprocess_volume(PreprocessVolume { volume, intensity, crop, out })
+    })
+}
