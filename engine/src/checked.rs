@@ -41,8 +41,9 @@ impl Engine {
         let prompt = Prompt::build(&request.conversation, &self.tokenizer)?;
         let given = request.forced.as_deref().unwrap_or_default();
         let guide = self.guide_ids(request)?;
-        self.check_ids(prompt.before.iter().chain(&prompt.after), "the tokenizer gives")?;
-        self.check_ids(given.iter(), "the given answer holds")?;
+        let vocabulary = self.config.llm.vocab_size;
+        check_ids(prompt.before.iter().chain(&prompt.after), vocabulary, "the tokenizer gives")?;
+        check_ids(given.iter(), vocabulary, "the given answer holds")?;
         let rows = prompt.rows(self.image_tokens());
         let most = self.config.llm_max_length;
         if rows > most {
@@ -78,7 +79,9 @@ impl Engine {
                 let (Some(encoder), Some(tokenizer)) = (&self.text_encoder, &self.bert_tokenizer) else {
                     unreachable!("a model guided by BERT is loaded with it")
                 };
-                Ok(tokenizer.encode(&question, encoder.tokens_max())?)
+                let ids = tokenizer.encode(&question, encoder.tokens_max())?;
+                check_ids(ids.iter(), encoder.vocabulary(), "BERT's tokenizer gives")?;
+                Ok(ids)
             }
             GuideWeights::LlmMean { .. } => {
                 let mut ids = self.tokenizer.encode_chunk(&question)?;
@@ -88,20 +91,20 @@ impl Engine {
                         "the question that guides TG-IS is empty; give one with --question".into(),
                     ));
                 }
-                self.check_ids(ids.iter(), "the tokenizer gives")?;
+                check_ids(ids.iter(), self.config.llm.vocab_size, "the tokenizer gives")?;
                 Ok(ids)
             }
         }
     }
+}
 
-    /// A tokenizer of another model could give ids that the table does not have, and so could a caller.
-    fn check_ids<'a>(&self, mut ids: impl Iterator<Item = &'a u32>, who: &str) -> Result<()> {
-        let vocab = self.config.llm.vocab_size;
-        match ids.find(|&&id| id as usize >= vocab) {
-            Some(id) => Err(Error::Request(format!(
-                "{who} id {id}, but the model's table has {vocab} rows; use the tokenizer of this model"
-            ))),
-            None => Ok(()),
-        }
+/// A tokenizer of another model could give ids that an embedding table of `rows` rows does not have, and so could a
+/// caller; a device gives NaN for them.
+fn check_ids<'a>(mut ids: impl Iterator<Item = &'a u32>, rows: usize, who: &str) -> Result<()> {
+    match ids.find(|&&id| id as usize >= rows) {
+        Some(id) => Err(Error::Request(format!(
+            "{who} id {id}, but the model's table has {rows} rows; use the tokenizer of this model"
+        ))),
+        None => Ok(()),
     }
 }

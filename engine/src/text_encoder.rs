@@ -65,6 +65,11 @@ impl TextEncoder {
         self.ids.dims().count()
     }
 
+    /// Ids that its embedding table has.
+    pub fn vocabulary(&self) -> usize {
+        self.words.dims().as_slice()[0]
+    }
+
     /// `tanh(W · h[CLS] + b)`, `[1, hidden]`. Padding would only be masked, so there is none.
     pub fn pool(&mut self, device: &dyn Device, ids: &[u32]) -> Result<View<'_>> {
         let rows = ids.len();
