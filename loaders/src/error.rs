@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::memory::OutOfMemory;
+
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an input could not be used. Both kinds are the input's fault, never a broken invariant of ours.
+/// Why an input could not be used: its own fault, or the machine's, never a broken invariant of ours.
 #[derive(Debug)]
 pub enum Error {
     /// The content is not something we can use.
@@ -28,6 +30,13 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// Memory ran out while it was read or prepared.
+    OutOfMemory {
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// The allocation that failed.
+        lack: OutOfMemory,
+    },
 }
 
 impl Error {
@@ -41,10 +50,15 @@ impl Error {
         Self::Io { path: path.as_ref().to_path_buf(), doing, source }
     }
 
+    /// An [`Error::OutOfMemory`] about `path`.
+    pub(crate) fn out_of_memory(path: impl AsRef<Path>, lack: OutOfMemory) -> Self {
+        Self::OutOfMemory { path: path.as_ref().to_path_buf(), lack }
+    }
+
     /// The file or folder concerned.
     pub fn path(&self) -> &Path {
         match self {
-            Self::BadInput { path, .. } | Self::Io { path, .. } => path,
+            Self::BadInput { path, .. } | Self::Io { path, .. } | Self::OutOfMemory { path, .. } => path,
         }
     }
 }
@@ -56,6 +70,10 @@ impl fmt::Display for Error {
             Self::Io { path, doing, source } => {
                 write!(f, "{}: cannot {doing}: {source}; check the path and its permissions", path.display())
             }
+            Self::OutOfMemory { path, lack } => {
+                let remedy = "free memory, raise the limit on it, or give a smaller file";
+                write!(f, "{}: {lack}; {remedy}", path.display())
+            }
         }
     }
 }
@@ -63,7 +81,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::BadInput { .. } => None,
+            Self::BadInput { .. } | Self::OutOfMemory { .. } => None,
             Self::Io { source, .. } => Some(source),
         }
     }

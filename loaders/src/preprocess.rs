@@ -2,12 +2,13 @@
 //!
 //! The arithmetic of MONAI 1.3's `CropForeground()` and `Resize(mode="trilinear")`, which the official code applies.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::memory::{self, OutOfMemory};
 use crate::volume::{RawVolume, VolumeKind, VolumeOptions, finite_range};
 
 /// A volume ready for the model.
@@ -28,7 +29,7 @@ pub struct PreparedVolume {
 /// Turns `raw` into the model's input of `img_size` slices, rows and columns.
 ///
 /// # Errors
-/// The window is not a pair of rising numbers or leaves nothing to see; `img_size` has a zero.
+/// The window is not a pair of rising numbers or leaves nothing to see; `img_size` has a zero; memory runs out.
 pub fn prepare(raw: &RawVolume, img_size: [usize; 3], options: &VolumeOptions) -> Result<PreparedVolume> {
     if img_size.contains(&0) {
         let finding = format!("cannot be resized to {img_size:?}");
@@ -47,7 +48,8 @@ pub fn prepare(raw: &RawVolume, img_size: [usize; 3], options: &VolumeOptions) -
     let crop = foreground(&raw.voxels, raw.dims, scaling).ok_or_else(|| {
         Error::bad_input("volume", "holds no voxel above 0, so there is nothing to see", "give another volume")
     })?;
-    let (voxels, source_slices) = resize(&raw.voxels, raw.dims, crop, img_size, scaling);
+    let (voxels, source_slices) =
+        resize(&raw.voxels, raw.dims, crop, img_size, scaling).map_err(|lack| Error::out_of_memory("volume", lack))?;
     Ok(PreparedVolume { voxels, dims: img_size, source_slices, crop, warnings })
 }
 
@@ -140,9 +142,9 @@ fn resize(
     crop: [[usize; 2]; 3],
     size: [usize; 3],
     scaling: Scaling,
-) -> (Vec<f32>, Vec<[usize; 2]>) {
+) -> Result<(Vec<f32>, Vec<[usize; 2]>), OutOfMemory> {
     let [slice_taps, row_taps, column_taps] = [0, 1, 2].map(|axis| taps(crop[axis], size[axis]));
-    let mut out = vec![0.0; size.iter().product()];
+    let mut out = memory::filled(0.0, size.iter().product())?;
     let plane_out = size[1] * size[2];
     out.par_chunks_mut(plane_out).zip(&slice_taps).for_each(|(plane, slice_tap)| {
         let line = |slice: usize, row: usize| &voxels[(slice * rows + row) * columns..][..columns];
@@ -174,7 +176,7 @@ fn resize(
         }
     });
     let contributing = |tap: &Tap| [tap.first, if tap.weight > 0.0 { tap.second } else { tap.first }];
-    (out, slice_taps.iter().map(contributing).collect())
+    Ok((out, slice_taps.iter().map(contributing).collect()))
 }
 
 /// Writes `voxels` as M3D's prepared format: a .npy of shape (1, slices, rows, columns), f32.
@@ -193,8 +195,12 @@ pub fn write_npy(path: &Path, dims: [usize; 3], voxels: &[f32]) -> Result<()> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((padded as u16).to_le_bytes());
     bytes.extend(format!("{dict:<width$}\n", width = padded - 1).bytes());
-    bytes.extend(voxels.iter().flat_map(|voxel| voxel.to_le_bytes()));
-    let write = || std::fs::File::create(path)?.write_all(&bytes);
+    let write = || {
+        let mut file = BufWriter::new(std::fs::File::create(path)?);
+        file.write_all(&bytes)?;
+        voxels.iter().try_for_each(|voxel| file.write_all(&voxel.to_le_bytes()))?;
+        file.flush()
+    };
     write().map_err(|error| Error::io(path, "write", error))
 }
 
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn a_box_of_the_wanted_size_is_copied() {
         let voxels: Vec<f32> = (0..60).map(|i| i as f32 / 60.0).collect();
-        let (out, sources) = resize(&voxels, [3, 4, 5], [[0, 3], [0, 4], [0, 5]], [3, 4, 5], Scaling::NONE);
+        let (out, sources) = resize(&voxels, [3, 4, 5], [[0, 3], [0, 4], [0, 5]], [3, 4, 5], Scaling::NONE).unwrap();
         assert_eq!(out, voxels);
         assert_eq!(sources, [[0, 0], [1, 1], [2, 2]]);
     }

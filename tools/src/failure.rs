@@ -70,6 +70,7 @@ impl From<&loaders::Error> for Failure {
         // What was given is opened, listed and read; anything else is done to files of our own.
         let given = ["open", "list", "read", "map into memory"];
         let status = match error {
+            loaders::Error::OutOfMemory { .. } => Status::Runtime,
             loaders::Error::Io { doing, .. } if !given.contains(doing) => Status::Runtime,
             loaders::Error::Io { .. } | loaders::Error::BadInput { .. } => Status::Input,
         };

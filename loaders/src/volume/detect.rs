@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::names::{listed, name_of};
 use super::{Parts, Problem, VolumeOptions, dicom, images, nifti, nifti_header, npy};
 
 /// Bytes that tell every format: DICOM's marker ends at 132.
@@ -91,19 +92,20 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
     files.sort();
     let mut slices: Vec<PathBuf> = Vec::new();
     let mut dicoms: Vec<PathBuf> = Vec::new();
-    let mut others = 0usize;
+    let mut others: Vec<String> = Vec::new();
     let mut deeper = None;
     for file in &files {
-        let start = start_of(file).map_err(|problem| problem.blame(file))?;
-        match format_of(file, &start) {
+        // What cannot be opened may be a slice, so the reader of slices must see it.
+        let format = start_of(file).map_or(Format::Dicom, |start| format_of(file, &start));
+        match format {
             Format::Image if file.parent() == Some(folder) => slices.push(file.clone()),
             Format::Image => deeper = file.parent(),
             Format::Dicom => dicoms.push(file.clone()),
-            _ => others += 1,
+            _ => others.push(name_of(file)),
         }
     }
     let read = if !dicoms.is_empty() {
-        others += slices.len();
+        others.extend(slices.iter().map(name_of));
         Some(dicom::read(&dicoms[..], options)?)
     } else if !slices.is_empty() {
         Some(images::read_files(&slices, options)?)
@@ -111,8 +113,10 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
         None
     };
     if let Some(mut parts) = read {
-        if others > 0 {
-            parts.info.notes.push(format!("{others} files of the folder are no slices and were ignored"));
+        if !others.is_empty() {
+            let count = others.len();
+            let note = format!("{count} files of the folder are no slices and were ignored: {}", listed(&others));
+            parts.info.notes.push(note);
         }
         return Ok(parts);
     }

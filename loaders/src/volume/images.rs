@@ -1,17 +1,31 @@
 //! A folder of PNG or JPEG slices in M3D-Cap's layout: integer file stems, grey values as they are displayed.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageReader, Limits};
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 
+use super::names::{listed, name_of};
 use super::orientation::flip;
 use super::scalar::voxel_count;
 use super::{Parts, Problem, VolumeOptions};
+use crate::memory::{self, Budget};
 
-/// Memory that decoding one slice may take: 8192 by 8192 pixels of 16-bit RGBA.
-const SLICE_BYTES_MAX: u64 = 512 << 20;
+/// Memory that decoding slices may take, all threads together: one of 8192 by 8192 pixels of 16-bit RGBA.
+const DECODING_BYTES_MAX: u64 = 512 << 20;
+
+/// What all threads together may take to decode slices.
+static DECODING: Budget = Budget::new(DECODING_BYTES_MAX);
+
+/// A slice before it is decoded.
+struct Shaped<'a> {
+    file: &'a Path,
+    columns: u32,
+    rows: u32,
+}
 
 /// Whether `start`, the first bytes of a file, are those of a PNG or JPEG image.
 pub(crate) fn is_image(start: &[u8]) -> bool {
@@ -26,19 +40,17 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
         let finding = format!("has the same slice number as {}", pair[0].1.display());
         return Err(Problem::new(finding, "keep one file for each slice").blame(pair[1].1));
     }
-    let shaped: Vec<_> = slices
-        .par_iter()
-        .map(|(number, file)| {
-            let shape = open(file)?.into_dimensions().map_err(|error| undecodable(file, error))?;
-            Ok((*number, *file, shape))
-        })
-        .collect::<Result<_, Problem>>()?;
-    let (columns, rows) = most_common(shaped.iter().map(|(_, _, shape)| *shape));
-    let kept: Vec<_> = shaped.iter().filter(|(_, _, shape)| *shape == (columns, rows)).collect();
+    let shaped: Vec<Shaped<'_>> = slices.par_iter().map(|(_, file)| shape(file)).collect::<Result<_, Problem>>()?;
+    let (columns, rows) = most_common(shaped.iter().map(|shaped| (shaped.columns, shaped.rows)));
+    let (kept, dropped): (Vec<_>, Vec<_>) =
+        shaped.into_iter().partition(|shaped| (shaped.columns, shaped.rows) == (columns, rows));
     let plane = columns as usize * rows as usize;
     let count = voxel_count(&[kept.len() as u64, u64::from(rows), u64::from(columns)])?;
-    let mut voxels = vec![0.0; count];
-    voxels.par_chunks_mut(plane).zip(&kept).try_for_each(|(out, (_, file, _))| decode(file, out))?;
+    let mut voxels = memory::filled(0.0, count)?;
+    voxels
+        .par_chunks_mut(plane)
+        .zip(&kept)
+        .try_for_each(|(out, shaped)| decode(shaped.file, out).map_err(|problem| problem.blame(shaped.file)))?;
 
     let dims = [kept.len(), rows as usize, columns as usize];
     if options.reverses() {
@@ -48,9 +60,10 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
     parts.info.source_dims = dims.to_vec();
     parts.info.dtype = "grey / 255".to_owned();
     let notes = &mut parts.info.notes;
-    if kept.len() < shaped.len() {
-        let dropped = shaped.len() - kept.len();
-        notes.push(format!("{dropped} slices of another size than {rows}x{columns} were left out"));
+    if !dropped.is_empty() {
+        let names: Vec<String> = dropped.iter().map(|shaped| name_of(shaped.file)).collect();
+        let count = names.len();
+        notes.push(format!("{count} slices of another size than {rows}x{columns} were left out: {}", listed(&names)));
     }
     let missing = slices.windows(2).find(|pair| pair[1].0 - pair[0].0 > 1);
     if let Some([before, after]) = missing {
@@ -79,45 +92,93 @@ fn most_common(shapes: impl Iterator<Item = (u32, u32)> + Clone) -> (u32, u32) {
 }
 
 /// A reader that goes by the file's content and bounds its memory.
-fn open(file: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, Problem> {
-    let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
-    let mut reader = reader.map_err(|error| Problem::from(error).blame(file))?;
+fn open(file: &Path) -> Result<ImageReader<BufReader<File>>, Problem> {
+    let mut reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format)?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(SLICE_BYTES_MAX);
+    limits.max_alloc = Some(DECODING_BYTES_MAX);
     reader.limits(limits);
     Ok(reader)
 }
 
+/// The size of a slice, compared with the bytes at hand.
+fn shape(file: &Path) -> Result<Shaped<'_>, Problem> {
+    let shape = || {
+        let reader = open(file)?;
+        let is_png = reader.format() == Some(ImageFormat::Png);
+        let bytes = std::fs::metadata(file)?.len();
+        let decoder = reader.into_decoder().map_err(undecodable)?;
+        let (columns, rows) = decoder.dimensions();
+        let row_bits = u64::from(columns) * u64::from(decoder.original_color_type().bits_per_pixel());
+        // Deflate packs at most 1032 bytes into one; a block of 8 by 8 pixels of a JPEG takes a bit or more.
+        let fits = if is_png {
+            u64::from(rows) * row_bits.div_ceil(8) <= bytes.saturating_mul(1032)
+        } else {
+            u64::from(rows) * u64::from(columns) <= bytes.saturating_mul(8 * 64)
+        };
+        if !fits {
+            let finding = format!("promises {rows} rows of {columns} pixels, more than its {bytes} bytes can hold");
+            return Err(Problem::new(finding, "copy or export the slice again"));
+        }
+        Ok(Shaped { file, columns, rows })
+    };
+    shape().map_err(|problem: Problem| problem.blame(file))
+}
+
 /// A slice that its decoder refuses.
-fn undecodable(file: &Path, error: image::ImageError) -> Problem {
-    Problem::new(format!("cannot be decoded as an image ({error})"), "copy or export the slice again").blame(file)
+fn undecodable(error: ImageError) -> Problem {
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::OutOfMemory => error.into(),
+        error => Problem::new(format!("cannot be decoded as an image ({error})"), "copy or export the slice again"),
+    }
 }
 
 /// Decodes one slice to grey values in 0..1.
 fn decode(file: &Path, out: &mut [f32]) -> Result<(), Problem> {
-    let image = open(file)?.decode().map_err(|error| undecodable(file, error))?;
-    let wrong = || Problem::new("changed its size while it was read", "try again").blame(file);
-    if image.width() as usize * image.height() as usize != out.len() {
-        return Err(wrong());
+    let reader = open(file)?;
+    let is_png = reader.format() == Some(ImageFormat::Png);
+    let decoder = reader.into_decoder().map_err(undecodable)?;
+    let (columns, rows) = decoder.dimensions();
+    if u64::from(columns) * u64::from(rows) != out.len() as u64 {
+        return Err(Problem::new("changed its size while it was read", "try again"));
     }
-    match &image {
-        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
-            let grey = image.to_luma16();
-            out.iter_mut().zip(grey.as_raw()).for_each(|(voxel, &grey)| *voxel = f32::from(grey) / 65535.0);
+    let color = decoder.color_type();
+    let bytes = decoder.total_bytes();
+    // A progressive JPEG is held as coefficients of 16 bits, for up to four colours, until its last scan.
+    let coefficients = if is_png { 0 } else { 8 * out.len() as u64 };
+    let Some(_permit) = DECODING.take(bytes + coefficients) else {
+        let finding = format!("takes {} bytes to decode, more than {DECODING_BYTES_MAX}", bytes + coefficients);
+        return Err(Problem::new(finding, "export the slices with fewer pixels"));
+    };
+    memory::check_room(bytes + coefficients)?;
+    let mut samples = memory::filled(0u8, bytes as usize)?;
+    decoder.read_image(&mut samples).map_err(undecodable)?;
+    grey(color, &samples, out)
+}
+
+/// The grey values of decoded samples.
+fn grey(color: ColorType, samples: &[u8], out: &mut [f32]) -> Result<(), Problem> {
+    let channels = usize::from(color.channel_count());
+    let eight_bits = |index: usize| u32::from(samples[index]);
+    let sixteen_bits = |index: usize| u32::from(u16::from_ne_bytes([samples[2 * index], samples[2 * index + 1]]));
+    // 65535 levels on 255, rounded to the nearest.
+    let top_byte = |index: usize| (sixteen_bits(index) + 128) / 257;
+    let plain = |out: &mut [f32], of: &dyn Fn(usize) -> u32, white: f32| {
+        out.iter_mut().enumerate().for_each(|(pixel, voxel)| *voxel = of(pixel * channels) as f32 / white);
+    };
+    let coloured = |out: &mut [f32], of: &dyn Fn(usize) -> u32| {
+        for (pixel, voxel) in out.iter_mut().enumerate() {
+            let [r, g, b] = [0, 1, 2].map(|channel| of(pixel * channels + channel));
+            // Pillow's grey, to the bit: ITU-R 601 weights in 16-bit fixed point.
+            let grey = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
+            *voxel = grey as f32 / 255.0;
         }
-        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) => {
-            let grey = image.to_luma8();
-            out.iter_mut().zip(grey.as_raw()).for_each(|(voxel, &grey)| *voxel = f32::from(grey) / 255.0);
-        }
-        _ => {
-            let colour = image.to_rgb8();
-            for (voxel, pixel) in out.iter_mut().zip(colour.pixels()) {
-                let [r, g, b] = pixel.0.map(u32::from);
-                // Pillow's grey, to the bit: ITU-R 601 weights in 16-bit fixed point.
-                let grey = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
-                *voxel = grey as f32 / 255.0;
-            }
-        }
+    };
+    match color {
+        ColorType::L8 | ColorType::La8 => plain(out, &eight_bits, 255.0),
+        ColorType::L16 | ColorType::La16 => plain(out, &sixteen_bits, 65535.0),
+        ColorType::Rgb8 | ColorType::Rgba8 => coloured(out, &eight_bits),
+        ColorType::Rgb16 | ColorType::Rgba16 => coloured(out, &top_byte),
+        other => return Err(Problem::not_ours(format!("holds pixels of type {other:?}"))),
     }
     Ok(())
 }

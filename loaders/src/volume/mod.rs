@@ -7,6 +7,7 @@
 mod detect;
 mod dicom;
 mod images;
+mod names;
 mod nifti;
 mod nifti_header;
 mod npy;

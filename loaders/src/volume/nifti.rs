@@ -150,7 +150,7 @@ fn read_data(
     }
     let orientation = Orientation::closest(&header.columns, options.slice_order)?;
     let dims = dims.map(|dim| dim as usize);
-    let (voxels, dims) = reorder(voxels, dims, orientation.from_axis, orientation.flipped);
+    let (voxels, dims) = reorder(voxels, dims, orientation.from_axis, orientation.flipped)?;
     let packed = if source.gzip { " (gzip)" } else { "" };
     let order = if header.big_endian { ", big-endian" } else { "" };
     let mut parts = Parts::new(format!("NIfTI-{}{packed}{order}", header.version), voxels, dims);

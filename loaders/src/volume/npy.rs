@@ -16,6 +16,9 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header we read; numpy's own limit for untrusted files is 10 000.
 const HEADER_BYTES_MAX: usize = 1 << 16;
 
+/// Most axes that a message shows.
+const AXES_SHOWN_MAX: usize = 8;
+
 /// What the header says.
 struct Header {
     scalar: Scalar,
@@ -38,8 +41,10 @@ pub(crate) fn read(source: &mut impl Read, len: u64, options: &VolumeOptions) ->
     let (volumes, dims) = match header.shape[..] {
         [n, h, w] => (1, [n, h, w]),
         [c, n, h, w] => (c, [n, h, w]),
-        _ => {
-            let finding = format!("has shape {:?}, wanted (slices, rows, columns) or (1, ...)", header.shape);
+        ref shape => {
+            let rest = if shape.len() > AXES_SHOWN_MAX { " and more" } else { "" };
+            let shown = &shape[..shape.len().min(AXES_SHOWN_MAX)];
+            let finding = format!("has shape {shown:?}{rest}, wanted (slices, rows, columns) or (1, ...)");
             return Err(Problem::new(finding, "save the array with three axes"));
         }
     };
@@ -60,10 +65,10 @@ pub(crate) fn read(source: &mut impl Read, len: u64, options: &VolumeOptions) ->
     let dims = dims.map(|dim| dim as usize);
     let flipped = [options.reverses(), false, false];
     let (voxels, dims) = if header.fortran_order {
-        reorder(voxels, dims, [0, 1, 2], flipped)
+        reorder(voxels, dims, [0, 1, 2], flipped)?
     } else {
         let [slices, rows, columns] = dims;
-        reorder(voxels, [columns, rows, slices], [2, 1, 0], flipped)
+        reorder(voxels, [columns, rows, slices], [2, 1, 0], flipped)?
     };
     let mut parts = Parts::new("npy", voxels, dims);
     parts.info.source_dims = header.shape.iter().map(|&dim| dim as usize).collect();

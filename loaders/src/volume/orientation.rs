@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{Problem, SliceOrder};
+use crate::memory::{self, OutOfMemory};
 
 /// How the stored axes were turned into slices, rows and columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,11 +99,11 @@ pub(crate) fn reorder(
     dims: [usize; 3],
     from_axis: [usize; 3],
     flipped: [bool; 3],
-) -> (Vec<f32>, [usize; 3]) {
+) -> Result<(Vec<f32>, [usize; 3]), OutOfMemory> {
     let out_dims = from_axis.map(|axis| dims[axis]);
     if from_axis == [2, 1, 0] {
         flip(&mut voxels, out_dims, flipped);
-        return (voxels, out_dims);
+        return Ok((voxels, out_dims));
     }
     let strides = [1, dims[0], dims[0] * dims[1]];
     let place = |out_axis: usize, index: usize| {
@@ -111,7 +112,7 @@ pub(crate) fn reorder(
     };
     let [_, rows, columns] = out_dims;
     let column_places: Vec<usize> = (0..columns).map(|column| place(2, column)).collect();
-    let mut out = vec![0.0; voxels.len()];
+    let mut out = memory::filled(0.0, voxels.len())?;
     out.par_chunks_mut(rows * columns).enumerate().for_each(|(slice, plane)| {
         for (row, line) in plane.chunks_mut(columns).enumerate() {
             let start = place(0, slice) + place(1, row);
@@ -120,7 +121,7 @@ pub(crate) fn reorder(
             }
         }
     });
-    (out, out_dims)
+    Ok((out, out_dims))
 }
 
 /// Reverses the flipped ones of slices, rows and columns in place: the axes of most scans need nothing else.
@@ -181,7 +182,7 @@ mod tests {
     fn reordering_moves_each_voxel_to_its_named_place() {
         // Stored [x 2, y 3, z 4]; the value spells its own place: 100 z + 10 y + x.
         let stored: Vec<f32> = (0..24).map(|i| (i / 6 * 100 + i / 2 % 3 * 10 + i % 2) as f32).collect();
-        let (out, dims) = reorder(stored, [2, 3, 4], [1, 0, 2], [true, false, false]);
+        let (out, dims) = reorder(stored, [2, 3, 4], [1, 0, 2], [true, false, false]).unwrap();
         assert_eq!(dims, [3, 2, 4]);
         for (slice, row, column) in [(0, 0, 0), (2, 1, 3), (1, 0, 2)] {
             let want = (column * 100 + (2 - slice) * 10 + row) as f32;
@@ -193,7 +194,7 @@ mod tests {
         // Slices 3, rows 2, columns 4; the value spells its own place: 100 slice + 10 row + column.
         let stored: Vec<f32> = (0..24).map(|i| (i / 8 * 100 + i / 4 % 2 * 10 + i % 4) as f32).collect();
         for flipped in [[true, false, false], [false, true, false], [false, false, true], [true, true, true]] {
-            let (out, _) = reorder(stored.clone(), [4, 2, 3], [2, 1, 0], flipped);
+            let (out, _) = reorder(stored.clone(), [4, 2, 3], [2, 1, 0], flipped).unwrap();
             let [s, r, c] =
                 [(flipped[0], 2), (flipped[1], 1), (flipped[2], 3)].map(|(flip, last)| if flip { last } else { 0 });
             assert_eq!(out[0], (s * 100 + r * 10 + c) as f32, "{flipped:?}");

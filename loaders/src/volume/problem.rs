@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::memory::OutOfMemory;
 
 /// What is wrong with some bytes and what to do about it; the reader of the file adds its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,21 +14,23 @@ pub struct Problem {
     pub finding: String,
     /// What to do about it, as an imperative without a full stop.
     pub remedy: String,
-    /// Where it was no content that was found, but the operating system that refused.
-    refusal: Option<Refusal>,
+    /// Where it was not the content that was wrong.
+    cause: Option<Cause>,
 }
 
-/// What the operating system refused, and its number for the reason.
+/// What stood in the way of reading the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Refusal {
-    doing: &'static str,
-    code: i32,
+enum Cause {
+    /// What the operating system refused, and its number for the reason.
+    Refused { doing: &'static str, code: i32 },
+    /// Memory that could not be had.
+    OutOfMemory(OutOfMemory),
 }
 
 impl Problem {
     /// A problem of the bytes at hand.
     pub fn new(finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { file: None, finding: finding.into(), remedy: remedy.into(), refusal: None }
+        Self { file: None, finding: finding.into(), remedy: remedy.into(), cause: None }
     }
 
     /// Bytes that end before what they promise: a cut download, most often.
@@ -49,22 +52,36 @@ impl Problem {
     /// What the operating system says when a file or folder is to be opened, read or listed; `doing` as in
     /// [`Error::Io`]. An error that is not the system's is the content's: a stream that ends early or is damaged.
     pub(crate) fn io(doing: &'static str, error: &std::io::Error) -> Self {
-        let refusal = error.raw_os_error().map(|code| Refusal { doing, code });
-        Self { refusal, ..Self::cut_short(format!("cannot be read to its end ({error})")) }
+        if error.kind() == std::io::ErrorKind::OutOfMemory {
+            // The system does not say how much was asked for.
+            return OutOfMemory { bytes: None }.into();
+        }
+        let cause = error.raw_os_error().map(|code| Cause::Refused { doing, code });
+        Self { cause, ..Self::cut_short(format!("cannot be read to its end ({error})")) }
     }
 
     /// The problem as the crate's error about `path`, or about the file blamed before.
     pub fn at(self, path: &Path) -> Error {
         let path = self.file.as_deref().unwrap_or(path);
-        match self.refusal {
-            Some(Refusal { doing, code }) => Error::io(path, doing, std::io::Error::from_raw_os_error(code)),
+        match self.cause {
+            Some(Cause::Refused { doing, code }) => Error::io(path, doing, std::io::Error::from_raw_os_error(code)),
+            Some(Cause::OutOfMemory(lack)) => Error::out_of_memory(path, lack),
             None => Error::bad_input(path, self.finding, self.remedy),
         }
     }
 }
 
+impl From<OutOfMemory> for Problem {
+    fn from(lack: OutOfMemory) -> Self {
+        Self {
+            cause: Some(Cause::OutOfMemory(lack)),
+            ..Self::new(format!("cannot be read: {lack}"), "free memory, or raise the limit on it")
+        }
+    }
+}
+
 impl From<std::io::Error> for Problem {
-    /// Reading failed half-way: a cut or damaged stream, or the disk.
+    /// Reading failed half-way: memory ran out, a cut or damaged stream, or the disk.
     fn from(error: std::io::Error) -> Self {
         Self::io("read", &error)
     }

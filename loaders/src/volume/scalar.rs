@@ -5,6 +5,7 @@ use std::io::Read;
 use half::f16;
 
 use super::{Problem, VOXELS_MAX};
+use crate::memory;
 
 /// How one voxel is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +110,13 @@ pub(crate) fn read_voxels(
     let mut voxels = Vec::new();
     let mut chunk = vec![0; CHUNK_VOXELS.min(count) * scalar.size()];
     while voxels.len() < count {
-        let bytes = &mut chunk[..CHUNK_VOXELS.min(count - voxels.len()) * scalar.size()];
+        let left = count - voxels.len();
+        if voxels.capacity() == voxels.len() {
+            let more = left.min(voxels.len().max(CHUNK_VOXELS));
+            memory::reserve(&mut voxels, more)?;
+        }
+        let next = left.min(CHUNK_VOXELS).min(voxels.capacity() - voxels.len());
+        let bytes = &mut chunk[..next * scalar.size()];
         source.read_exact(bytes).map_err(|error| {
             let (got, want) = (voxels.len(), count);
             Problem::cut_short(format!("holds fewer voxels than its header says ({got} of {want} and then: {error})"))

@@ -7,6 +7,7 @@ mod files;
 mod finite;
 mod frozen;
 mod generate;
+mod memory;
 mod phantom;
 mod scans;
 mod signals;

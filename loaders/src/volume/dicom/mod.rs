@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::orientation::{Orientation, reorder};
 use super::scalar::voxel_count;
 use super::{Parts, Problem, VolumeOptions};
+use crate::memory;
 use image::{Header, Part10, Rejection};
 use series::{Slice, Stack};
 
@@ -122,7 +123,7 @@ fn assemble<F: Files + ?Sized>(
     let header = stack.slices[0].header;
     let dims = [usize::from(header.columns), usize::from(header.rows), stack.slices.len()];
     let count = voxel_count(&dims.map(|dim| dim as u64))?;
-    let mut voxels = vec![0.0; count];
+    let mut voxels = memory::filled(0.0, count)?;
     decode(files, &stack.slices, dims[0] * dims[1], &mut voxels)?;
 
     notes.extend(stack.notes);
@@ -133,12 +134,12 @@ fn assemble<F: Files + ?Sized>(
     let format = format!("DICOM ({})", header.syntax.name);
     let mut parts = match stack.columns {
         None => {
-            let (voxels, dims) = reorder(voxels, dims, [2, 1, 0], [options.reverses(), false, false]);
+            let (voxels, dims) = reorder(voxels, dims, [2, 1, 0], [options.reverses(), false, false])?;
             Parts::new(format, voxels, dims)
         }
         Some(columns) => {
             let orientation = Orientation::closest(&columns, options.slice_order)?;
-            let (voxels, dims) = reorder(voxels, dims, orientation.from_axis, orientation.flipped);
+            let (voxels, dims) = reorder(voxels, dims, orientation.from_axis, orientation.flipped)?;
             let mut parts = Parts::new(format, voxels, dims);
             parts.info.spacing_mm = stack.spacing_known.then(|| orientation.spacing(&columns));
             notes.extend(orientation.note());
