@@ -67,7 +67,7 @@ fn gaps_are_measured_against_the_spacing() {
     assert!(read(&uneven, &VolumeOptions::default()).is_ok());
 }
 
-/// Two series in one folder, or every place twice, are volumes to choose from.
+/// Two series in one folder are volumes to choose from.
 #[test]
 fn several_volumes_are_listed() {
     let mut series = axial(5);
@@ -76,13 +76,6 @@ fn several_volumes_are_listed() {
     assert!(text.contains("holds 2 volumes (0: CT \"no description\", 4 slices of 6x8; 1: CT"), "{text}");
     let index = |index| VolumeOptions { index: Some(index), ..VolumeOptions::default() };
     assert_eq!(read(&series, &index(1)).expect("the second").dims, [1, 6, 8]);
-
-    // Instances 1 to 3 and then 4 to 6 at the same three places, as a perfusion series has them.
-    let mut phases = axial(6);
-    (3..6).for_each(|slice| phases[slice].position = phases[slice - 3].position);
-    assert!(refused(&phases).contains("holds 2 volumes"), "{}", refused(&phases));
-    let second = read(&phases, &index(1)).expect("the second phase");
-    assert_eq!((second.dims, second.voxels[0]), ([3, 6, 8], -400.0));
 }
 
 /// Slices that shift evenly are a tilted gantry: read, with a note.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::names::name_of;
 use crate::error::Error;
 use crate::memory::OutOfMemory;
 
@@ -58,6 +59,16 @@ impl Problem {
         }
         let cause = error.raw_os_error().map(|code| Cause::Refused { doing, code });
         Self { cause, ..Self::cut_short(format!("cannot be read to its end ({error})")) }
+    }
+
+    /// The name of the file to blame without its folder, and what was found there.
+    pub(crate) fn named_finding(&self) -> String {
+        format!("{} ({})", self.file.as_ref().map(name_of).unwrap_or_default(), self.finding)
+    }
+
+    /// Whether it is not the bytes that are at fault, but memory that could not be had.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self.cause, Some(Cause::OutOfMemory(_)))
     }
 
     /// The problem as the crate's error about `path`, or about the file blamed before.

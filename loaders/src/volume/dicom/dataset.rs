@@ -10,17 +10,50 @@ use super::super::Problem;
 pub(crate) type Tag = u32;
 
 pub(crate) const TRANSFER_SYNTAX: Tag = 0x0002_0010;
+pub(crate) const IMAGE_TYPE: Tag = 0x0008_0008;
 pub(crate) const SOP_CLASS: Tag = 0x0008_0016;
+pub(crate) const SOP_INSTANCE: Tag = 0x0008_0018;
+pub(crate) const ACQUISITION_DATE_TIME: Tag = 0x0008_002A;
+pub(crate) const ACQUISITION_TIME: Tag = 0x0008_0032;
+pub(crate) const CONTENT_TIME: Tag = 0x0008_0033;
 pub(crate) const MODALITY: Tag = 0x0008_0060;
 pub(crate) const SERIES_DESCRIPTION: Tag = 0x0008_103E;
+pub(crate) const FRAME_TYPE: Tag = 0x0008_9007;
+pub(crate) const CONTRAST_AGENT: Tag = 0x0018_0010;
+pub(crate) const SEQUENCE_NAME: Tag = 0x0018_0024;
 pub(crate) const SLICE_THICKNESS: Tag = 0x0018_0050;
+pub(crate) const KVP: Tag = 0x0018_0060;
+pub(crate) const ECHO_TIME: Tag = 0x0018_0081;
+pub(crate) const INVERSION_TIME: Tag = 0x0018_0082;
+pub(crate) const ECHO_NUMBERS: Tag = 0x0018_0086;
+pub(crate) const TRIGGER_TIME: Tag = 0x0018_1060;
+pub(crate) const KERNEL: Tag = 0x0018_1210;
+pub(crate) const FLIP_ANGLE: Tag = 0x0018_1314;
+pub(crate) const FRAME_ACQUISITION_TIME: Tag = 0x0018_9074;
+pub(crate) const EFFECTIVE_ECHO_TIME: Tag = 0x0018_9082;
+pub(crate) const B_VALUE: Tag = 0x0018_9087;
+pub(crate) const MR_ECHO: Tag = 0x0018_9114;
+pub(crate) const MR_DIFFUSION: Tag = 0x0018_9117;
+pub(crate) const CARDIAC: Tag = 0x0018_9118;
+pub(crate) const MR_FRAME_TYPE: Tag = 0x0018_9226;
+pub(crate) const CT_RECONSTRUCTION: Tag = 0x0018_9314;
+pub(crate) const CT_X_RAY: Tag = 0x0018_9325;
+pub(crate) const CT_FRAME_TYPE: Tag = 0x0018_9329;
 pub(crate) const SERIES_UID: Tag = 0x0020_000E;
 pub(crate) const SERIES_NUMBER: Tag = 0x0020_0011;
+pub(crate) const ACQUISITION_NUMBER: Tag = 0x0020_0012;
 pub(crate) const INSTANCE_NUMBER: Tag = 0x0020_0013;
 pub(crate) const POSITION: Tag = 0x0020_0032;
 pub(crate) const ORIENTATION: Tag = 0x0020_0037;
+pub(crate) const TEMPORAL_POSITION: Tag = 0x0020_0100;
+pub(crate) const STACK_ID: Tag = 0x0020_9056;
+pub(crate) const FRAME_CONTENT: Tag = 0x0020_9111;
 pub(crate) const PLANE_POSITION: Tag = 0x0020_9113;
 pub(crate) const PLANE_ORIENTATION: Tag = 0x0020_9116;
+pub(crate) const TEMPORAL_INDEX: Tag = 0x0020_9128;
+pub(crate) const FRAME_ACQUISITION: Tag = 0x0020_9156;
+pub(crate) const DIMENSION_INDEX: Tag = 0x0020_9157;
+pub(crate) const CARDIAC_PHASE: Tag = 0x0020_9241;
 pub(crate) const SAMPLES_PER_PIXEL: Tag = 0x0028_0002;
 pub(crate) const PHOTOMETRIC: Tag = 0x0028_0004;
 pub(crate) const FRAMES: Tag = 0x0028_0008;
@@ -44,12 +77,29 @@ pub(crate) const PIXELS: Tag = 0x7FE0_0010;
 
 /// Every tag that is kept, in rising order.
 #[rustfmt::skip]
-const KEPT: [Tag; 32] = [
-    TRANSFER_SYNTAX, SOP_CLASS, MODALITY, SERIES_DESCRIPTION, SLICE_THICKNESS, SERIES_UID, SERIES_NUMBER,
-    INSTANCE_NUMBER, POSITION, ORIENTATION, PLANE_POSITION, PLANE_ORIENTATION, SAMPLES_PER_PIXEL, PHOTOMETRIC, FRAMES,
-    ROWS, COLUMNS, PIXEL_SPACING, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, RESCALE_INTERCEPT,
-    RESCALE_SLOPE, MODALITY_LUT, PIXEL_MEASURES, PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS, FRAME_GROUPS,
-    FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS,
+const KEPT: &[Tag] = &[
+    TRANSFER_SYNTAX, IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE, ACQUISITION_DATE_TIME, ACQUISITION_TIME, CONTENT_TIME,
+    MODALITY, SERIES_DESCRIPTION, FRAME_TYPE, CONTRAST_AGENT, SEQUENCE_NAME, SLICE_THICKNESS, KVP, ECHO_TIME,
+    INVERSION_TIME, ECHO_NUMBERS, TRIGGER_TIME, KERNEL, FLIP_ANGLE, FRAME_ACQUISITION_TIME, EFFECTIVE_ECHO_TIME,
+    B_VALUE, MR_ECHO, MR_DIFFUSION, CARDIAC, MR_FRAME_TYPE, CT_RECONSTRUCTION, CT_X_RAY, CT_FRAME_TYPE, SERIES_UID,
+    SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, POSITION, ORIENTATION, TEMPORAL_POSITION, STACK_ID,
+    FRAME_CONTENT, PLANE_POSITION, PLANE_ORIENTATION, TEMPORAL_INDEX, FRAME_ACQUISITION, DIMENSION_INDEX,
+    CARDIAC_PHASE, SAMPLES_PER_PIXEL, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, PIXEL_SPACING, BITS_ALLOCATED,
+    BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, RESCALE_INTERCEPT, RESCALE_SLOPE, MODALITY_LUT, PIXEL_MEASURES,
+    PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS, FRAME_GROUPS, FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS,
+];
+
+/// Those of them that are sequences, in rising order; a sequence of known length looks like any other value.
+#[rustfmt::skip]
+const SEQUENCES: &[Tag] = &[
+    MR_ECHO, MR_DIFFUSION, CARDIAC, MR_FRAME_TYPE, CT_RECONSTRUCTION, CT_X_RAY, CT_FRAME_TYPE, FRAME_CONTENT,
+    PLANE_POSITION, PLANE_ORIENTATION, PIXEL_MEASURES, PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS, FRAME_GROUPS,
+];
+
+/// Sequences that do no more than tell volumes apart, so damage inside one is no reason to refuse the file.
+#[rustfmt::skip]
+const DISPENSABLE: [Tag; 8] = [
+    FRAME_CONTENT, MR_ECHO, MR_DIFFUSION, CARDIAC, MR_FRAME_TYPE, CT_RECONSTRUCTION, CT_X_RAY, CT_FRAME_TYPE,
 ];
 
 const ITEM: Tag = 0xFFFE_E000;
@@ -88,6 +138,27 @@ pub(crate) struct Dataset<'a> {
     big_endian: bool,
 }
 
+/// What could be read of a data set.
+pub(crate) struct Parsed<'a> {
+    pub(crate) dataset: Dataset<'a>,
+    /// The last element that was begun.
+    pub(crate) last: Option<Tag>,
+    /// Where reading stopped: the end of the data set, or of what is sound.
+    pub(crate) at: usize,
+    /// What is wrong with the element that is not sound.
+    pub(crate) end: Result<(), Problem>,
+}
+
+/// Longest text from a file that is shown in a message.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// The start of a text, for a message.
+pub(crate) fn shown(text: &str) -> String {
+    let mut letters = text.chars();
+    let start: String = letters.by_ref().take(SHOWN_CHARS_MAX).collect();
+    if letters.next().is_some() { format!("{start}...") } else { start }
+}
+
 /// The name of a tag as the standard writes it.
 fn name(tag: Tag) -> String {
     format!("({:04X},{:04X})", tag >> 16, tag & 0xffff)
@@ -96,12 +167,22 @@ fn name(tag: Tag) -> String {
 impl<'a> Dataset<'a> {
     /// Parses a whole data set, up to its pixels.
     pub(crate) fn parse(bytes: &'a [u8], encoding: Encoding) -> Result<Self, Problem> {
-        Cursor { bytes, at: 0, encoding }.dataset(None, DEPTH_MAX)
+        let parsed = Self::parse_start(bytes, encoding);
+        parsed.end.map(|()| parsed.dataset)
+    }
+
+    /// Parses a data set as far as it is sound.
+    pub(crate) fn parse_start(bytes: &'a [u8], encoding: Encoding) -> Parsed<'a> {
+        let mut cursor = Cursor::at_start(bytes, encoding);
+        let mut elements = Vec::new();
+        let end = cursor.elements(None, DEPTH_MAX, &mut elements);
+        let dataset = Self { elements, big_endian: encoding.big_endian };
+        Parsed { dataset, last: cursor.last, at: cursor.at, end }
     }
 
     /// Parses the file meta group at the start of `bytes`; also returns where the data set starts.
     pub(crate) fn parse_meta(bytes: &'a [u8]) -> Result<(Self, usize), Problem> {
-        let mut cursor = Cursor { bytes, at: 0, encoding: Encoding::EXPLICIT_LITTLE };
+        let mut cursor = Cursor::at_start(bytes, Encoding::EXPLICIT_LITTLE);
         let meta = cursor.dataset(Some(0x0002), DEPTH_MAX)?;
         Ok((meta, cursor.at))
     }
@@ -137,19 +218,28 @@ impl<'a> Dataset<'a> {
 
     /// The 16-bit number of `tag`.
     pub(crate) fn number(&self, tag: Tag) -> Option<u16> {
-        let [first, second] = *self.bytes(tag)?.first_chunk::<2>()?;
-        Some(if self.big_endian { u16::from_be_bytes([first, second]) } else { u16::from_le_bytes([first, second]) })
+        self.little_endian(tag, 0).map(u16::from_le_bytes)
+    }
+
+    /// The `N` bytes of the value at `index` of `tag`, least significant first.
+    pub(crate) fn little_endian<const N: usize>(&self, tag: Tag, index: usize) -> Option<[u8; N]> {
+        let mut value = *self.bytes(tag)?.as_chunks::<N>().0.get(index)?;
+        if self.big_endian {
+            value.reverse();
+        }
+        Some(value)
     }
 
     /// The `N` finite decimal numbers that `tag` spells, `None` where the element is absent or empty.
     pub(crate) fn decimals<const N: usize>(&self, tag: Tag) -> Result<Option<[f64; N]>, Problem> {
         let Some(text) = self.text(tag) else { return Ok(None) };
-        let numbers: Vec<f64> =
-            text.split('\\').filter_map(|part| part.trim().parse().ok()).filter(|x: &f64| x.is_finite()).collect();
+        let parts = text.split('\\').map(str::trim).filter(|part| !part.is_empty());
+        let numbers = parts.take(N + 1).map(|part| part.parse().ok().filter(|number: &f64| number.is_finite()));
+        let numbers: Vec<f64> = numbers.collect::<Option<_>>().unwrap_or_default();
         match <[f64; N]>::try_from(numbers) {
             Ok(numbers) => Ok(Some(numbers)),
             Err(_) => {
-                let finding = format!("has {text:?} in {}, wanted {N} decimal number(s)", name(tag));
+                let finding = format!("has {:?} in {}, wanted {N} decimal number(s)", shown(&text), name(tag));
                 Err(Problem::new(finding, "export the file again with valid values"))
             }
         }
@@ -169,9 +259,15 @@ struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     encoding: Encoding,
+    /// The element of the outermost data set that was begun last.
+    last: Option<Tag>,
 }
 
 impl<'a> Cursor<'a> {
+    fn at_start(bytes: &'a [u8], encoding: Encoding) -> Self {
+        Self { bytes, at: 0, encoding, last: None }
+    }
+
     /// The next `count` bytes.
     fn take(&mut self, count: usize, tag: Tag) -> Result<&'a [u8], Problem> {
         let left = self.bytes.len() - self.at;
@@ -232,6 +328,17 @@ impl<'a> Cursor<'a> {
     /// Reads elements: to the pixels, the end of the item or of the bytes, or, with `group`, the end of that group.
     fn dataset(&mut self, group: Option<u32>, depth: usize) -> Result<Dataset<'a>, Problem> {
         let mut elements = Vec::new();
+        self.elements(group, depth, &mut elements)?;
+        Ok(Dataset { elements, big_endian: self.encoding.big_endian })
+    }
+
+    /// As `dataset`, into `elements`, which keep what was sound before an error.
+    fn elements(
+        &mut self,
+        group: Option<u32>,
+        depth: usize,
+        elements: &mut Vec<(Tag, Value<'a>)>,
+    ) -> Result<(), Problem> {
         while self.at < self.bytes.len() {
             let ahead = self.peek();
             if group.is_some_and(|group| ahead.is_none_or(|tag| tag >> 16 != group)) {
@@ -241,15 +348,18 @@ impl<'a> Cursor<'a> {
             if head.tag == ITEM_END {
                 break;
             }
+            if depth == DEPTH_MAX {
+                self.last = Some(head.tag);
+            }
             let value = self.value_of(&head, depth)?;
-            if KEPT.contains(&head.tag) {
+            if KEPT.binary_search(&head.tag).is_ok() {
                 elements.push((head.tag, value));
             }
             if depth == DEPTH_MAX && head.tag == PIXELS {
                 break;
             }
         }
-        Ok(Dataset { elements, big_endian: self.encoding.big_endian })
+        Ok(())
     }
 
     /// Reads the value of an element.
@@ -269,18 +379,12 @@ impl<'a> Cursor<'a> {
             return Ok(Value::Items(items));
         }
         let bytes = self.take(head.length as usize, head.tag)?;
-        let is_sequence = matches!(
-            head.tag,
-            PLANE_POSITION
-                | PLANE_ORIENTATION
-                | PIXEL_MEASURES
-                | PIXEL_VALUE_TRANSFORMATION
-                | SHARED_GROUPS
-                | FRAME_GROUPS
-        );
-        if is_sequence {
+        if SEQUENCES.binary_search(&head.tag).is_ok() {
             let encoding = if is_unknown { Encoding::IMPLICIT_LITTLE } else { self.encoding };
-            return Cursor { bytes, at: 0, encoding }.sequence(depth).map(Value::Items);
+            return match Cursor::at_start(bytes, encoding).sequence(depth) {
+                Err(_) if DISPENSABLE.contains(&head.tag) => Ok(Value::Bytes(bytes)),
+                items => items.map(Value::Items),
+            };
         }
         Ok(Value::Bytes(bytes))
     }
@@ -299,7 +403,7 @@ impl<'a> Cursor<'a> {
                 ITEM if head.length == UNDEFINED_LENGTH => items.push(self.dataset(None, depth)?),
                 ITEM => {
                     let bytes = self.take(head.length as usize, head.tag)?;
-                    items.push(Cursor { bytes, at: 0, encoding: self.encoding }.dataset(None, depth)?);
+                    items.push(Cursor::at_start(bytes, self.encoding).dataset(None, depth)?);
                 }
                 tag => return Err(self.misplaced(tag)),
             }

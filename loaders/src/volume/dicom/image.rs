@@ -1,29 +1,14 @@
 //! One DICOM file as images: what its header says about them, checked.
 
 use std::borrow::Cow;
-use std::io::Read;
-
-use flate2::read::DeflateDecoder;
 
 use super::super::Problem;
-use super::super::scalar::{Scale, voxel_count};
-use super::dataset::{self as tag, Dataset, Encoding, Tag, Value};
-
-/// Deflate cannot shrink data more than this many times.
-const DEFLATE_RATIO_MAX: u64 = 1032;
-
-/// Most bytes that a deflated data set may unpack to.
-const INFLATED_BYTES_MAX: u64 = 1 << 29;
-
-/// How pixels are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
-    Native,
-    RunLength,
-    Jpeg,
-    JpegLs,
-    Jpeg2000,
-}
+use super::super::scalar::voxel_count;
+use super::codec::{Codec, Promise};
+use super::dataset::{self as tag, Dataset, Encoding, Value};
+use super::fragments::Fragments;
+use super::frames::{self, Frames};
+use super::inflate::inflate;
 
 /// A transfer syntax that we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,35 +76,45 @@ pub(crate) struct PixelFormat {
     pub(crate) signed: bool,
 }
 
-/// Where one frame lies and what its values mean.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Frame {
-    pub(crate) position: Option<[f64; 3]>,
-    pub(crate) orientation: Option<[f64; 6]>,
-    /// Distance between rows and between columns, mm.
-    pub(crate) spacing: Option<[f64; 2]>,
-    pub(crate) scale: Scale,
-}
-
 /// What the header says.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) syntax: TransferSyntax,
     pub(crate) modality: Option<String>,
-    pub(crate) series_uid: String,
-    pub(crate) series_number: i64,
+    pub(crate) identity: Identity,
     pub(crate) description: Option<String>,
-    pub(crate) instance: i64,
     pub(crate) rows: u16,
     pub(crate) columns: u16,
     pub(crate) pixel: PixelFormat,
     pub(crate) thickness: Option<f64>,
-    pub(crate) frames: Vec<Frame>,
+    pub(crate) frames: Frames,
+    /// Bytes of the data set, unpacked.
+    pub(crate) bytes: u64,
+}
+
+/// What a series is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SeriesKey {
+    /// The largest number where the file gives none, so that it is listed last.
+    pub(crate) number: i64,
+    pub(crate) uid: String,
+}
+
+/// What a file is known by: copies have the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Identity {
+    pub(crate) series: SeriesKey,
+    /// The largest number where the file gives none.
+    pub(crate) instance: i64,
+    pub(crate) instance_uid: Option<String>,
+    /// The bits of the first position, to be compared alone: some writers give all slices one UID.
+    place: Option<[u64; 3]>,
 }
 
 /// The data set of a file, unpacked where it is deflated.
 pub(crate) struct Part10<'a> {
-    syntax: TransferSyntax,
+    /// What is wrong with the transfer syntax, where it is not read here.
+    syntax: Result<TransferSyntax, Problem>,
     data: Cow<'a, [u8]>,
 }
 
@@ -135,41 +130,74 @@ impl<'a> Part10<'a> {
             Problem::new("does not name its transfer syntax (0002,0010)", "export the file again with a file header")
         })?;
         let syntax = TransferSyntax::of(&uid).ok_or_else(|| {
-            let finding = format!("uses transfer syntax {uid}, which is not read here");
+            let finding = format!("uses transfer syntax {}, which is not read here", tag::shown(&uid));
             Problem::new(finding, "convert it to explicit VR little endian, uncompressed")
-        })?;
-        let data = &bytes[132 + meta_bytes..];
-        if !syntax.deflated {
-            return Ok(Self { syntax, data: Cow::Borrowed(data) });
-        }
-        let bytes_max = (data.len() as u64).saturating_mul(DEFLATE_RATIO_MAX).min(INFLATED_BYTES_MAX);
-        let mut inflated = Vec::new();
-        DeflateDecoder::new(data).take(bytes_max + 1).read_to_end(&mut inflated).map_err(Problem::from)?;
-        if inflated.len() as u64 > bytes_max {
-            let finding = format!("unpacks to more than {bytes_max} bytes");
-            return Err(Problem::new(finding, "convert it to explicit VR little endian, uncompressed").into());
-        }
-        Ok(Self { syntax, data: Cow::Owned(inflated) })
+        });
+        let packed = &bytes[132 + meta_bytes..];
+        let data = match &syntax {
+            Ok(syntax) if syntax.deflated => Cow::Owned(inflate(packed, syntax.encoding)?),
+            _ => Cow::Borrowed(packed),
+        };
+        Ok(Self { syntax, data })
+    }
+
+    /// The data set's bytes.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
     }
 
     /// Parses the data set.
     pub(crate) fn image(&self) -> Result<Image<'_>, Rejection> {
-        let dataset = Dataset::parse(&self.data, self.syntax.encoding)?;
-        Image::check(dataset, self.syntax)
+        let syntax = self.syntax.clone()?;
+        let dataset = Dataset::parse(&self.data, syntax.encoding)?;
+        let mut image = Image::check(dataset, syntax)?;
+        image.header.bytes = self.data.len() as u64;
+        Ok(image)
     }
+
+    /// What the file is known by, where that can be read although the file is damaged or of a kind that is not read.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        // Every syntax that packs pixels keeps its data set in explicit VR little endian (DICOM PS3.5, A.4).
+        let encoding = self.syntax.as_ref().map_or(Encoding::EXPLICIT_LITTLE, |syntax| syntax.encoding);
+        let dataset = Dataset::parse_start(&self.data, encoding).dataset;
+        dataset.value(tag::SERIES_UID)?;
+        Identity::read(&dataset).ok()
+    }
+}
+
+impl Identity {
+    fn read(dataset: &Dataset<'_>) -> Result<Self, Problem> {
+        let series =
+            SeriesKey { number: integer(dataset, tag::SERIES_NUMBER).unwrap_or(i64::MAX), uid: series_uid(dataset)? };
+        let instance_uid = dataset.text(tag::SOP_INSTANCE).filter(|uid| !uid.is_empty() && uid.len() <= UID_CHARS_MAX);
+        let instance = integer(dataset, tag::INSTANCE_NUMBER).unwrap_or(i64::MAX);
+        let place = dataset.decimals(tag::POSITION).ok().flatten().map(|place| place.map(f64::to_bits));
+        Ok(Self { series, instance, instance_uid, place })
+    }
+}
+
+/// The whole number that `tag` spells.
+fn integer(dataset: &Dataset<'_>, tag: tag::Tag) -> Option<i64> {
+    dataset.text(tag)?.parse().ok()
 }
 
 /// The pixels of a file, as stored.
 pub(crate) enum Pixels<'a> {
     Native(&'a [u8]),
-    /// Offset table, then fragments.
-    Fragments(&'a [u8], Vec<&'a [u8]>),
+    Fragments(Fragments<'a>),
 }
 
 /// A file's images: its header and stored pixels.
 pub(crate) struct Image<'a> {
     pub(crate) header: Header,
     pub(crate) pixels: Pixels<'a>,
+}
+
+/// The pixel data element before its frames are known.
+#[derive(Clone, Copy)]
+enum Stored<'a, 'b> {
+    Native(&'a [u8]),
+    Fragments { table: &'a [u8], fragments: &'b [&'a [u8]] },
 }
 
 /// Modalities whose pixels, where they have any, are not a scan.
@@ -185,12 +213,12 @@ impl<'a> Image<'a> {
             let problem = Problem::new(format!("is a DICOM {what} object, not a scan"), "give the series of the scan");
             return Err(Rejection::NotAnImage(problem));
         }
-        let pixels = match dataset.value(tag::PIXELS) {
-            Some(Value::Bytes(bytes)) => Pixels::Native(bytes),
-            Some(Value::Fragments(all)) => {
-                let (table, fragments) = all.split_first().map_or((&[][..], &[][..]), |(table, rest)| (*table, rest));
-                Pixels::Fragments(table, fragments.to_vec())
-            }
+        let stored = match dataset.value(tag::PIXELS) {
+            Some(Value::Bytes(bytes)) => Stored::Native(bytes),
+            Some(Value::Fragments(all)) => Stored::Fragments {
+                table: all.first().copied().unwrap_or_default(),
+                fragments: all.get(1..).unwrap_or_default(),
+            },
             _ if dataset.value(tag::FLOAT_PIXELS).or(dataset.value(tag::DOUBLE_PIXELS)).is_some() => {
                 return Err(Problem::not_ours("holds floating-point pixels").into());
             }
@@ -209,11 +237,17 @@ impl<'a> Image<'a> {
             let finding = format!("is an image of {samples} sample(s) per pixel, {photometric:?}; wanted MONOCHROME2");
             return Err(Rejection::NotAnImage(Problem::new(finding, "give the original series of the scan")));
         }
-        if matches!(pixels, Pixels::Native(_)) != (syntax.codec == Codec::Native) {
+        if matches!(stored, Stored::Native(_)) != (syntax.codec == Codec::Native) {
             let finding = format!("names the transfer syntax {}, but its pixels are packed otherwise", syntax.name);
             return Err(Problem::new(finding, "export the file again").into());
         }
-        let header = Header::check(&dataset, syntax, modality, &pixels)?;
+        let header = Header::check(&dataset, syntax, modality, &stored)?;
+        let pixels = match stored {
+            Stored::Native(bytes) => Pixels::Native(bytes),
+            Stored::Fragments { table, fragments } => {
+                Pixels::Fragments(Fragments::share_out(table, fragments.to_vec(), header.frames.len())?)
+            }
+        };
         Ok(Self { header, pixels })
     }
 }
@@ -224,7 +258,7 @@ impl Header {
         dataset: &Dataset<'_>,
         syntax: TransferSyntax,
         modality: Option<String>,
-        pixels: &Pixels<'_>,
+        stored: &Stored<'_, '_>,
     ) -> Result<Self, Problem> {
         let number = |tag| dataset.number(tag).unwrap_or(0);
         let (rows, columns) = (number(tag::ROWS), number(tag::COLUMNS));
@@ -233,34 +267,41 @@ impl Header {
             return Err(Problem::new(finding, "export the file again with its true size"));
         }
         let pixel = PixelFormat::check(dataset)?;
-        let frames = frame_count(dataset)?;
+        let frames = frames::count(dataset)?;
         let count = voxel_count(&[frames, u64::from(rows), u64::from(columns)])? as u64;
-        let (unit, held, want) = match pixels {
-            Pixels::Native(bytes) => ("bytes", bytes.len() as u64, count * u64::from(pixel.bits_allocated / 8)),
-            Pixels::Fragments(_, fragments) => ("fragments", fragments.len() as u64, frames),
+        let pixel_bytes = u64::from(pixel.bits_allocated / 8);
+        let lacks = |held: u64, unit: &str, want: u64| {
+            let frames = format!("{frames} frame(s) of {rows} rows and {columns} columns");
+            Err(Problem::cut_short(format!("holds {held} {unit} of pixels, but {frames} need {want}")))
         };
-        if held < want {
-            let finding = format!(
-                "holds {held} {unit} of pixels, but {frames} frame(s) of {rows} rows and {columns} columns need {want}"
-            );
-            return Err(Problem::cut_short(finding));
+        match stored {
+            Stored::Native(bytes) if (bytes.len() as u64) < count * pixel_bytes => {
+                return lacks(bytes.len() as u64, "bytes", count * pixel_bytes);
+            }
+            Stored::Native(_) => {}
+            Stored::Fragments { fragments, .. } if (fragments.len() as u64) < frames => {
+                return lacks(fragments.len() as u64, "fragments", frames);
+            }
+            Stored::Fragments { fragments, .. } => {
+                let packed_bytes = fragments.iter().map(|fragment| fragment.len() as u64).sum();
+                let promise = Promise { frames, frame_pixels: count / frames, pixel_bytes, packed_bytes };
+                syntax.codec.check_promise(&promise)?;
+            }
         }
         if dataset.value(tag::MODALITY_LUT).is_some() {
             return Err(Problem::not_ours("maps its values through a Modality LUT, which is not read here"));
         }
-        let integer = |tag| dataset.text(tag).and_then(|text| text.parse().ok());
         let header = Self {
             syntax,
-            series_uid: series_uid(dataset)?,
-            series_number: integer(tag::SERIES_NUMBER).unwrap_or(i64::MAX),
+            identity: Identity::read(dataset)?,
             description: dataset.text(tag::SERIES_DESCRIPTION),
-            instance: integer(tag::INSTANCE_NUMBER).unwrap_or(i64::MAX),
             rows,
             columns,
             pixel,
             thickness: dataset.decimals::<1>(tag::SLICE_THICKNESS)?.map(|[thickness]| thickness),
-            frames: frames_of(dataset, frames as usize, modality.as_deref() == Some("CT"))?,
+            frames: Frames::read(dataset, frames as usize, modality.as_deref() == Some("CT"))?,
             modality,
+            bytes: 0,
         };
         Ok(header)
     }
@@ -285,67 +326,16 @@ impl PixelFormat {
     }
 }
 
+/// Longest UID of the standard.
+const UID_CHARS_MAX: usize = 64;
+
 /// What tells this series from others; empty where the file does not say. A text that is no UID (DICOM PS3.5 §9.1)
 /// was put there by something that does not keep DICOM, and then slices cannot be trusted to belong together.
 fn series_uid(dataset: &Dataset<'_>) -> Result<String, Problem> {
     let uid = dataset.text(tag::SERIES_UID).unwrap_or_default();
-    if uid.len() <= 64 && uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+    if uid.len() <= UID_CHARS_MAX && uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Ok(uid);
     }
-    let finding = format!("has the SeriesInstanceUID {uid:?}, wanted at most 64 digits and dots");
+    let finding = format!("has the SeriesInstanceUID {:?}, wanted at most 64 digits and dots", tag::shown(&uid));
     Err(Problem::new(finding, "export the series again, or de-identify it with a tool that writes valid UIDs"))
-}
-
-/// How many frames the file says it has.
-fn frame_count(dataset: &Dataset<'_>) -> Result<u64, Problem> {
-    let Some(text) = dataset.text(tag::FRAMES) else { return Ok(1) };
-    let count = text.parse().ok().filter(|&count: &u64| count > 0);
-    count.ok_or_else(|| {
-        let finding = format!("has {text:?} frames, wanted a number of 1 or more");
-        Problem::new(finding, "export the file again with its true number of frames")
-    })
-}
-
-/// Geometry and scale of each frame: from its own functional group, the shared one, or the data set itself.
-fn frames_of(dataset: &Dataset<'_>, count: usize, is_ct: bool) -> Result<Vec<Frame>, Problem> {
-    let own = dataset.items(tag::FRAME_GROUPS);
-    if !own.is_empty() && own.len() != count {
-        let finding = format!("describes {} frames, but says it has {count}", own.len());
-        return Err(Problem::new(finding, "export the file again"));
-    }
-    let shared = dataset.items(tag::SHARED_GROUPS).first();
-    let frame = |index: usize| {
-        let group = |sequence: Tag| {
-            let inside = |groups: Option<&'_ Dataset<'_>>| groups.is_some_and(|g| !g.items(sequence).is_empty());
-            let holder = [own.get(index), shared].into_iter().find(|groups| inside(*groups)).flatten();
-            holder.and_then(|groups| groups.items(sequence).first()).unwrap_or(dataset)
-        };
-        // A frame of several has no place of its own in the data set's position, which is the first frame's.
-        let position = match group(tag::PLANE_POSITION) {
-            at if count > 1 && std::ptr::eq(at, dataset) => None,
-            at => at.decimals(tag::POSITION)?,
-        };
-        Ok(Frame {
-            position,
-            orientation: group(tag::PLANE_ORIENTATION).decimals(tag::ORIENTATION)?,
-            spacing: group(tag::PIXEL_MEASURES).decimals(tag::PIXEL_SPACING)?,
-            scale: scale_of(group(tag::PIXEL_VALUE_TRANSFORMATION), is_ct)?,
-        })
-    };
-    (0..count).map(frame).collect()
-}
-
-/// Rescale slope and intercept; without them, a CT's values are not Hounsfield units.
-fn scale_of(dataset: &Dataset<'_>, is_ct: bool) -> Result<Scale, Problem> {
-    let slope = dataset.decimals::<1>(tag::RESCALE_SLOPE)?;
-    let intercept = dataset.decimals::<1>(tag::RESCALE_INTERCEPT)?;
-    if is_ct && (slope.is_none() || intercept.is_none()) {
-        let finding = "is a CT without RescaleSlope and RescaleIntercept, so its values are not Hounsfield units";
-        return Err(Problem::new(finding, "export the series again with both"));
-    }
-    let ([slope], [intercept]) = (slope.unwrap_or([1.0]), intercept.unwrap_or([0.0]));
-    if slope == 0.0 {
-        return Err(Problem::new("has a RescaleSlope of 0", "export the series again with its true slope"));
-    }
-    Ok(Scale { slope, intercept })
 }

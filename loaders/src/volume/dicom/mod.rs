@@ -1,9 +1,17 @@
 //! DICOM: one file or a folder of them, to one volume.
 
+mod codec;
 mod dataset;
+mod fragments;
+mod frames;
 mod image;
+mod inflate;
+mod marks;
 mod pixels;
+mod scan;
 mod series;
+mod split;
+mod volumes;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,12 +19,14 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
+use super::names::listed;
 use super::orientation::{Orientation, reorder};
 use super::scalar::voxel_count;
 use super::{Parts, Problem, VolumeOptions};
 use crate::memory;
 use image::{Header, Part10, Rejection};
 use series::{Slice, Stack};
+use volumes::Volumes;
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 30;
@@ -27,6 +37,8 @@ pub(crate) trait Files: Sync {
     fn count(&self) -> usize;
     /// The name to tell the user.
     fn name(&self, file: usize) -> String;
+    /// Bytes that its content takes, 0 where that is not known.
+    fn size(&self, file: usize) -> u64;
     /// The content.
     fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem>;
 }
@@ -38,6 +50,10 @@ impl Files for [PathBuf] {
 
     fn name(&self, file: usize) -> String {
         self[file].display().to_string()
+    }
+
+    fn size(&self, file: usize) -> u64 {
+        std::fs::metadata(&self[file]).map_or(0, |metadata| metadata.len())
     }
 
     fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem> {
@@ -59,58 +75,30 @@ impl Files for [(String, Vec<u8>)] {
         self[file].0.clone()
     }
 
+    fn size(&self, file: usize) -> u64 {
+        self[file].1.len() as u64
+    }
+
     fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem> {
         Ok(Cow::Borrowed(&self[file].1))
     }
 }
 
-/// Reads the volume that the files hold together.
+/// Reads the volume that the files hold together. A damaged file fails the series that it belongs to; it and whatever
+/// else is not read is named in the notes.
 pub(crate) fn read<F: Files + ?Sized>(files: &F, options: &VolumeOptions) -> Result<Parts, Problem> {
-    let mut notes = Vec::new();
-    let headers = scan(files, &mut notes)?;
-    let mut volumes = Vec::new();
-    for series in series::by_series(&headers) {
-        volumes.extend(series::volumes(&series));
+    let scan::Scan { images, broken, mut notes } = scan::scan(files)?;
+    let chosen = Volumes::of(&images).choose(options)?;
+    if let Some(problem) = scan::reason_to_refuse(&broken, &chosen) {
+        return Err(problem);
     }
-    let list = || {
-        let shown = volumes.iter().take(12).enumerate();
-        let mut lines: Vec<String> =
-            shown.map(|(index, slices)| format!("{index}: {}", series::label(slices))).collect();
-        if volumes.len() > lines.len() {
-            lines.push("...".to_owned());
-        }
-        lines.join("; ")
-    };
-    let index = super::pick(volumes.len() as u64, options, list)? as usize;
-    let stack = series::stack(volumes.swap_remove(index), options)?;
+    if !broken.is_empty() {
+        let named: Vec<String> = broken.iter().map(|broken| broken.problem.named_finding()).collect();
+        notes.push(format!("{} files cannot be read and were left out: {}", named.len(), listed(&named)));
+    }
+    notes.extend(chosen.notes);
+    let stack = series::stack(chosen.volume.slices, options)?;
     assemble(files, stack, notes, options)
-}
-
-/// Reads the header of every file; what is no image among several files is noted and left out.
-fn scan<F: Files + ?Sized>(files: &F, notes: &mut Vec<String>) -> Result<Vec<(usize, String, Header)>, Problem> {
-    let header = |file: usize| {
-        let bytes = files.bytes(file)?;
-        Ok(Part10::open(&bytes)?.image()?.header)
-    };
-    let scanned: Vec<Result<Header, Rejection>> = (0..files.count()).into_par_iter().map(header).collect();
-    let mut headers = Vec::new();
-    let mut left_out = Vec::new();
-    for (file, scanned) in scanned.into_iter().enumerate() {
-        let name = files.name(file);
-        match scanned {
-            Ok(header) => headers.push((file, name, header)),
-            Err(Rejection::NotAnImage(problem)) => left_out.push(problem.blame(name)),
-            Err(Rejection::Broken(problem)) => return Err(problem.blame(name)),
-        }
-    }
-    if !left_out.is_empty() {
-        notes.push(format!("{} files are no slices of a scan and were ignored", left_out.len()));
-    }
-    if headers.is_empty() {
-        let nothing = || Problem::new("holds no DICOM image", "give the series of a scan");
-        return Err(left_out.into_iter().next().unwrap_or_else(nothing));
-    }
-    Ok(headers)
 }
 
 /// Decodes the slices of a stack and turns them the way the body lies.
@@ -160,27 +148,39 @@ fn assemble<F: Files + ?Sized>(
     Ok(parts)
 }
 
-/// Decodes each slice into its place; a file is read once, however many of its frames are wanted.
+/// A slice and where its voxels go.
+type Wanted<'a, 'out> = (Slice<'a>, &'out mut [f32]);
+
+/// Decodes each slice into its place; a file is read once, however many of its frames are wanted, and only so many at
+/// one time.
 fn decode<F: Files + ?Sized>(files: &F, slices: &[Slice<'_>], plane: usize, out: &mut [f32]) -> Result<(), Problem> {
-    let mut by_file: BTreeMap<usize, Vec<(Slice<'_>, &mut [f32])>> = BTreeMap::new();
+    let mut by_file: BTreeMap<usize, Vec<Wanted<'_, '_>>> = BTreeMap::new();
     for (slice, out) in slices.iter().zip(out.chunks_mut(plane)) {
         by_file.entry(slice.file).or_default().push((*slice, out));
     }
-    by_file.into_par_iter().try_for_each(|(file, wanted)| {
-        let decode = || {
-            let bytes = files.bytes(file)?;
-            let part10 = Part10::open(&bytes).map_err(Rejection::problem)?;
-            let image = part10.image().map_err(Rejection::problem)?;
-            let header = &image.header;
-            wanted.into_par_iter().try_for_each(|(slice, out)| {
-                // The file may have changed since its header was read.
-                let sizes = |header: &Header| (header.rows, header.columns, header.frames.len(), header.pixel);
-                if sizes(header) != sizes(slice.header) {
-                    return Err(Problem::new("changed while it was read", "try again"));
-                }
-                pixels::decode(&image, slice.index, out)
-            })
-        };
-        decode().map_err(|problem: Problem| problem.blame(files.name(file)))
+    let sizes: Vec<u64> = by_file.values().map(|wanted| wanted[0].0.header.bytes).collect();
+    let mut by_file = by_file.into_iter();
+    for batch in scan::batches(sizes.into_iter()) {
+        let batch: Vec<_> = by_file.by_ref().take(batch.len()).collect();
+        batch.into_par_iter().try_for_each(|(file, wanted)| {
+            decode_file(files, file, wanted).map_err(|problem| problem.blame(files.name(file)))
+        })?;
+    }
+    Ok(())
+}
+
+/// Decodes the wanted slices of one file.
+fn decode_file<F: Files + ?Sized>(files: &F, file: usize, wanted: Vec<Wanted<'_, '_>>) -> Result<(), Problem> {
+    let bytes = files.bytes(file)?;
+    let part10 = Part10::open(&bytes).map_err(Rejection::problem)?;
+    let image = part10.image().map_err(Rejection::problem)?;
+    let header = &image.header;
+    wanted.into_par_iter().try_for_each(|(slice, out)| {
+        // The file may have changed since its header was read.
+        let sizes = |header: &Header| (header.rows, header.columns, header.frames.len(), header.pixel);
+        if sizes(header) != sizes(slice.header) {
+            return Err(Problem::new("changed while it was read", "try again"));
+        }
+        pixels::decode(&image, slice.index, out)
     })
 }

@@ -4,21 +4,25 @@
 //! before it allocates. `charls` needs CMake, which building this project may not; `jpeg-decoder` alone stops at 8-bit
 //! lossy samples; `hayro-jpeg2000` scales samples to 8 bits.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use openreadout_codecs::{CodecError, Raster};
-use openreadout_codecs::{jpeg_decode_limited, jpeg2000_decode_limited, jpegls_decode_limited, packbits_decode};
+use openreadout_codecs::{jpeg_decode_limited, jpeg2000_decode_limited, jpegls_decode_limited};
 
 use super::super::Problem;
 use super::super::scalar::Scale;
-use super::image::{Codec, Image, PixelFormat, Pixels};
+use super::codec::{Codec, Promise, UNPACKING_BYTES_MAX};
+use super::image::{Image, PixelFormat, Pixels};
+use crate::memory::{self, Budget};
+
+/// What all threads together may take to unpack slices.
+static UNPACKING: Budget = Budget::new(UNPACKING_BYTES_MAX);
 
 /// Decodes frame `index` of `image` into `out`, rows by columns.
 pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result<(), Problem> {
     let header = &image.header;
     let format = header.pixel;
-    let scale = header.frames[index].scale;
+    let scale = header.frames.get(index).scale;
     let big_endian = header.syntax.encoding.big_endian;
     match &image.pixels {
         Pixels::Native(bytes) => {
@@ -26,8 +30,19 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
             // The header's check has seen that all frames are there.
             unpack(&bytes[index * frame_bytes..][..frame_bytes], format.bits_allocated, big_endian, format, scale, out);
         }
-        Pixels::Fragments(table, fragments) => {
-            let frame = frame_bytes(table, fragments, index, header.frames.len())?;
+        Pixels::Fragments(fragments) => {
+            let frame = fragments.frame(index);
+            let codec = header.syntax.codec;
+            let pixels = out.len() as u64;
+            let pixel_bytes = u64::from(format.bits_allocated / 8);
+            codec.check_promise(&Promise {
+                frames: 1,
+                frame_pixels: pixels,
+                pixel_bytes,
+                packed_bytes: frame.len() as u64,
+            })?;
+            let _permit = UNPACKING.take(codec.unpacking_bytes(pixels));
+            memory::check_room(codec.unpacking_bytes(pixels))?;
             if header.syntax.codec == Codec::RunLength {
                 let bytes = run_length(&frame, format, out.len())?;
                 unpack(&bytes, format.bits_allocated, true, format, scale, out);
@@ -51,38 +66,6 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
         }
     }
     Ok(())
-}
-
-/// The packed bytes of one frame: its own fragment, all of them, or those that the offset table gives it.
-fn frame_bytes<'a>(
-    table: &[u8],
-    fragments: &[&'a [u8]],
-    index: usize,
-    frames: usize,
-) -> Result<Cow<'a, [u8]>, Problem> {
-    if frames == fragments.len() {
-        return Ok(Cow::Borrowed(fragments[index]));
-    }
-    if frames == 1 {
-        return Ok(Cow::Owned(fragments.concat()));
-    }
-    let (offsets, _) = table.as_chunks::<4>();
-    let offset = |frame: usize| offsets.get(frame).map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
-    let from = offset(index).filter(|_| offsets.len() == frames).ok_or_else(|| {
-        let finding = format!("has {} fragments for {frames} frames and no offset table", fragments.len());
-        Problem::new(finding, "convert it to explicit VR little endian, uncompressed")
-    })?;
-    let to = offset(index + 1).unwrap_or(u64::MAX);
-    let mut place = 0;
-    let mut bytes = Vec::new();
-    for fragment in fragments {
-        if (from..to).contains(&place) {
-            bytes.extend_from_slice(fragment);
-        }
-        // Each fragment lies behind a tag and a length.
-        place += fragment.len() as u64 + 8;
-    }
-    Ok(Cow::Owned(bytes))
 }
 
 /// Whether a JPEG, JPEG-LS or JPEG 2000 stream ends as it must, padding aside: all three end with the bytes FF D9, and
@@ -117,19 +100,39 @@ fn run_length(frame: &[u8], format: PixelFormat, pixels: usize) -> Result<Vec<u8
     if segments != want {
         return Err(bad(format!("of {segments} segments, wanted {want}")));
     }
-    let mut bytes = vec![0; pixels * segments];
+    let mut bytes = memory::filled(0, pixels * segments)?;
     for segment in 0..segments {
         let end = if segment + 1 < segments { word(segment + 2) } else { frame.len() };
         let packed = frame.get(word(segment + 1)..end).ok_or_else(|| bad("with offsets past their end".to_owned()))?;
-        let plane = packbits_decode(packed, pixels).map_err(|error| bad(format!("that are damaged ({error})")))?;
-        if plane.len() != pixels {
-            return Err(bad(format!("of {} pixels, wanted {pixels}", plane.len())));
-        }
-        for (pixel, byte) in bytes.chunks_mut(segments).zip(plane) {
-            pixel[segment] = byte;
+        let plane = bytes.iter_mut().skip(segment).step_by(segments);
+        let missing = unpack_runs(packed, plane);
+        if missing > 0 {
+            return Err(bad(format!("of {} pixels, wanted {pixels}", pixels - missing)));
         }
     }
     Ok(bytes)
+}
+
+/// Fills `out` from PackBits: a byte n up to 127 stands before n + 1 plain bytes, one above 128 before a byte that is
+/// repeated 257 - n times, and 128 for nothing. How many bytes of `out` were not there.
+fn unpack_runs<'a>(packed: &[u8], mut out: impl ExactSizeIterator<Item = &'a mut u8>) -> usize {
+    let mut packed = packed.iter();
+    while let Some(&control) = packed.next() {
+        match control {
+            0..=127 => {
+                let plain = packed.as_slice();
+                let count = plain.len().min(usize::from(control) + 1);
+                plain[..count].iter().zip(out.by_ref()).for_each(|(value, byte)| *byte = *value);
+                packed = plain[count..].iter();
+            }
+            128 => {}
+            _ => match packed.next() {
+                Some(&value) => out.by_ref().take(257 - usize::from(control)).for_each(|byte| *byte = value),
+                None => break,
+            },
+        }
+    }
+    out.len()
 }
 
 /// Turns containers of `bits` into intensities: the stored bits, their sign, the rescale.
@@ -160,18 +163,6 @@ fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, scale:
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_offset_table_shares_fragments_out_to_frames() {
-        let fragments: [&[u8]; 3] = [b"abcd", b"ef", b"ghijkl"];
-        // Frame 1 starts at the third fragment: behind 4 and 2 bytes and two headers of 8.
-        let table = [0u32, 22].map(u32::to_le_bytes).concat();
-        assert_eq!(&*frame_bytes(&table, &fragments, 0, 2).unwrap(), b"abcdef");
-        assert_eq!(&*frame_bytes(&table, &fragments, 1, 2).unwrap(), b"ghijkl");
-        assert_eq!(&*frame_bytes(&[], &fragments, 0, 1).unwrap(), b"abcdefghijkl");
-        assert_eq!(&*frame_bytes(&[], &fragments, 2, 3).unwrap(), b"ghijkl");
-        assert!(frame_bytes(&[], &fragments, 0, 2).unwrap_err().finding.contains("no offset table"));
-    }
 
     #[test]
     fn stored_bits_are_cut_out_and_their_sign_extended() {

@@ -1,10 +1,9 @@
 //! Frames put together into stacks: one series, one orientation, one size, evenly spaced.
 
-use std::collections::BTreeMap;
-
 use super::super::orientation::{cross, dot, norm};
 use super::super::{Problem, VolumeOptions};
-use super::image::{Frame, Header};
+use super::frames::Frame;
+use super::image::Header;
 
 /// One frame of one file.
 #[derive(Debug, Clone, Copy)]
@@ -17,10 +16,15 @@ pub(crate) struct Slice<'a> {
     pub(crate) header: &'a Header,
 }
 
-impl Slice<'_> {
+impl<'a> Slice<'a> {
     /// Geometry and scale.
     pub(crate) fn frame(&self) -> &Frame {
-        &self.header.frames[self.index]
+        self.header.frames.get(self.index)
+    }
+
+    /// What the frame says under the mark at this place of the list of marks; empty where it says nothing.
+    pub(crate) fn mark(&self, mark: usize) -> &'a str {
+        self.header.frames.mark(self.index, mark)
     }
 }
 
@@ -35,58 +39,16 @@ pub(crate) struct Stack<'a> {
 }
 
 /// Positions closer than this are the same place; scanners do not step by a hundredth of a millimetre.
-const SAME_PLACE_MM: f64 = 0.01;
+pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 /// Direction cosines further apart than this are another orientation: 0.06 degrees.
-const SAME_DIRECTION: f64 = 1e-3;
+pub(crate) const SAME_DIRECTION: f64 = 1e-3;
 
 /// What is done about a series that is no stack.
 const ONE_STACK: &str = "give a folder that holds only the slices of one stack";
 
-/// The slices of each series, lowest series number first.
-pub(crate) fn by_series<'a>(headers: &'a [(usize, String, Header)]) -> Vec<Vec<Slice<'a>>> {
-    let mut series: BTreeMap<(i64, &str), Vec<Slice<'a>>> = BTreeMap::new();
-    for (file, name, header) in headers {
-        let slices = series.entry((header.series_number, &header.series_uid)).or_default();
-        slices.extend((0..header.frames.len()).map(|index| Slice { file: *file, index, name, header }));
-    }
-    series.into_values().collect()
-}
-
-/// One line about a series, for lists of several.
-pub(crate) fn label(slices: &[Slice<'_>]) -> String {
-    let Some(Slice { header, .. }) = slices.first() else { return String::new() };
-    let modality = header.modality.as_deref().unwrap_or("no modality");
-    let description = header.description.as_deref().unwrap_or("no description");
-    format!("{modality} {description:?}, {} slices of {}x{}", slices.len(), header.rows, header.columns)
-}
-
-/// Splits a series into the volumes that it holds: several where every place is there several times.
-pub(crate) fn volumes<'a>(slices: &[Slice<'a>]) -> Vec<Vec<Slice<'a>>> {
-    let one = || vec![slices.to_vec()];
-    let Some(normal) = slices.first().and_then(|slice| normal_of(slice.frame().orientation?)) else { return one() };
-    let same_plane = |slice: &Slice<'_>| slice.frame().orientation == slices[0].frame().orientation;
-    let distances: Option<Vec<f64>> =
-        slices.iter().filter(|slice| same_plane(slice)).map(|s| Some(dot(&normal, &s.frame().position?))).collect();
-    let Some(distances) = distances.filter(|distances| distances.len() == slices.len()) else { return one() };
-    let mut placed: Vec<(f64, Slice<'a>)> = distances.into_iter().zip(slices.iter().copied()).collect();
-    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let places: Vec<_> = placed.chunk_by(|a, b| b.0 - a.0 < SAME_PLACE_MM).collect();
-    let times = places[0].len();
-    if times == 1 || places.iter().any(|place| place.len() != times) {
-        return one();
-    }
-    let mut split = vec![Vec::new(); times];
-    for place in places {
-        let mut here: Vec<Slice<'a>> = place.iter().map(|(_, slice)| *slice).collect();
-        here.sort_by_key(|slice| (slice.header.instance, slice.file, slice.index));
-        here.into_iter().zip(&mut split).for_each(|(slice, volume)| volume.push(slice));
-    }
-    split
-}
-
 /// Row direction crossed with column direction, where they are unit vectors at right angles.
-fn normal_of(orientation: [f64; 6]) -> Option<[f64; 3]> {
+pub(crate) fn normal_of(orientation: [f64; 6]) -> Option<[f64; 3]> {
     let (row, column) = directions(orientation);
     let square =
         [dot(&row, &row) - 1.0, dot(&column, &column) - 1.0, dot(&row, &column)].iter().all(|x| x.abs() < 1e-2);
@@ -174,14 +136,12 @@ fn even_steps(
 ) -> Result<f64, Problem> {
     let steps: Vec<f64> = distances.windows(2).map(|pair| pair[1] - pair[0]).collect();
     if let Some(twice) = steps.iter().position(|&step| step < SAME_PLACE_MM) {
-        let finding = format!("is at the same place as {}", slices[twice].name);
-        let remedy = "remove one of the two, or split the series into volumes";
-        return Err(Problem::new(finding, remedy).blame(slices[twice + 1].name));
+        return Err(same_place(&slices[twice], &slices[twice + 1]));
     }
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
     let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
-    let uneven = steps.iter().position(|step| (step - typical).abs() > 0.01 * typical);
+    let uneven = steps.iter().position(|&step| !is_typical(step, typical));
     if let Some(gap) = uneven {
         let (from, to) = (slices[gap].name, slices[gap + 1].name);
         let what = format!("slices are {typical:.3} mm apart, but {:.3} mm between {from} and {to}", steps[gap]);
@@ -192,6 +152,23 @@ fn even_steps(
         notes.push(what);
     }
     Ok(typical)
+}
+
+/// Two slices at one place, which `split` could not put into different volumes.
+fn same_place(first: &Slice<'_>, second: &Slice<'_>) -> Problem {
+    let uid = |slice: &Slice<'_>| slice.header.identity.instance_uid.clone();
+    let why = if uid(first).is_some() && uid(first) == uid(second) && first.file != second.file {
+        "has its SOPInstanceUID and other contents"
+    } else {
+        "no acquisition, temporal position, echo, kernel or time puts them into different volumes"
+    };
+    let finding = format!("is at the same place as {}, and {why}", first.name);
+    Problem::new(finding, "remove one of the two, or give a folder for each volume").blame(second.name)
+}
+
+/// Whether steps from slice to slice are the same, to 1 % of `typical`.
+pub(crate) fn is_typical(step: f64, typical: f64) -> bool {
+    (step - typical).abs() <= 0.01 * typical
 }
 
 /// The step from slice to slice; slices may shift evenly (a tilted gantry), but not jump sideways.
