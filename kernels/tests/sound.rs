@@ -44,11 +44,14 @@ struct Step<'a> {
 impl Step<'_> {
     /// Which rows of q have numbers, and how many numbers the cache has got.
     fn append(&self) -> Result<(Vec<bool>, [usize; 2])> {
-        let (device, rows) = (self.device, self.positions.len());
-        let (qkv, mut q) = (acts(device, &[rows, 48], 1.0), acts(device, &[rows, 16], 7.0));
+        let Self { device, .. } = *self;
+        let rows = self.positions.len();
+        let qkv = acts(device, &[rows, 48], 1.0);
+        let mut q = acts(device, &[rows, 16], 7.0);
         let [cos, sin] = [(); 2].map(|()| floats(device, &[100, 8], 0.5));
         let [mut k, mut v] = [(); 2].map(|()| acts(device, &[2, PAGE_TOKENS, 16], f32::NAN));
-        let (positions, table) = (ids(device, &[rows], self.positions), ids(device, self.table.0, self.table.1));
+        let positions = ids(device, &[rows], self.positions);
+        let table = ids(device, self.table.0, self.table.1);
         device.qkv_rope_append(QkvRopeAppend {
             qkv: qkv.view(),
             cos: cos.view(),
@@ -70,10 +73,13 @@ impl Step<'_> {
 
     /// Which rows have numbers.
     fn attend(&self) -> Result<Vec<bool>> {
-        let (device, rows) = (self.device, self.positions.len());
-        let (q, mut out) = (acts(device, &[rows, 16], 0.5), acts(device, &[rows, 16], 7.0));
+        let Self { device, .. } = *self;
+        let rows = self.positions.len();
+        let q = acts(device, &[rows, 16], 0.5);
+        let mut out = acts(device, &[rows, 16], 7.0);
         let [k, v] = [(); 2].map(|()| acts(device, &[2, PAGE_TOKENS, 16], 0.25));
-        let (positions, table) = (ids(device, &[rows], self.positions), ids(device, self.table.0, self.table.1));
+        let positions = ids(device, &[rows], self.positions);
+        let table = ids(device, self.table.0, self.table.1);
         device.attention_paged(AttentionPaged {
             q: q.view(),
             k_pages: k.view(),
@@ -153,9 +159,11 @@ fn places_are_not_shared() {
 fn recorded_steps_look_again() {
     let gpu = Gpu::emulated(Emulation { seed: 0, checked: true });
     let device: &dyn Device = &gpu;
-    let (q, mut out) = (acts(device, &[1, 16], 0.5), acts(device, &[1, 16], 7.0));
+    let q = acts(device, &[1, 16], 0.5);
+    let mut out = acts(device, &[1, 16], 7.0);
     let [k, v] = [(); 2].map(|()| acts(device, &[2, PAGE_TOKENS, 16], 0.25));
-    let (positions, mut table) = (ids(device, &[1], &[3]), ids(device, &[1], &[1]));
+    let positions = ids(device, &[1], &[3]);
+    let mut table = ids(device, &[1], &[1]);
     let mut record = || {
         device.capture(&mut || {
             device.attention_paged(AttentionPaged {

@@ -40,7 +40,7 @@ impl Job for Apply<'_> {
 }
 
 /// Arguments of one function; Miri takes a millisecond for one.
-const ARGUMENTS: usize = if cfg!(miri) { 320 } else { 32_000 };
+const ARGUMENTS: usize = if cfg!(miri) { 64 } else { 32_000 };
 
 /// Arguments from -`end` to `end`, and their results on each instruction set.
 fn check(function: Function, end: f32, want: impl Fn(f64) -> f64, bound: impl Fn(f64, f64) -> f64) {

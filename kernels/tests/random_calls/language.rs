@@ -26,7 +26,8 @@ pub fn embed_tokens(draw: &mut Draw) -> Call {
     let inputs = vec![Part::new(draw, Kind::Weight, &[vocab, hidden]), Part::ids(draw, &[rows], ids)];
     let outputs = vec![Part::new(draw, Kind::Acts, &[rows, hidden])];
     Call::new(inputs, outputs, |device, inputs, outputs| {
-        let ([table, ids], [out]) = (all(inputs), these(outputs));
+        let [table, ids] = all(inputs);
+        let [out] = these(outputs);
         device.embed_tokens(EmbedTokens { table, ids, out })
     })
 }
@@ -44,7 +45,8 @@ pub fn embed_bert(draw: &mut Draw) -> Call {
     ];
     let outputs = vec![Part::new(draw, Kind::Acts, &[rows, hidden])];
     Call::new(inputs, outputs, |device, inputs, outputs| {
-        let ([words, positions, types, weight, bias, ids], [out]) = (all(inputs), these(outputs));
+        let [words, positions, types, weight, bias, ids] = all(inputs);
+        let [out] = these(outputs);
         device.embed_bert(EmbedBert { words, positions, types, weight, bias, eps: 0.5, ids, out })
     })
 }
@@ -65,7 +67,8 @@ pub fn sample(draw: &mut Draw) -> Call {
     let sampling =
         Sampling { temperature, top_k: draw.pick(&[0, 1, 5, u32::MAX]), top_p, seed: u64::from(draw.word()) };
     Call::new(vec![part], outputs, move |device, inputs, outputs| {
-        let ([logits], [out]) = (all(inputs), these(outputs));
+        let [logits] = all(inputs);
+        let [out] = these(outputs);
         device.sample(Sample { logits, sampling, step: 3, out })
     })
 }
@@ -88,7 +91,8 @@ impl Cache {
         let own = draw.one_in(2);
         let rows = draw.below(if own { 6 } else { rows_max });
         let [kv_heads, group, logical] = [1 + draw.below(2), 1 + draw.below(3), 1 + draw.below(3)];
-        let (head_dim, pages) = (draw.pick(&[2, 6, 8, 16, 32, 96]), 1 + draw.below(8));
+        let head_dim = draw.pick(&[2, 6, 8, 16, 32, 96]);
+        let pages = 1 + draw.below(8);
         let limit = logical * PAGE_TOKENS;
         let angles = limit - draw.below(70).min(limit);
         let first = draw.below(limit.saturating_sub(rows).max(1)) as u32;
@@ -104,7 +108,8 @@ impl Cache {
             _ => (0..entries).map(|entry| ((entry * 3 + 1) % pages.max(entries)) as u32).collect(),
         };
         let dims: &[usize] = if own { &[rows, logical] } else { &[logical] };
-        let (positions, table) = (Part::ids(draw, &[rows], positions), Part::ids(draw, dims, table));
+        let positions = Part::ids(draw, &[rows], positions);
+        let table = Part::ids(draw, dims, table);
         Self { rows, heads: kv_heads * group, kv_heads, head_dim, pages, angles, positions, table }
     }
 
@@ -125,10 +130,13 @@ pub fn qkv_rope_append(draw: &mut Draw) -> Call {
     let cache = Cache::new(draw, 140);
     let qkv = Part::cut(draw, Kind::Acts, &[cache.rows, cache.columns()]);
     let q = Part::new(draw, Kind::Acts, &[cache.rows, cache.heads * cache.head_dim]);
-    let ([cos, sin], [k, v]) = (cache.angles(draw), cache.pages(draw));
-    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    let [cos, sin] = cache.angles(draw);
+    let [k, v] = cache.pages(draw);
+    let heads = draw.size(cache.heads);
+    let kv_heads = draw.size(cache.kv_heads);
     Call::new(vec![qkv, cos, sin, cache.positions, cache.table], vec![q, k, v], move |device, inputs, outputs| {
-        let ([qkv, cos, sin, positions, block_table], [q, k_pages, v_pages]) = (all(inputs), these(outputs));
+        let [qkv, cos, sin, positions, block_table] = all(inputs);
+        let [q, k_pages, v_pages] = these(outputs);
         device.qkv_rope_append(QkvRopeAppend {
             qkv,
             cos,
@@ -151,14 +159,16 @@ pub fn rms_qkv_rope_append(draw: &mut Draw) -> Call {
     let norm = Part::new(draw, Kind::Weight, &[inner]);
     let weight = Part::new(draw, Kind::Weight, &[cache.columns(), inner]);
     let q = Part::new(draw, Kind::Acts, &[cache.rows, cache.heads * cache.head_dim]);
-    let ([cos, sin], [k, v]) = (cache.angles(draw), cache.pages(draw));
-    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    let [cos, sin] = cache.angles(draw);
+    let [k, v] = cache.pages(draw);
+    let heads = draw.size(cache.heads);
+    let kv_heads = draw.size(cache.kv_heads);
     Call::new(
         vec![x, norm, weight, cos, sin, cache.positions, cache.table],
         vec![q, k, v],
         move |device, inputs, outputs| {
-            let ([x, norm, weight, cos, sin, positions, block_table], [q, k_pages, v_pages]) =
-                (all(inputs), these(outputs));
+            let [x, norm, weight, cos, sin, positions, block_table] = all(inputs);
+            let [q, k_pages, v_pages] = these(outputs);
             device.rms_qkv_rope_append(RmsQkvRopeAppend {
                 x,
                 norm,
@@ -181,11 +191,14 @@ pub fn rms_qkv_rope_append(draw: &mut Draw) -> Call {
 pub fn attention_paged(draw: &mut Draw) -> Call {
     let cache = Cache::new(draw, 70);
     let dims = [cache.rows, cache.heads * cache.head_dim];
-    let (q, out) = (Part::cut(draw, Kind::Acts, &dims), Part::new(draw, Kind::Acts, &dims));
+    let q = Part::cut(draw, Kind::Acts, &dims);
+    let out = Part::new(draw, Kind::Acts, &dims);
     let [k, v] = cache.pages(draw);
-    let (heads, kv_heads) = (draw.size(cache.heads), draw.size(cache.kv_heads));
+    let heads = draw.size(cache.heads);
+    let kv_heads = draw.size(cache.kv_heads);
     Call::new(vec![q, k, v, cache.table, cache.positions], vec![out], move |device, inputs, outputs| {
-        let ([q, k_pages, v_pages, block_table, positions], [out]) = (all(inputs), these(outputs));
+        let [q, k_pages, v_pages, block_table, positions] = all(inputs);
+        let [out] = these(outputs);
         let scale = 0.25;
         device.attention_paged(AttentionPaged {
             q,

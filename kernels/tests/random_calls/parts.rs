@@ -120,7 +120,8 @@ impl Part {
             _ => draw.value().to_bits(),
         };
         // Numbers that were given are the window's, row by row.
-        let (inner, [before, after]) = (self.dims.last().copied().unwrap_or(1), self.margins);
+        let inner = self.dims.last().copied().unwrap_or(1);
+        let [before, after] = self.margins;
         let at = |i: usize| {
             let width = (inner + before + after).max(1);
             i / width * inner + (i % width).saturating_sub(before)

@@ -23,7 +23,8 @@ pub fn linear(draw: &mut Draw) -> Call {
     let outputs = vec![Part::new(draw, kind, &[rows, out])];
     let has_bias = draw.one_in(2) && (epilogue != Epilogue::SwiGlu || draw.errs(2));
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([x, weight, bias], [out]) = (all(inputs), these(outputs));
+        let [x, weight, bias] = all(inputs);
+        let [out] = these(outputs);
         device.linear(Linear { x, weight, bias: has_bias.then_some(bias), epilogue, out })
     })
 }
@@ -39,7 +40,8 @@ pub fn rms_linear(draw: &mut Draw) -> Call {
     let kind = draw.pick(&[Kind::Acts, Kind::Floats]);
     let outputs = vec![Part::new(draw, kind, &[rows, out])];
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([x, norm, weight], [out]) = (all(inputs), these(outputs));
+        let [x, norm, weight] = all(inputs);
+        let [out] = these(outputs);
         device.rms_linear(RmsLinear { x, norm, eps: 0.5, weight, epilogue, out })
     })
 }
@@ -53,7 +55,8 @@ pub fn rms_linear_argmax(draw: &mut Draw) -> Call {
     ];
     let outputs = vec![Part::new(draw, Kind::Ids, &[rows, candidates(vocab)]), Part::new(draw, Kind::Ids, &[rows])];
     Call::new(inputs, outputs, |device, inputs, outputs| {
-        let ([x, norm, weight], [scratch, out]) = (all(inputs), these(outputs));
+        let [x, norm, weight] = all(inputs);
+        let [scratch, out] = these(outputs);
         device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps: 0.5, weight, scratch, out })
     })
 }

@@ -9,28 +9,34 @@ pub fn attention_full(draw: &mut Draw) -> Call {
     let dims = [sequences * tokens, heads * head_dim];
     let inputs = (0..3).map(|_| Part::cut(draw, Kind::Acts, &dims)).collect();
     let outputs = vec![Part::new(draw, Kind::Acts, &dims)];
-    let (sequences, heads) = (draw.size(sequences), draw.size(heads));
+    let sequences = draw.size(sequences);
+    let heads = draw.size(heads);
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([q, k, v], [out]) = (all(inputs), these(outputs));
+        let [q, k, v] = all(inputs);
+        let [out] = these(outputs);
         device.attention_full(AttentionFull { q, k, v, sequences, heads, scale: 0.25, out })
     })
 }
 
 pub fn avg_pool(draw: &mut Draw) -> Call {
-    let (pooled, window) = ([(); 3].map(|()| 1 + draw.below(2)), [(); 3].map(|()| 1 + draw.below(3)));
+    let pooled = [(); 3].map(|()| 1 + draw.below(2));
+    let window = [(); 3].map(|()| 1 + draw.below(3));
     let [grids, dim] = [draw.below(3), 1 + draw.below(20)];
     let grid = [0, 1, 2].map(|axis| pooled[axis] * window[axis]);
     let inputs = vec![Part::cut(draw, Kind::Acts, &[grids * grid.iter().product::<usize>(), dim])];
     let outputs = vec![Part::new(draw, Kind::Acts, &[grids * pooled.iter().product::<usize>(), dim])];
-    let (grid, window) = (grid.map(|size| draw.size(size)), window.map(|size| draw.size(size)));
+    let grid = grid.map(|size| draw.size(size));
+    let window = window.map(|size| draw.size(size));
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([x], [out]) = (all(inputs), these(outputs));
+        let [x] = all(inputs);
+        let [out] = these(outputs);
         device.avg_pool(AvgPool { x, grid, window, out })
     })
 }
 
 pub fn patch_embed_3d(draw: &mut Draw) -> Call {
-    let (grid, patch) = ([(); 3].map(|()| 1 + draw.below(2)), [(); 3].map(|()| 1 + draw.below(3)));
+    let grid = [(); 3].map(|()| 1 + draw.below(2));
+    let patch = [(); 3].map(|()| 1 + draw.below(3));
     let [patches, voxels] = [grid, patch].map(|sizes| sizes.iter().product::<usize>());
     let hidden = 1 + draw.below(20);
     let inputs = vec![
@@ -43,14 +49,16 @@ pub fn patch_embed_3d(draw: &mut Draw) -> Call {
     let outputs = vec![Part::new(draw, Kind::Acts, &[1 + patches, hidden])];
     let patch = patch.map(|size| draw.size(size));
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([volume, weight, bias, positions, class_token], [out]) = (all(inputs), these(outputs));
+        let [volume, weight, bias, positions, class_token] = all(inputs);
+        let [out] = these(outputs);
         device.patch_embed_3d(PatchEmbed3d { volume, patch, weight, bias, positions, class_token, out })
     })
 }
 
 pub fn patch_embed_2d(draw: &mut Draw) -> Call {
     let [slices, down, across, patch] = [(); 4].map(|()| 1 + draw.below(3));
-    let (patches, hidden) = (down * across, 1 + draw.below(20));
+    let patches = down * across;
+    let hidden = 1 + draw.below(20);
     let inputs = vec![
         Part::new(draw, Kind::Floats, &[slices, down * patch, across * patch]),
         Part::new(draw, Kind::Weight, &[hidden, patch * patch]),
@@ -60,7 +68,8 @@ pub fn patch_embed_2d(draw: &mut Draw) -> Call {
     let outputs = vec![Part::new(draw, Kind::Acts, &[slices * patches, hidden])];
     let patch = draw.size(patch);
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([volume, weight, bias, positions], [out]) = (all(inputs), these(outputs));
+        let [volume, weight, bias, positions] = all(inputs);
+        let [out] = these(outputs);
         device.patch_embed_2d(PatchEmbed2d { volume, patch, weight, bias, positions, out })
     })
 }
@@ -73,7 +82,8 @@ pub fn preprocess_volume(draw: &mut Draw) -> Call {
     let window = if draw.errs(4) { wrong } else { [-0.5, 0.25] };
     let intensity = draw.pick(&[Intensity::Prepared, Intensity::MinMax, Intensity::Window(window)]);
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let ([volume], [crop, out]) = (all(inputs), these(outputs));
+        let [volume] = all(inputs);
+        let [crop, out] = these(outputs);
         device.preprocess_volume(PreprocessVolume { volume, intensity, crop, out })
     })
 }

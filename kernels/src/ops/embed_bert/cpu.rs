@@ -8,9 +8,11 @@ pub(crate) fn run(mut op: EmbedBert<'_>) -> Result<()> {
     let vocab = op.check()?;
     let hidden = op.words.dims().as_slice()[1];
     let ids = op.ids.host::<u32>()?;
-    let (weight, bias) = (floats(&op.weight)?, floats(&op.bias)?);
+    let weight = floats(&op.weight)?;
+    let bias = floats(&op.bias)?;
     let [words, positions, types] = [&op.words, &op.positions, &op.types].map(Table::of);
-    let (words, positions) = (words?, positions?);
+    let words = words?;
+    let positions = positions?;
     let [mut sum, mut position, mut kind] = [(); 3].map(|()| vec![0f32; hidden]);
     types?.row_into(0, &mut kind);
     for (row, (&id, out)) in ids.iter().zip(op.out.host::<f32>()?.chunks_exact_mut(hidden.max(1))).enumerate() {

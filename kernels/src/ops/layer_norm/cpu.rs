@@ -6,8 +6,11 @@ use rayon::prelude::*;
 
 pub(crate) fn run(mut op: LayerNorm<'_>) -> Result<()> {
     let dim = op.check()?;
-    let (weight, bias, eps) = (floats(&op.weight)?, floats(&op.bias)?, op.eps);
-    let (x, out) = (op.x.host::<f32>()?, op.out.host::<f32>()?);
+    let weight = floats(&op.weight)?;
+    let bias = floats(&op.bias)?;
+    let eps = op.eps;
+    let x = op.x.host::<f32>()?;
+    let out = op.out.host::<f32>()?;
     out.par_chunks_exact_mut(dim.max(1))
         .with_min_len(16)
         .zip(x.par_chunks_exact(dim.max(1)))
@@ -20,7 +23,7 @@ pub(crate) fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: 
     let count = x.len() as f64;
     let mean = lane_sum(x, f64::from) / count;
     let variance = lane_sum(x, |v| (f64::from(v) - mean) * (f64::from(v) - mean)) / count;
-    let (mean, scale) = (mean, 1.0 / (variance + f64::from(eps)).sqrt());
+    let scale = 1.0 / (variance + f64::from(eps)).sqrt();
     for (((out, &x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
         *out = ((f64::from(x) - mean) * scale) as f32 * weight + bias;
     }

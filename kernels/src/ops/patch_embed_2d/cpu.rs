@@ -10,7 +10,8 @@ pub(crate) fn run(mut op: PatchEmbed2d<'_>, precision: Precision) -> Result<()> 
     let gathered = gather::patches(op.volume.host::<f32>()?, grid, [1, op.patch, op.patch])?;
     let positions = floats(&op.positions)?;
     // Before anything is written: `linear` would refuse them later.
-    (Weights::of(&op.weight)?, floats(&op.bias)?);
+    Weights::of(&op.weight)?;
+    floats(&op.bias)?;
     for slice in op.out.host::<f32>()?.chunks_exact_mut(positions.len().max(1)) {
         slice.copy_from_slice(&positions);
     }

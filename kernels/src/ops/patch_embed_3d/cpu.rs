@@ -11,9 +11,11 @@ pub(crate) fn run(mut op: PatchEmbed3d<'_>, precision: Precision) -> Result<()> 
     let hidden = op.bias.dims().as_slice()[0];
     let patches = grid.iter().product::<usize>();
     let gathered = gather::patches(op.volume.host::<f32>()?, grid, op.patch)?;
-    let (class_token, positions) = (Table::of(&op.class_token)?, Table::of(&op.positions)?);
+    let class_token = Table::of(&op.class_token)?;
+    let positions = Table::of(&op.positions)?;
     // Before anything is written: `linear` would refuse them later.
-    (Weights::of(&op.weight)?, floats(&op.bias)?);
+    Weights::of(&op.weight)?;
+    floats(&op.bias)?;
     let out = op.out.host::<f32>()?;
     if hidden == 0 {
         return Ok(());

@@ -7,16 +7,21 @@ use crate::{PAGE_TOKENS, Result};
 pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
     let heads = op.check()?;
     let (head_dim, half) = (heads.head_dim, heads.head_dim / 2);
-    let (queries, keys) = (heads.queries * head_dim, heads.keys * head_dim);
-    let (cos, sin) = (op.cos.host::<f32>()?, op.sin.host::<f32>()?);
-    let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host_strided::<u32>()?.0);
+    let queries = heads.queries * head_dim;
+    let keys = heads.keys * head_dim;
+    let cos = op.cos.host::<f32>()?;
+    let sin = op.sin.host::<f32>()?;
+    let positions = op.positions.host::<u32>()?;
+    let table = op.block_table.host_strided::<u32>()?.0;
     let qkv = op.qkv.host::<f32>()?;
-    let (k_pages, v_pages) = (op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
+    let k_pages = op.k_pages.host::<f32>()?;
+    let v_pages = op.v_pages.host::<f32>()?;
     let q = op.q.host::<f32>()?;
     if queries == 0 {
         return Ok(());
     }
-    let (table_pages, table_stride) = (logical_pages(&op.block_table), table_stride(&op.block_table));
+    let table_pages = logical_pages(&op.block_table);
+    let table_stride = table_stride(&op.block_table);
     let places = places(Rows { positions, table, table_pages, table_stride }, heads);
     let rows = qkv.chunks_exact(queries + 2 * keys).zip(q.chunks_exact_mut(queries));
     for ((row, q), (&position, place)) in rows.zip(positions.iter().zip(places)) {
@@ -25,7 +30,8 @@ pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
             continue;
         };
         let angles = position as usize * half..(position as usize + 1) * half;
-        let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
+        let cos = &cos[angles.clone()];
+        let sin = &sin[angles];
         for (out, x) in q.chunks_exact_mut(head_dim).zip(row.chunks_exact(head_dim)) {
             rotate(x, cos, sin, out);
         }
@@ -42,7 +48,8 @@ pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
 fn rotate(x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32]) {
     let half = cos.len();
     for i in 0..half {
-        let (a, b) = (x[i], x[i + half]);
+        let a = x[i];
+        let b = x[i + half];
         out[i] = a * cos[i] - b * sin[i];
         out[i + half] = b * cos[i] + a * sin[i];
     }
