@@ -181,3 +181,38 @@ unsafe extern "C" fn simt_exec_ldmatrix(payloads: *mut *mut c_void, _mask: u32) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffles_and_votes_reach_their_lanes() {
+        let mask = 0xf0f0_f0f0u32;
+        let inputs: Vec<u32> = (0..WARP as u32).map(|lane| lane * 3).collect();
+        let mut outputs = [u32::MAX; WARP];
+        let to = outputs.as_mut_ptr();
+        let shuffle = |lane: usize| Shuffle {
+            input: inputs[lane..].as_ptr().cast(),
+            output: to.wrapping_add(lane).cast(),
+            bytes: 4,
+            source: lane as u32 ^ 1,
+            site: Site { file: c"a.cu".as_ptr(), line: 1 },
+        };
+        let mut shuffles: Vec<Shuffle> = (0..WARP).map(shuffle).collect();
+        let mut votes: Vec<Vote> = (0..WARP as u32).map(|lane| Vote { predicate: (lane % 3) & 1, out: 0 }).collect();
+        // SAFETY: every lane of the mask hands in a payload of the kind, with pointers of its own.
+        unsafe {
+            let mut payloads: Vec<*mut c_void> = shuffles.iter_mut().map(|one| (&raw mut *one).cast()).collect();
+            simt_exec_shuffle(payloads.as_mut_ptr(), mask);
+            let mut payloads: Vec<*mut c_void> = votes.iter_mut().map(|one| (&raw mut *one).cast()).collect();
+            simt_exec_vote(payloads.as_mut_ptr(), mask);
+        }
+        let ballot = lanes(mask).filter(|lane| (lane % 3) & 1 == 1).fold(0u32, |ballot, lane| ballot | 1 << lane);
+        for lane in 0..WARP {
+            let takes_part = mask >> lane & 1 == 1;
+            assert_eq!(outputs[lane], if takes_part { (lane as u32 ^ 1) * 3 } else { u32::MAX }, "lane {lane}");
+            assert_eq!(votes[lane].out, if takes_part { ballot } else { 0 }, "lane {lane}");
+        }
+    }
+}

@@ -106,3 +106,41 @@ unsafe extern "C" fn simt_exec_mma(payloads: *mut *mut c_void, _mask: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The identity in A, so that D becomes the rows of B; what D held before is added.
+    #[test]
+    fn fragments_are_where_the_manual_has_them() {
+        let one = |row: usize, column: usize| if row == column { 0x3f80u32 } else { 0 };
+        let number = |row: usize, column: usize| (row * 8 + column) as f32;
+        let mut lanes: Vec<([u32; 4], [u32; 4], [u32; 2])> = Vec::new();
+        for lane in 0..WARP {
+            let a = std::array::from_fn(|register| {
+                let [row, column] = place_a(lane, register, 2);
+                one(row, column) | one(row, column + 1) << 16
+            });
+            let b = std::array::from_fn(|register| {
+                let [row, column] = place_b(lane, register, 2);
+                let bits = |row| u32::from(bf16::from_f32(number(row, column)).to_bits());
+                bits(row) | bits(row + 1) << 16
+            });
+            lanes.push(([1000f32.to_bits(); 4], a, b));
+        }
+        let mut payloads: Vec<Mma> = lanes
+            .iter_mut()
+            .map(|(d, a, b)| Mma { d: d.as_mut_ptr(), a: a.as_ptr(), b: b.as_ptr(), kind: 0 })
+            .collect();
+        let mut pointers: Vec<*mut c_void> = payloads.iter_mut().map(|payload| (&raw mut *payload).cast()).collect();
+        // SAFETY: 32 payloads with fragments of the right sizes.
+        unsafe { simt_exec_mma(pointers.as_mut_ptr(), !0) };
+        for (lane, (d, ..)) in lanes.iter().enumerate() {
+            for (register, &bits) in d.iter().enumerate() {
+                let [row, column] = place_d(lane, register);
+                assert_eq!(f32::from_bits(bits), 1000.0 + number(row, column), "lane {lane}, register {register}");
+            }
+        }
+    }
+}

@@ -141,3 +141,36 @@ pub(crate) unsafe fn poison(address: *mut u8, bytes: usize) {
     // SAFETY: as the caller promises.
     unsafe { address.write_bytes(POISON, bytes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arrays lie apart, in order, on their boundaries, and every byte of theirs can be written.
+    #[test]
+    fn arrays_are_apart() {
+        let site = Site { file: c"a.cu".as_ptr(), line: 7 };
+        let mut memory = SharedMemory::new();
+        for dynamic in [0, 100] {
+            memory.reset(dynamic);
+            let arrays: Vec<*mut u8> = [4usize, 130, 1]
+                .into_iter()
+                .enumerate()
+                .map(|(key, bytes)| {
+                    let at = memory.declare(key + 1, bytes, site).expect("room");
+                    assert!(at.addr().is_multiple_of(ALIGN));
+                    // SAFETY: the array holds as many bytes.
+                    unsafe { at.write_bytes(0x5a, bytes) };
+                    let offset = memory.offset(at.addr()).expect("shared memory");
+                    assert!(memory.array(offset, bytes).1 && !memory.array(offset, bytes + 1).1);
+                    at
+                })
+                .collect();
+            assert!(arrays.windows(2).all(|pair| pair[0].addr() + RED_ZONE <= pair[1].addr()));
+            assert_eq!(memory.declare(2, 130, site), Some(arrays[1]), "the same for every thread");
+        }
+        assert_eq!(memory.declare(9, BYTES_MAX, site), None);
+        assert_eq!(memory.offset(memory.dynamic().addr().wrapping_sub(1)), None);
+        assert_eq!(memory.offset(memory.dynamic().addr() + memory.room()), None);
+    }
+}
