@@ -1,7 +1,8 @@
 // Where the rows of the paged KV cache lie.
 //
 // Positions and page numbers come from memory that the host has not looked at, so none is trusted: a row without a
-// place of its own in the cache is not appended, and its queries are NaN (`places.rs` of qkv_rope_append defines which).
+// place of its own in the cache is not appended, and its queries are NaN (`places.rs` of qkv_rope_append defines
+// which).
 #pragma once
 #include "bf16.cuh"
 

@@ -88,8 +88,8 @@ unsafe impl Sync for Mem {}
 
 impl Mem {
     /// # Safety
-    /// Until `owner` is dropped, `bytes` bytes from `addr` on, at most `isize::MAX`, must be valid in `space`, which for
-    /// [`Space::Host`] means initialised and not written by anybody else; if `writable`, nobody else may read them.
+    /// Until `owner` is dropped, `bytes` bytes from `addr` on, at most `isize::MAX`, must be valid in `space`, which
+    /// for [`Space::Host`] means initialised and not written by anybody else; if `writable`, nobody else may read them.
     pub unsafe fn from_raw(
         addr: *mut u8,
         bytes: usize,

@@ -42,8 +42,8 @@ impl Drop for Restore {
 /// left out of every launch that this OS thread makes. Also gives how often threads came by that line.
 ///
 /// # Safety
-/// A kernel that lacks it reads what other threads have not written yet. Either all launches of `run` are checked, so that
-/// no access leaves what the kernel may use, or no address depends on what that line orders.
+/// A kernel that lacks it reads what other threads have not written yet. Either all launches of `run` are checked, so
+/// that no access leaves what the kernel may use, or no address depends on what that line orders.
 pub unsafe fn without_sync<T>(file: &str, line: u32, run: impl FnOnce() -> T) -> (T, u64) {
     let line = i32::try_from(line).expect("a line of a file");
     let skip = Arc::new(Skip { file: file.to_owned(), line, met: AtomicU64::new(0) });

@@ -69,8 +69,8 @@ impl Seen<'_> {
 
 /// A task: some queries of one head.
 ///
-/// Whoever runs it vouches for its addresses: `queries`, at least one, rows of `head_dim` values from `q` and `out` on, at
-/// their strides; keys and values of as many, for each token that a query sees, where `tokens` says; and nobody else
+/// Whoever runs it vouches for its addresses: `queries`, at least one, rows of `head_dim` values from `q` and `out` on,
+/// at their strides; keys and values of as many, for each token that a query sees, where `tokens` says; and nobody else
 /// reads or writes those rows of `out` meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Attend<'a> {

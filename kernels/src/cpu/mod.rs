@@ -100,8 +100,8 @@ impl Device for Cpu {
             return Ok(copied);
         }
         let addr = bytes.as_ptr().cast_mut();
-        // SAFETY: `as_ref` borrowed the bytes from the value that the `Arc` shares. A clone of it keeps that value alive
-        // and shared, so that safe code can neither change nor move it; the memory is marked read-only.
+        // SAFETY: `as_ref` borrowed the bytes from the value that the `Arc` shares. A clone of it keeps that value
+        // alive and shared, so that safe code can neither change nor move it; the memory is marked read-only.
         let mem = unsafe { Mem::from_raw(addr, wanted, Space::Host, false, Box::new(tensor.owner.clone())) };
         Ok(Tensor::new(mem, tensor.dims, tensor.dtype))
     }

@@ -52,8 +52,8 @@ fn part(total: usize, count: usize, index: usize) -> Range<usize> {
     total * index / count..total * (index + 1) / count
 }
 
-/// A task: all sums of some rows and some panels. Whoever runs it vouches that slices and `out` have the product's sizes
-/// and that nobody else touches these rows and panels of `out` meanwhile.
+/// A task: all sums of some rows and some panels. Whoever runs it vouches that slices and `out` have the product's
+/// sizes and that nobody else touches these rows and panels of `out` meanwhile.
 struct Block<'a, S> {
     product: &'a Product<'a>,
     weights: &'a [S],

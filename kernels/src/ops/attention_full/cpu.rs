@@ -43,8 +43,8 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa, way: Option<Way>) -> R
             scale,
             out: RowsMut { at: { out }.0.wrapping_add((row + first) * hidden + column), stride: hidden },
         };
-        // SAFETY: `check` fixed the shapes of q, k, v and out, whose strides come from their views; tasks write disjoint
-        // rows or columns.
+        // SAFETY: `check` fixed the shapes of q, k, v and out, whose strides come from their views; tasks write
+        // disjoint rows or columns.
         unsafe { task.run_on(isa, way, tokens) };
     });
     Ok(())

@@ -5,8 +5,8 @@
 //           block_table for each row, table_stride entries apart. Decode:
 //           partial, f32: highest score and sum [rows·heads·pages, 2], then weighted sums [rows·heads·pages, padded].
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
-//           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently. A row
-//           whose position lies outside the table, or one of whose pages lies outside the cache, is NaN.
+//           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently. A
+//           row whose position lies outside the table, or one of whose pages lies outside the cache, is NaN.
 // Launch    prefill: blocks (heads, rows/64) of 4 warps, last rows first, as they see most; two stages of shared
 //           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
 //           merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.

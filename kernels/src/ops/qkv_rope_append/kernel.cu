@@ -7,8 +7,8 @@
 //           without a place in the cache are NaN, and its keys and values go nowhere.
 // Launch    blocks (rows, items/kThreads); an item is kWide neighbouring pairs (i, i + head_dim/2) of one head. Eight
 //           wide where head_dim divides by 16 and all addresses by 16 bytes, else one wide.
-// Traffic   4 bytes per element of qkv and 8 per angle; the angles of a row come from cache after its first head, and so
-//           do its position and the table's entries of the pages that the call appends to.
+// Traffic   4 bytes per element of qkv and 8 per angle; the angles of a row come from cache after its first head, and
+//           so do its position and the table's entries of the pages that the call appends to.
 // Source    Su et al. 2021, eq. 34, in the half-split order of GPT-NeoX.
 #include "pages.cuh"
 

@@ -45,8 +45,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: RmsQkvRopeAppend<'_>) -> Result<()> {
     let octets = (heads.head_dim / 2).div_ceil(8);
     let blocks = (heads.queries + 2 * heads.keys) * octets * usize::from(input.rows > 0);
     let blocks = args.size("blocks", blocks)?;
-    // SAFETY: the contract fixed the dims of all tensors and at most sixteen rows; the kernel compares every position and
-    // page number with `sizes` before it uses it, and no two rows go to one place; vectors are read only from aligned
-    // rows; the layout is asserted on both sides.
+    // SAFETY: the contract fixed the dims of all tensors and at most sixteen rows; the kernel compares every position
+    // and page number with `sizes` before it uses it, and no two rows go to one place; vectors are read only from
+    // aligned rows; the layout is asserted on both sides.
     unsafe { gpu.launch(if vectors { &VECTORS } else { &ANY }, [blocks, 1, 1], 0, &params) }
 }
