@@ -80,7 +80,7 @@ impl Checkpoint {
     fn add_shards(&mut self, dir: &Path) -> Result<()> {
         let index_path = dir.join(INDEX);
         let bad = |finding: String| Error::bad_input(&index_path, finding, "fetch the model's files again");
-        let text = crate::config::read_text(&index_path, INDEX_BYTES_MAX)?;
+        let text = crate::files::read(&index_path, INDEX_BYTES_MAX)?;
         let index: Index = serde_json::from_slice(&text).map_err(|e| bad(format!("is not an index of shards: {e}")))?;
         let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
         for shard in shards {

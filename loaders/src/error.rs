@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::memory::OutOfMemory;
+use crate::sentence::sentence;
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -64,17 +65,33 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    /// One sentence, in the bounds of [`sentence`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadInput { path, finding, remedy } => write!(f, "{}: {finding}; {remedy}", path.display()),
+        let text = match self {
+            Self::BadInput { path, finding, remedy } => format!("{}: {finding}; {remedy}", path.display()),
             Self::Io { path, doing, source } => {
-                write!(f, "{}: cannot {doing}: {source}; check the path and its permissions", path.display())
+                format!("{}: cannot {doing}: {source}; {}", path.display(), remedy(source.kind()))
             }
             Self::OutOfMemory { path, lack } => {
                 let remedy = "free memory, raise the limit on it, or give a smaller file";
-                write!(f, "{}: {lack}; {remedy}", path.display())
+                format!("{}: {lack}; {remedy}", path.display())
             }
+        };
+        f.write_str(&sentence(&text))
+    }
+}
+
+/// What the user can do about an operating system's reason, as an imperative without a full stop.
+pub fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: make room, or give a place on another disk"
         }
+        io::ErrorKind::FileTooLarge => {
+            "files may not grow so long here: raise the limit (ulimit -f), or write elsewhere"
+        }
+        io::ErrorKind::UnexpectedEof => "leave the file alone while it is in use, and run this again",
+        _ => "check the path and its permissions",
     }
 }
 
@@ -104,5 +121,19 @@ mod tests {
         let error = Error::io("a.nii", "open", io::Error::new(io::ErrorKind::NotFound, "no such file"));
         assert_eq!(error.to_string(), "a.nii: cannot open: no such file; check the path and its permissions");
         assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn a_full_disk_is_called_full() {
+        let error = Error::io("out.npy", "write", io::Error::from(io::ErrorKind::StorageFull)).to_string();
+        assert!(error.starts_with("out.npy: cannot write: ") && error.contains("; the disk is full"), "{error}");
+    }
+
+    #[test]
+    fn whatever_a_file_holds_the_sentence_is_short_and_on_one_line() {
+        let error = Error::bad_input("a\nb\u{1b}[31m.nii", format!("has {}", "9".repeat(100_000)), "copy it again");
+        let text = error.to_string();
+        assert!(text.starts_with("a\\nb\\u{1b}[31m.nii: has 99") && text.ends_with("99; copy it again"), "{text}");
+        assert_eq!(text.chars().count(), crate::sentence::SENTENCE_CHARS_MAX);
     }
 }

@@ -10,7 +10,6 @@ mod keys;
 mod llm;
 mod vision;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -21,6 +20,7 @@ pub use llm::{LlmConfig, Rope};
 pub use vision::{SiglipConfig, VitConfig};
 
 use crate::error::{Error, Result};
+use crate::files;
 use keys::{Keys, Source};
 
 /// Edge of the cube of 3D tokens, and of the square of 2D tokens, that a pooling connector averages.
@@ -74,7 +74,7 @@ impl ConfigFiles {
     pub fn read(root: &Path) -> Result<Self> {
         let optional = |name: &str| {
             let path = root.join(name);
-            path.is_file().then(|| read_text(&path, CONFIG_BYTES_MAX)).transpose()
+            files::is_file(&path)?.then(|| files::read(&path, CONFIG_BYTES_MAX)).transpose()
         };
         let args = optional(ARGS)?.ok_or_else(|| {
             let remedy = "give the folder that the official code saved, with args/, llm/ and vision3d_model/ in it";
@@ -235,23 +235,4 @@ fn part(files: &ConfigFiles, name: &str, bytes: Option<&[u8]>) -> Result<Option<
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes)
         .map_err(|e| Error::bad_input(path, format!("is not a JSON object ({e})"), "fetch the file again"))
-}
-
-/// The bytes of a text file of at most `bytes_max` bytes.
-pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
-    if !metadata.is_file() {
-        return Err(Error::bad_input(path, "is not a regular file", "give a file"));
-    }
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(Error::bad_input(
-            path,
-            format!("is longer than {bytes_max} bytes"),
-            "check that it is the right file",
-        ));
-    }
-    Ok(bytes)
 }

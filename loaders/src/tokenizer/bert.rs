@@ -7,9 +7,11 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{AddedToken, Tokenizer};
 
+use super::json::JsonTokenizer;
+use super::read_file;
 use super::settings::Settings;
-use super::{json, read_file};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The official code pads and cuts every question to this many tokens, whatever the model could hold.
 const TOKENS_MAX: usize = 512;
@@ -20,9 +22,8 @@ const SPECIAL_TOKENS: [&str; 5] = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"]
 /// One known difference to transformers' slow tokenizer: it drops code points that Unicode has not assigned (by the
 /// tables of the Python that runs it); here, as with its fast tokenizer, such a character makes its word `[UNK]`.
 pub struct BertTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: JsonTokenizer,
     path: PathBuf,
-    size: usize,
     start: u32,
     end: u32,
 }
@@ -34,25 +35,23 @@ impl BertTokenizer {
     /// Neither file is there, or the file is malformed, not a WordPiece vocabulary, or without BERT's special tokens.
     pub fn open(vision3d_dir: &Path) -> Result<Self> {
         let (json, vocab) = (vision3d_dir.join("tokenizer.json"), vision3d_dir.join("vocab.txt"));
-        let (tokenizer, size, path) = if json.exists() {
-            let (tokenizer, size) = json::open_bert(&json)?;
-            (tokenizer, size, json)
-        } else if vocab.exists() {
+        let (tokenizer, path) = if files::exists(&json)? {
+            (JsonTokenizer::open_bert(&json)?, json)
+        } else if files::exists(&vocab)? {
             let lower_case = Settings::read(vision3d_dir)?.do_lower_case.unwrap_or(true);
-            let (tokenizer, size) = open_vocab(&vocab, lower_case)?;
-            (tokenizer, size, vocab)
+            (open_vocab(&vocab, lower_case)?, vocab)
         } else {
             let finding = "holds neither tokenizer.json nor vocab.txt, which the question for TG-IS needs";
             return Err(Error::bad_input(vision3d_dir, finding, "copy vocab.txt of bert-base-uncased there"));
         };
         let find = |token: &str| {
-            tokenizer.token_to_id(token).ok_or_else(|| {
+            tokenizer.token_id(token).ok_or_else(|| {
                 Error::bad_input(&path, format!("has no token {token}"), "use vocab.txt of bert-base-uncased")
             })
         };
         let (start, end) = (find("[CLS]")?, find("[SEP]")?);
         find("[UNK]")?;
-        Ok(Self { tokenizer, path, size, start, end })
+        Ok(Self { tokenizer, path, start, end })
     }
 
     /// `[CLS]`, the ids of `text`, `[SEP]`: at most `max_positions` and at most 512 ids, cut before `[SEP]`.
@@ -65,7 +64,7 @@ impl BertTokenizer {
             return Err(Error::bad_input(&self.path, finding, "use a BERT with more positions"));
         }
         let mut ids = vec![self.start];
-        ids.extend(json::encode(&self.tokenizer, text, &self.path)?);
+        ids.extend(self.tokenizer.encode(text, &self.path)?);
         ids.truncate(max_positions.min(TOKENS_MAX) - 1);
         ids.push(self.end);
         Ok(ids)
@@ -73,12 +72,12 @@ impl BertTokenizer {
 
     /// One more than the highest id: the fewest embedding rows that fit.
     pub fn vocab_size(&self) -> usize {
-        self.size
+        self.tokenizer.vocab_size()
     }
 }
 
 /// A vocabulary with one token per line; its id is its line, counted from 0.
-fn open_vocab(path: &Path, lower_case: bool) -> Result<(Tokenizer, usize)> {
+fn open_vocab(path: &Path, lower_case: bool) -> Result<JsonTokenizer> {
     let bad = |finding: String| Error::bad_input(path, finding, "use vocab.txt of bert-base-uncased");
     let text = String::from_utf8(read_file(path)?).map_err(|error| bad(format!("is not UTF-8 text: {error}")))?;
     let mut vocab = tokenizers::models::bpe::Vocab::new();
@@ -100,5 +99,5 @@ fn open_vocab(path: &Path, lower_case: bool) -> Result<(Tokenizer, usize)> {
     tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lower_case)));
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.add_special_tokens(&special);
-    Ok((tokenizer, size))
+    Ok(JsonTokenizer::made(tokenizer, size))
 }

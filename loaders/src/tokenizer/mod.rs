@@ -12,6 +12,7 @@ mod json;
 mod pieces;
 mod sentencepiece;
 mod settings;
+mod steps;
 mod stream;
 mod synthetic;
 
@@ -24,6 +25,7 @@ pub use synthetic::{
 };
 
 use crate::error::{Error, Result};
+use crate::files;
 use json::JsonTokenizer;
 use pieces::PieceTokenizer;
 use settings::Settings;
@@ -53,9 +55,9 @@ impl LlmTokenizer {
     pub fn open(model_dir: &Path) -> Result<Self> {
         let settings = Settings::read(model_dir)?;
         let (json, model) = (model_dir.join("tokenizer.json"), model_dir.join("tokenizer.model"));
-        let (kind, path) = if json.exists() {
+        let (kind, path) = if files::exists(&json)? {
             (Kind::Json(Box::new(JsonTokenizer::open(&json)?)), json)
-        } else if model.exists() {
+        } else if files::exists(&model)? {
             (Kind::Pieces(Box::new(PieceTokenizer::open(&model, &settings)?)), model)
         } else {
             let finding = "holds neither tokenizer.json nor tokenizer.model";
@@ -139,7 +141,7 @@ impl LlmTokenizer {
             (Some(adds), _) => adds,
             (None, Kind::Pieces(_)) => true,
             (None, Kind::Json(_)) if settings.is_llama() => true,
-            (None, Kind::Json(tokenizer)) => id.is_some() && tokenizer.first_id("test string") == id,
+            (None, Kind::Json(tokenizer)) => id.is_some_and(|id| tokenizer.begins_with(id)),
         };
         match (adds, named, id) {
             (false, ..) | (true, None, _) => Ok(None),
@@ -164,12 +166,7 @@ fn is_space(character: char) -> bool {
 
 /// The whole of a tokenizer file, refused above [`FILE_BYTES_MAX`].
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?.len();
-    if bytes > FILE_BYTES_MAX {
-        let finding = format!("has {bytes} bytes, a tokenizer file has at most {FILE_BYTES_MAX}");
-        return Err(Error::bad_input(path, finding, "download it again"));
-    }
-    std::fs::read(path).map_err(|source| Error::io(path, "read", source))
+    files::read(path, FILE_BYTES_MAX)
 }
 
 /// An error about a step of the tokenizer at `path` that failed on some text.

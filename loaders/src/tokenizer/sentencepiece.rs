@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 
 /// `ModelType::BPE` of the format.
 const MODEL_BPE: i32 = 2;
-/// The longest piece we take; SentencePiece's own default limit is 16 characters.
-const PIECE_BYTES_MAX: usize = 512;
+/// The longest piece we take, since cutting takes time with the square; SentencePiece allows 16 characters by default.
+const PIECE_BYTES_MAX: usize = 128;
+/// Most ways, on average, to cut a piece into two others; Llama's pieces have 2.
+const MERGES_PER_PIECE_MAX: usize = 16;
 
 /// What a piece is for, by the numbers of the format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,6 +172,9 @@ fn build_bpe(pieces: &[Piece], byte_fallback: bool) -> Result<BPE, String> {
             if let (Some(&left), Some(&right)) = (ids.get(left), ids.get(right)) {
                 merges.push((id, left, right));
             }
+        }
+        if merges.len() > MERGES_PER_PIECE_MAX * pieces.len() {
+            return Err(format!("has more than {MERGES_PER_PIECE_MAX} ways to make a piece of others, on average"));
         }
     }
     let score = |id: usize| pieces[id].score;

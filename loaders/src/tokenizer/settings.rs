@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::read_file;
 use crate::error::{Error, Result};
+use crate::files;
+
+/// Most added tokens, each of which is looked for everywhere in a text; Gemma, which has the most, adds 249.
+const ADDED_MAX: usize = 4096;
 
 /// A token that is matched in the text before the model sees it.
 #[derive(Clone, Debug)]
@@ -92,6 +96,10 @@ impl Settings {
             }
         }
         added.retain(|token| !token.content.is_empty());
+        if added.len() > ADDED_MAX {
+            let finding = format!("has {} added tokens, we run at most {ADDED_MAX}", added.len());
+            return Err(Error::bad_input(&path, finding, "use the model's own tokenizer files"));
+        }
         Ok(Self {
             add_bos_token: config.add_bos_token,
             add_prefix_space: config.add_prefix_space,
@@ -165,7 +173,7 @@ impl SpecialToken {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    if !path.exists() {
+    if !files::exists(path)? {
         return Ok(None);
     }
     let value = serde_json::from_slice(&read_file(path)?);

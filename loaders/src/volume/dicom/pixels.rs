@@ -4,8 +4,6 @@
 //! before it allocates. `charls` needs CMake, which building this project may not; `jpeg-decoder` alone stops at 8-bit
 //! lossy samples; `hayro-jpeg2000` scales samples to 8 bits.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use openreadout_codecs::{CodecError, Raster};
 use openreadout_codecs::{jpeg_decode_limited, jpeg2000_decode_limited, jpegls_decode_limited};
 
@@ -13,6 +11,7 @@ use super::super::Problem;
 use super::super::scalar::Scale;
 use super::codec::{Codec, Promise, UNPACKING_BYTES_MAX};
 use super::image::{Image, PixelFormat, Pixels};
+use crate::guard::guarded;
 use crate::memory::{self, Budget};
 
 /// What all threads together may take to unpack slices.
@@ -85,8 +84,8 @@ fn unpack_stream(codec: Codec, stream: &[u8], pixels: usize) -> Result<Raster, P
     };
     let refused = |finding: String| Problem::new(finding, "copy or export the file again, uncompressed if need be");
     // The decoders are others' code; should one panic on a damaged stream, the file is still only a bad file.
-    let decoded: Result<Raster, CodecError> = catch_unwind(AssertUnwindSafe(decode))
-        .map_err(|_| refused("has pixels that its decoder cannot make sense of".to_owned()))?;
+    let decoded: Result<Raster, CodecError> =
+        guarded(decode).ok_or_else(|| refused("has pixels that its decoder cannot make sense of".to_owned()))?;
     decoded.map_err(|error| refused(format!("has pixels that cannot be decoded ({error})")))
 }
 
