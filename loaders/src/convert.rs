@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::expected::Part;
+use crate::files;
 use crate::model_folder::ModelFolder;
 use crate::safetensors_writer::{Declared, SafetensorsWriter, beside};
 use crate::tensor::{DType, Tensor, f32_chunks};
@@ -43,12 +44,24 @@ pub fn convert(input: &Path, output: &Path, dtype: Option<DType>, progress: &mut
     let mut done = 0;
     for (part, checkpoint) in parts() {
         let path = partial.path.join(part.folder()).join("model.safetensors");
-        write_checkpoint(checkpoint, &path, dtype, &mut |bytes| {
+        let written = write_checkpoint(checkpoint, &path, dtype, &mut |bytes| {
             done += bytes;
             progress(done, total);
-        })?;
+        });
+        written.map_err(|error| cut_short(error, &input.join(part.folder())))?;
     }
     partial.take_place_of(output)
+}
+
+/// To the system, writing from a map that lost its bytes is a bad address: the fault of the weights, not of the output.
+fn cut_short(error: Error, weights: &Path) -> Error {
+    match error {
+        Error::Io { source, .. } if source.raw_os_error() == Some(libc::EFAULT) => {
+            let finding = "the weights were cut short while they were in use";
+            Error::io(weights, "go on", std::io::Error::new(std::io::ErrorKind::UnexpectedEof, finding))
+        }
+        error => error,
+    }
 }
 
 /// Writes every tensor of `checkpoint`; `progress` gets the bytes just read.
@@ -149,7 +162,7 @@ impl Partial {
             // It is empty: `check_output` saw to that, and an entry that appeared since makes this fail.
             fs::remove_dir(output).map_err(|e| Error::io(output, "replace", e))?;
         }
-        fs::rename(&self.path, output).map_err(|e| Error::io(output, "put the folder in place", e))?;
+        files::put_in_place(&self.path, output).map_err(|e| Error::io(output, "put the folder in place", e))?;
         self.kept = true;
         Ok(())
     }

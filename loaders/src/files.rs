@@ -77,12 +77,17 @@ pub fn sync_tree(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits until the names in the folder that holds `path` are on the disk.
+/// Waits until the names in the folder that holds `path` are on the disk, where the system can do that: a folder may be
+/// closed to readers, and some file systems do not write folders on demand.
 ///
 /// # Errors
 /// The system's.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
+    let done = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    match done.as_ref().map_err(io::Error::kind) {
+        Err(ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        _ => done,
+    }
 }
 
 /// The folder that holds or will hold `path`.

@@ -35,16 +35,18 @@ pub fn read_header(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
         return Err(bad(format!("has {} bytes, but a safetensors header alone needs {LENGTH_BYTES}", bytes.len())));
     };
     let header_len = u64::from_le_bytes(*length);
-    let header =
+    let mapped =
         usize::try_from(header_len).ok().filter(|&len| len <= HEADER_BYTES_MAX).and_then(|len| rest.get(..len));
-    let Some(header) = header else {
+    let Some(mapped) = mapped else {
         return Err(bad(format!("promises a header of {header_len} bytes, but {} bytes follow", rest.len())));
     };
     // The parser aborts where it cannot allocate: names are held three times, the rest by the tensor.
-    let tensors_max = TENSORS_MAX.min(header.len() / TENSOR_JSON_BYTES_MIN);
-    memory::check_room((3 * header.len() + tensors_max * TENSOR_BYTES) as u64)
+    let tensors_max = TENSORS_MAX.min(mapped.len() / TENSOR_JSON_BYTES_MIN);
+    memory::check_room((4 * mapped.len() + tensors_max * TENSOR_BYTES) as u64)
         .map_err(|lack| Error::out_of_memory(path, lack))?;
-    let metadata = parse(header).map_err(|error| {
+    // A copy, since the file may be a map whose bytes another process changes: names are checked, then kept.
+    let header = mapped.to_vec();
+    let metadata = parse(&header).map_err(|error| {
         let reason: String = error.to_string().chars().take(REASON_CHARS_MAX).collect();
         bad(format!("its safetensors header cannot be read: {reason}"))
     })?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tensor::DType;
 
 /// The tensors' bytes begin at a multiple of this, which suits any vector load.
@@ -71,7 +72,7 @@ impl SafetensorsWriter {
         header.extend(std::iter::repeat_n(' ', padded - header.len()));
 
         let temporary = beside(path);
-        let file = File::create_new(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
+        let file = File::create_new(&temporary).map_err(|e| Error::io(path, "create", e))?;
         let file = BufWriter::with_capacity(1 << 20, file);
         let mut writer = Self { path: path.to_path_buf(), temporary, file, pending, turn: 0, finished: false };
         writer.put(&(padded as u64).to_le_bytes())?;
@@ -96,21 +97,22 @@ impl SafetensorsWriter {
         Ok(())
     }
 
-    /// Puts the complete file in its place, replacing what was there.
+    /// Puts the complete file in its place, on the disk, replacing what was there.
     ///
     /// # Panics
     /// If a declared tensor lacks bytes.
     pub fn finish(mut self) -> Result<()> {
         let lacking = self.pending.get(self.turn).map(|(name, left)| format!("{name} lacks {left} bytes"));
         assert_eq!(lacking, None, "every declared tensor is written");
-        self.file.flush().map_err(|e| Error::io(&self.temporary, "write", e))?;
-        std::fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "put the file in place", e))?;
+        self.file.flush().map_err(|e| Error::io(&self.path, "write", e))?;
+        files::put_in_place(&self.temporary, &self.path)
+            .map_err(|e| Error::io(&self.path, "put the file in place", e))?;
         self.finished = true;
         Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::io(&self.temporary, "write", e))
+        self.file.write_all(bytes).map_err(|e| Error::io(&self.path, "write", e))
     }
 
     fn skip_full(&mut self) {

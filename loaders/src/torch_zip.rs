@@ -1,7 +1,8 @@
 //! Reads a `torch.save` file: a zip of uncompressed storages beside a pickle that names the tensors in them.
 //!
-//! Nothing is executed (see `pickle`), and nothing is copied except tensors whose elements are not stored in row-major
-//! order. Every size is compared with the bytes at hand before it is used.
+//! Nothing is executed (see `pickle`), and of tensors nothing is copied except those whose elements are not stored in
+//! row-major order. Every size is compared with the bytes at hand before it is used. Names and the pickle are copied
+//! before they are checked: the file may be a map whose bytes another process changes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -32,7 +33,7 @@ pub fn read_table(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
             return Err(bad(format!("stores its numbers in byte order {order:?}, but only \"little\" is read")));
         }
     }
-    let records = pickle::read_state_dict(pickle).map_err(|finding| bad(format!("its data.pkl {finding}")))?;
+    let records = pickle::read_state_dict(&pickle).map_err(|finding| bad(format!("its data.pkl {finding}")))?;
     let mut gather_budget = bytes.len();
     let mut entries = Vec::with_capacity(records.len());
     for record in records {
@@ -65,9 +66,10 @@ impl<'a> Archive<'a> {
         let mut directory = archive.entries();
         while let Some(header) = directory.next_entry().map_err(zip)? {
             let raw = header.file_path();
-            let full = std::str::from_utf8(raw.as_ref()).map_err(|_| "has a zip entry without a readable name")?;
-            let (folder, name) =
-                full.split_once('/').ok_or_else(|| format!("has zip entry {full:?} outside a folder"))?;
+            let full =
+                String::from_utf8(raw.as_ref().to_vec()).map_err(|_| "has a zip entry without a readable name")?;
+            let outside = || format!("has zip entry {full:?} outside a folder");
+            let (folder, name) = full.split_once('/').ok_or_else(outside)?;
             if *prefix.get_or_insert_with(|| folder.to_string()) != folder {
                 return Err(format!(
                     "has zip entries in several folders, {:?} and {folder:?}",
@@ -94,14 +96,15 @@ impl<'a> Archive<'a> {
         Ok(Self { bytes, entries })
     }
 
-    /// The bytes of a short entry, compared with their checksum.
-    fn checked(&self, name: &str, bytes_max: usize) -> Result<&'a [u8], String> {
+    /// A copy of a short entry's bytes, compared with their checksum.
+    fn checked(&self, name: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
         let entry = self.entries.get(name).ok_or_else(|| format!("is a zip archive without {name}"))?;
         let bytes = &self.bytes[entry.range.clone()];
         if bytes.len() > bytes_max {
             return Err(format!("has a {name} of {} bytes, but at most {bytes_max} are read", bytes.len()));
         }
-        if rawzip::crc32(bytes) != entry.crc32 {
+        let bytes = bytes.to_vec();
+        if rawzip::crc32(&bytes) != entry.crc32 {
             return Err(format!("has a {name} that differs from its checksum"));
         }
         Ok(bytes)
