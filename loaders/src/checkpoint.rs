@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::mmap;
 use crate::tensor::{DType, Data, Entry, Owner, Tensor};
+use crate::{adapter, files, mmap};
 use crate::{safetensors, torch_zip};
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -23,6 +23,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
     /// Tensors of a type that we do not load: name and the file's word for the type.
     ignored: Vec<(String, String)>,
+    /// The name, as the file has it, of a tensor that only training with an adapter leaves.
+    adapter_tensor: Option<String>,
 }
 
 impl Checkpoint {
@@ -34,11 +36,12 @@ impl Checkpoint {
     /// without a tensor that the index puts there, and a name that occurs twice.
     pub fn open(dir: &Path) -> Result<Self> {
         let mut checkpoint = Self::default();
-        if dir.join(INDEX).is_file() {
+        let holds = |name: &str| files::is_file(&dir.join(name));
+        if holds(INDEX)? {
             checkpoint.add_shards(dir)?;
-        } else if dir.join(SAFETENSORS).is_file() {
+        } else if holds(SAFETENSORS)? {
             checkpoint.add_file(&dir.join(SAFETENSORS), safetensors::read_header)?;
-        } else if dir.join(TORCH).is_file() {
+        } else if holds(TORCH)? {
             checkpoint.add_file(&dir.join(TORCH), torch_zip::read_table)?;
         } else {
             let finding = format!("holds no weights: neither {INDEX}, {SAFETENSORS} nor {TORCH}");
@@ -49,7 +52,7 @@ impl Checkpoint {
 
     /// A checkpoint of tensors that are already in memory.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
-        Self { tensors: tensors.into_iter().collect(), ignored: Vec::new() }
+        Self { tensors: tensors.into_iter().collect(), ..Self::default() }
     }
 
     /// Every tensor's name, in alphabetical order.
@@ -77,10 +80,16 @@ impl Checkpoint {
         &self.ignored
     }
 
+    /// The name, as the file has it, of a tensor that only training with a LoRA adapter leaves, if there is one: these
+    /// weights without the adapter are those of another model.
+    pub fn adapter_tensor(&self) -> Option<&str> {
+        self.adapter_tensor.as_deref()
+    }
+
     fn add_shards(&mut self, dir: &Path) -> Result<()> {
         let index_path = dir.join(INDEX);
         let bad = |finding: String| Error::bad_input(&index_path, finding, "fetch the model's files again");
-        let text = crate::files::read(&index_path, INDEX_BYTES_MAX)?;
+        let text = files::read(&index_path, INDEX_BYTES_MAX)?;
         let index: Index = serde_json::from_slice(&text).map_err(|e| bad(format!("is not an index of shards: {e}")))?;
         let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
         for shard in shards {
@@ -109,6 +118,9 @@ impl Checkpoint {
     fn add_entries(&mut self, path: &Path, file: Owner, entries: Vec<Entry>) -> Result<()> {
         for entry in entries {
             let name = without_base_layer(&entry.name);
+            if self.adapter_tensor.is_none() && adapter::is_adapter_tensor(&entry.name) {
+                self.adapter_tensor = Some(entry.name.clone());
+            }
             let dtype = match entry.dtype {
                 Ok(dtype) => dtype,
                 Err(word) => {

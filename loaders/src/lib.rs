@@ -1,6 +1,7 @@
 //! Bytes on disk to checked host data: checkpoints, configs, tokenizers, CT volumes, preprocessing.
 #![deny(unsafe_code)]
 
+mod adapter;
 pub mod checkpoint;
 pub mod config;
 pub mod convert;

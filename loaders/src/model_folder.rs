@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use crate::adapter;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ConfigFiles, Guide, ModelConfig, SliceScoring};
 use crate::error::{Error, Result};
@@ -57,8 +58,8 @@ impl ModelFolder {
     /// Opens a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`] and [`Checkpoint::open`], and a folder
-    /// with an adapter that is not merged.
+    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`] and [`Checkpoint::open`], and any trace
+    /// of an adapter that is not merged: a file at any depth, or a tensor of any part.
     pub fn open(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
         if !found.is_dir() {
@@ -68,13 +69,13 @@ impl ModelFolder {
                 "give the folder that holds args/, llm/ and the rest",
             ));
         }
-        let adapter = path.join("adapter_config.json");
-        if adapter.exists() {
-            let remedy = "merge it into llm/ first (peft's merge_and_unload) and remove this file";
-            return Err(Error::bad_input(adapter, "belongs to a LoRA adapter, which is not applied", remedy));
-        }
+        adapter::refuse_files(path)?;
         let mut config = ModelConfig::parse(&ConfigFiles::read(path)?)?;
-        let open = |part: Part| Checkpoint::open(&path.join(part.folder()));
+        let open = |part: Part| {
+            let folder = path.join(part.folder());
+            let weights = Checkpoint::open(&folder)?;
+            adapter::refuse_tensors(&folder, &weights).map(|()| weights)
+        };
         let two_d = config.scoring != SliceScoring::None;
         let vision_3d = open(Part::Vision3d)?;
         config.bert = config.bert_keys.resolve(Some(&vision_3d));
@@ -126,7 +127,7 @@ impl ModelFolder {
         match llm {
             Some(llm) if faults.is_empty() => Ok(Tokenizers { llm, bert }),
             _ => {
-                let finding = format!("does not fit its configuration: {}", faults.join(", "));
+                let finding = format!("does not fit its configuration: {}", listed(&faults));
                 let remedy = if text_mlp_missing {
                     WITHOUT_TEXT_MLP
                 } else {
@@ -209,11 +210,17 @@ fn is_expendable(name: &str) -> bool {
     computed || name == "logit_scale" || name == "logit_bias" || name.starts_with("text_model.")
 }
 
-/// At most 20 names, for a line that can be read.
+/// As many of `names` as leave room in a sentence for the rest of it, the first at least.
 fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    match names.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{} and {more} more", names[..SHOWN].join(", ")),
-        _ => names.join(", "),
+    const CHARS_MAX: usize = 420;
+    let mut chars = 0;
+    let fits = |name: &&String| {
+        chars += name.chars().count() + ", ".len();
+        chars <= CHARS_MAX
+    };
+    let shown = names.iter().take_while(fits).count().max(1).min(names.len());
+    match names.len() - shown {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..shown].join(", ")),
     }
 }

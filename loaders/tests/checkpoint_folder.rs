@@ -148,7 +148,8 @@ fn a_checkpoint_without_text_mlp_names_the_ways_on() {
     write(dir.path(), &config(), DType::F32, |_, name| name.starts_with("language_encoder."));
     check(dir.path(), CheckOptions { need_guide: false, need_text_mlp: false }).unwrap();
     let error = check(dir.path(), CheckOptions { need_guide: true, need_text_mlp: false }).unwrap_err();
-    assert!(error.contains("language_encoder.pooler.dense.weight is missing"), "{error}");
+    assert!(error.contains("language_encoder.embeddings.word_embeddings.weight is missing"), "{error}");
+    assert!(error.contains(" and 18 more; "), "{error}");
 }
 
 #[test]
@@ -176,12 +177,27 @@ fn unknown_tensors_are_one_warning_and_known_leftovers_none() {
     assert_eq!(model.warnings, [want]);
 }
 
+/// Not the same as a part without weights.
 #[test]
-fn an_unmerged_adapter_is_refused() {
+fn weights_that_cannot_be_looked_at_are_not_called_absent() {
     let dir = tiny();
-    fs::write(dir.path().join("adapter_config.json"), "{}").unwrap();
+    let weights = dir.path().join("llm/model.safetensors");
+    fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink(&weights, &weights).unwrap();
     let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("LoRA adapter") && error.contains("merge it into llm/ first"), "{error}");
+    assert!(error.contains("llm/model.safetensors: cannot open") && !error.contains("holds no weights"), "{error}");
+}
+
+/// A folder without weights to speak of lacks hundreds of tensors; the sentence stays one that can be read.
+#[test]
+fn long_lists_are_counted_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = config();
+    args["llm_config"]["num_hidden_layers"] = json!(200);
+    write(dir.path(), &args, DType::F32, |_, name| name.starts_with("model.layers."));
+    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
+    assert!(error.chars().count() <= 700 && error.contains(" and 1"), "{error}");
+    assert!(error.contains(" more; fetch the missing files"), "{error}");
 }
 
 /// Every file below `root` and its bytes.
@@ -198,12 +214,30 @@ fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// A file of `torch.save` without the trace of an adapter: another name, and the checksum of the pickle that holds it.
+fn merged(sample: &[u8]) -> Vec<u8> {
+    let mut bytes = sample.to_vec();
+    let find = |bytes: &[u8], wanted: &[u8], from: usize| {
+        from + bytes[from..].windows(wanted.len()).position(|window| window == wanted).unwrap()
+    };
+    let name = find(&bytes, b"base_layer", 0);
+    bytes[name..name + 10].copy_from_slice(b"base-layer");
+    let record = find(&bytes, b"PK\x01\x02", 0);
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (length, local) = (number(record + 24), number(record + 42));
+    let start = local + 30 + (number(local + 26) & 0xffff) + (number(local + 26) >> 16);
+    let checksum = rawzip::crc32(&bytes[start..start + length]);
+    bytes[record + 16..record + 20].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
 #[test]
 fn converting_keeps_every_value_and_touches_nothing() {
     let dir = tiny();
     // One part comes from torch.save: its tensors are unknown to the model, and converted all the same.
     fs::remove_file(dir.path().join("vision2d_connector/model.safetensors")).unwrap();
-    fs::write(dir.path().join("vision2d_connector/pytorch_model.bin"), include_bytes!("data/sample.bin")).unwrap();
+    fs::write(dir.path().join("vision2d_connector/pytorch_model.bin"), merged(include_bytes!("data/sample.bin")))
+        .unwrap();
     let before = contents(dir.path());
     let out = tempfile::tempdir().unwrap();
     let output = out.path().join("converted");
