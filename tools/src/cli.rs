@@ -7,7 +7,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
-use crate::{completions, convert, doctor, eval, generate, inspect, make_model, output, phantom, plan, preprocess};
+use crate::{
+    completions, convert, doctor, eval, generate, inspect, interrupt, make_model, output, phantom, plan, preprocess,
+    threads,
+};
 
 /// Answers questions about CT volumes with Med-2E3. A research tool, not a medical device.
 #[derive(Debug, Parser)]
@@ -46,12 +49,7 @@ pub fn run() -> Result<(), Option<Failure>> {
         }
         Err(error) => return Err(Some(usage(&error))),
     };
-    if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.into())
-            .build_global()
-            .map_err(|error| Failure::runtime(format!("cannot start {threads} threads: {error}")))?;
-    }
+    threads::start(cli.threads).map_err(Some)?;
     let done = match cli.command {
         Command::Generate(command) => command.run(started),
         Command::Eval(command) => command.run(),
@@ -64,7 +62,7 @@ pub fn run() -> Result<(), Option<Failure>> {
         Command::Doctor(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
-    done.map_err(Some)
+    done.map(|()| interrupt::finish()).map_err(Some)
 }
 
 /// clap's message of several lines as one sentence.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use loaders::DType;
 
 use crate::failure::Result;
-use crate::output;
+use crate::output::{self, Then};
 use crate::progress::Bars;
 
 /// Write a model folder again as safetensors
@@ -33,13 +33,14 @@ enum ElementType {
 impl Convert {
     /// Converts the folder.
     pub fn run(&self) -> Result<()> {
+        output::check_outside(&self.out, &self.model)?;
         output::check_folder_target(&self.out)?;
         let dtype = self.dtype.map(|dtype| match dtype {
             ElementType::Bf16 => DType::Bf16,
             ElementType::F32 => DType::F32,
         });
         let mut bars = Bars::new();
-        output::write_folder(&self.out, |folder| {
+        output::write_folder(&self.out, Then::Done, |folder| {
             let progress = &mut |done, total| bars.show("write", done, total);
             Ok(loaders::convert(&self.model, folder, dtype, progress)?)
         })

@@ -115,6 +115,7 @@ impl Eval {
     /// Answers what is not answered yet and prints the tables.
     pub fn run(&self) -> Result<()> {
         self.device.check()?;
+        self.check_written()?;
         let items = data::read(&self.data)?;
         let sizes = self.check_volumes(&items)?;
         let scorer = self.scorer()?;
@@ -131,6 +132,18 @@ impl Eval {
             self.answer_all(&folder, &Asked { items: &items, guides, scorer }, &mut results)?;
         }
         self.print(&results.finish()?, beside.as_ref())
+    }
+
+    /// Refuses to write over an input.
+    fn check_written(&self) -> Result<()> {
+        let inputs = [Some(&self.model), Some(&self.data.data), self.data.answers.as_ref()];
+        let data_sets = [self.wordnet.as_ref(), self.punkt.as_ref()];
+        for input in inputs.into_iter().chain(data_sets).flatten() {
+            for target in self.out.iter().flat_map(|out| results::written(out)) {
+                output::check_not_input(&target, input)?;
+            }
+        }
+        Ok(())
     }
 
     /// What weighs the slices for each question, where it is not the question.
@@ -153,6 +166,9 @@ impl Eval {
                                         check --volumes"
                 ))
             })?;
+            for target in self.out.iter().flat_map(|out| results::written(out)) {
+                output::check_outside(&target, &path)?;
+            }
             sizes.push((&item.volume, if found.is_file() { found.len() } else { 0 }));
         }
         Ok(sizes)
@@ -213,7 +229,7 @@ impl Eval {
                         Err(error) => failure = failure.or(Some(error)),
                     }
                 }
-                samples.into_iter().try_for_each(|sample| results.add(sample))?;
+                results.keep(samples)?;
                 if let Some(failure) = failure {
                     return Err(failure);
                 }

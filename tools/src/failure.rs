@@ -17,8 +17,6 @@ pub enum Status {
     Input = 3,
     /// The device asked for is not there.
     Device = 4,
-    /// Ctrl-C, by the shell's convention.
-    Interrupted = 130,
 }
 
 impl From<Status> for ExitCode {

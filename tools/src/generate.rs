@@ -15,13 +15,14 @@ use clap::Args;
 use engine::{Answer, Engine, LoadOptions, Request, TextMlp, TgisMode};
 use kernels::ops::Sampling;
 use loaders::ModelFolder;
+use loaders::sentence::sentence;
 use loaders::volume::{self, PreparedVolume};
 
 use crate::failure::{Failure, Result};
-use crate::output::{self, Reader};
+use crate::output::{self, Reader, Then};
 use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
-use crate::{chart, montage, terminal};
+use crate::{chart, interrupt, montage, terminal};
 use device::{DeviceChoice, PrecisionChoice};
 use report::{Ranking, Report, Timings};
 
@@ -132,7 +133,8 @@ impl Generate {
         report.ranking = (self.sampling.logprobs > 0).then(|| Ranking::of(&answer));
         report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
         if self.json {
-            return output::print_json(&report);
+            // Taking the engine down takes time, in which a signal must not take the answer back.
+            return output::print_json(&report).map(|()| interrupt::finish());
         }
         if let Some(patient) = &patient {
             let lines = patient.compare(self.prompt.is_none(), report.slice_scores.as_deref(), sources);
@@ -141,6 +143,7 @@ impl Generate {
         } else if self.demo || std::io::IsTerminal::is_terminal(&std::io::stderr()) {
             summarise(&report);
         }
+        interrupt::finish();
         Ok(())
     }
 
@@ -156,17 +159,13 @@ impl Generate {
             return Err(Failure::usage(format!("{finding}; leave out one of them")));
         }
         let targets: Vec<&Path> = self.targets().collect();
-        for (index, target) in targets.iter().enumerate() {
-            if let Some(volume) = &self.volume {
-                output::check_not_input(target, volume)?;
+        for target in &targets {
+            for input in self.model.iter().chain(&self.volume) {
+                output::check_not_input(target, input)?;
             }
             output::check_target(target, self.force)?;
-            if targets[..index].contains(target) {
-                let shown = target.display();
-                return Err(Failure::usage(format!("{shown}: is to be written twice; give each file its own name")));
-            }
         }
-        Ok(())
+        output::check_distinct(&targets)
     }
 
     fn model(&self) -> Result<Model> {
@@ -257,7 +256,7 @@ impl Generate {
             match &answer.slice_scores {
                 Some(scores) => {
                     let question = self.question.as_deref().unwrap_or(prompt);
-                    output::write_bytes(path, self.force, &chart::scores_png(scores, question)?)?;
+                    output::write_bytes(path, self.force, Then::More, &chart::scores_png(scores, question)?)?;
                 }
                 None => warnings.add("slices are not scored here, so --scores draws no chart"),
             }
@@ -265,7 +264,7 @@ impl Generate {
         if let Some(path) = &self.montage {
             let scores = answer.slice_scores.as_deref();
             let png = montage::montage_png(&prepared.voxels, prepared.dims, scores)?;
-            output::write_bytes(path, self.force, &png)?;
+            output::write_bytes(path, self.force, Then::More, &png)?;
         }
         Ok(())
     }
@@ -282,7 +281,7 @@ impl Warnings {
         if !self.quiet {
             output::note(&format!("warning: {warning}"));
         }
-        self.found.push(warning.to_owned());
+        self.found.push(sentence(warning));
     }
 }
 

@@ -1,13 +1,16 @@
-//! Ctrl-C: unfinished files are removed and the process ends with status 130.
+//! Ctrl-C and its relatives: unfinished files are removed and the process ends with 128 and the signal's number.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use crate::failure::Status;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
 
 /// Set before anything is removed.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The result is whole: no signal takes it back.
+static WHOLE: AtomicBool = AtomicBool::new(false);
 /// Files and folders that are not finished yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -15,22 +18,54 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Installs the handler. Where the system refuses one, Ctrl-C keeps its usual effect.
+/// Starts the thread that waits for signals. Where the system refuses one, they keep their usual effect; so does a
+/// signal that the parent process had ignored, as `nohup` does.
 pub fn install() {
-    let handler = || {
-        INTERRUPTED.store(true, Ordering::SeqCst);
-        // Locked to the end, so that nothing is begun any more.
-        let begun = unfinished();
-        begun.iter().for_each(|path| remove(path));
-        std::process::exit(Status::Interrupted as i32);
+    // A limit on the size of files is then an error of the write, which names the file and removes what was begun.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
+    let wanted: Vec<i32> = wanted.collect();
+    let (ready, installed) = mpsc::channel();
+    let wait = move || {
+        let signals = Signals::new(wanted);
+        let _ = ready.send(());
+        signals.into_iter().for_each(|mut signals| signals.forever().for_each(end));
     };
-    let _ = ctrlc::set_handler(handler);
+    if std::thread::Builder::new().name("signals".into()).spawn(wait).is_ok() {
+        let _ = installed.recv();
+    }
 }
 
-/// Once the handler runs, leaves the end of the process to it: work that fails because its files are being removed is
-/// no failure.
+/// Ends the process because of `signal`, unless the result is whole.
+fn end(signal: i32) {
+    // The process's status, by the shell's convention.
+    const SIGNALLED: i32 = 128;
+    INTERRUPTED.store(true, Ordering::SeqCst);
+    // Locked to the end, so that nothing is begun any more.
+    let begun = unfinished();
+    if WHOLE.load(Ordering::SeqCst) {
+        return;
+    }
+    begun.iter().for_each(|path| remove(path));
+    std::process::exit(SIGNALLED + signal);
+}
+
+/// Whether the process was started with `signal` ignored; Linux says it as a mask in hexadecimal digits.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// The result is whole and told: from here on a signal changes neither files nor the status.
+pub fn finish() {
+    WHOLE.store(true, Ordering::SeqCst);
+}
+
+/// Once a signal ends the process, leaves that to it: work that fails because its files are removed is no failure.
 pub fn settle() {
-    while INTERRUPTED.load(Ordering::SeqCst) {
+    while INTERRUPTED.load(Ordering::SeqCst) && !WHOLE.load(Ordering::SeqCst) {
         std::thread::park();
     }
 }

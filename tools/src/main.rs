@@ -19,16 +19,22 @@ mod phantom;
 mod plan;
 mod preprocess;
 mod progress;
+mod target;
 mod terminal;
+mod threads;
 mod volume_args;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
+        if loaders::guard::is_guarded() {
+            return;
+        }
         let place = panic.to_string().replace('\n', " ");
         output::note(&format!("error: a fault in engine-cli itself ({place}); please report it with the command line"));
     }));
+    loaders::mmap::end_on_lost_bytes();
     interrupt::install();
     let outcome = std::panic::catch_unwind(cli::run).unwrap_or(Err(None));
     interrupt::settle();

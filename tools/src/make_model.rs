@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 use crate::interrupt;
-use crate::output;
+use crate::output::{self, Then};
 use crate::progress::Bars;
 pub use preset::Preset;
 use preset::Vocabularies;
@@ -61,7 +61,7 @@ impl MakeModel {
     pub fn run(&self) -> Result<()> {
         output::check_folder_target(&self.out)?;
         let mut bars = Bars::new();
-        output::write_folder(&self.out, |folder| {
+        output::write_folder(&self.out, Then::Done, |folder| {
             let model = (self.preset, self.connector.as_str(), self.seed);
             write_model(folder, model, &mut |done, total| bars.show("write", done, total))
         })
@@ -173,12 +173,12 @@ fn check_space(folder: &Path, wanted: u64) -> Result<()> {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|error| Failure::runtime(format!("{}: cannot be made: {error}", path.display())))
+    fs::create_dir_all(path).map_err(|error| output::cannot_write(path, &error))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
-    fs::write(path, text).map_err(|error| Failure::runtime(format!("{}: cannot be written: {error}", path.display())))
+    fs::write(path, text).map_err(|error| output::cannot_write(path, &error))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use loaders::volume;
 use rayon::prelude::*;
 
 use crate::failure::{Failure, Result};
+use crate::output::Then;
 use crate::progress::Bars;
 use crate::{output, preprocess};
 pub use case::Case;
@@ -127,11 +128,13 @@ impl Phantom {
             return Err(Failure::usage(format!("seed {seed} has no {count} seeds after it; give a smaller one")));
         }
         let Some(truth) = &self.truth else { return Ok(()) };
-        if *truth == self.out {
-            let shown = truth.display();
-            return Err(Failure::usage(format!("{shown}: is to be written twice; give each file its own name")));
-        }
+        output::check_distinct(&[&self.out, truth])?;
         output::check_target(truth, self.force)
+    }
+
+    /// The truth comes after the volumes where it has a file of its own.
+    fn after_volumes(&self) -> Then {
+        if self.truth.is_some() { Then::More } else { Then::Done }
     }
 
     fn write_one(&self, form: Form) -> Result<()> {
@@ -141,29 +144,29 @@ impl Phantom {
             case.plane = Plane::Axial;
         }
         let scan = Scan::new(&case, self.size);
-        output::write_file(&self.out, self.force, |path| match form {
+        output::write_file(&self.out, self.force, self.after_volumes(), |path| match form {
             Form::Nifti => nifti::write(path, scan.dims, scan.spacing_mm, &scan.hu)
-                .map_err(|error| Failure::runtime(format!("{}: cannot be written: {error}", self.out.display()))),
+                .map_err(|error| output::cannot_write(&self.out, &error)),
             Form::Npy | Form::Folder => Ok(volume::write_npy(path, scan.dims, &scan.prepared())?),
         })?;
         let Some(truth) = &self.truth else { return Ok(()) };
         let name = self.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        output::write_bytes(truth, self.force, json(&questions::items(&case, scan.lesion_slices, &name))?.as_bytes())
+        let items = json(&questions::items(&case, scan.lesion_slices, &name))?;
+        output::write_bytes(truth, self.force, Then::Done, items.as_bytes())
     }
 
     fn write_folder(&self) -> Result<()> {
         let mut items = Vec::new();
-        output::write_folder(&self.out, |folder| {
-            std::fs::create_dir(folder)
-                .map_err(|error| Failure::runtime(format!("{}: cannot be made: {error}", self.out.display())))?;
+        output::write_folder(&self.out, self.after_volumes(), |folder| {
+            std::fs::create_dir(folder).map_err(|error| output::cannot_write(&self.out, &error))?;
             items = self.write_volumes(folder)?;
             match &self.truth {
                 Some(_) => Ok(()),
-                None => output::write_bytes(&folder.join(TRUTH), false, json(&items)?.as_bytes()),
+                None => output::write_bytes(&folder.join(TRUTH), false, Then::More, json(&items)?.as_bytes()),
             }
         })?;
         match &self.truth {
-            Some(truth) => output::write_bytes(truth, self.force, json(&items)?.as_bytes()),
+            Some(truth) => output::write_bytes(truth, self.force, Then::Done, json(&items)?.as_bytes()),
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use loaders::volume;
 
 use crate::failure::Result;
+use crate::output::Then;
 use crate::volume_args::VolumeArgs;
 use crate::{cli, output};
 
@@ -39,7 +40,9 @@ impl Preprocess {
         for warning in &prepared.warnings {
             output::note(&format!("warning: {warning}"));
         }
-        output::write_file(&self.out, self.force, |path| Ok(volume::write_npy(path, prepared.dims, &prepared.voxels)?))
+        output::write_file(&self.out, self.force, Then::Done, |path| {
+            Ok(volume::write_npy(path, prepared.dims, &prepared.voxels)?)
+        })
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use loaders::files;
 use serde::{Deserialize, Serialize};
 
 use super::data::{Kind, Topic};
@@ -15,7 +16,7 @@ use super::metrics::TextScores;
 use super::tables::Tables;
 use super::truth::Truth;
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::output::{self, Then};
 
 /// One question, its answer, and how good it is. Field names are a public contract.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -99,16 +100,17 @@ impl Results {
     pub fn open(identity: Identity, out: Option<&Path>, restart: bool) -> Result<Self> {
         let mut results = Self { done: BTreeMap::new(), identity, out: out.map(Path::to_path_buf), journal: None };
         let Some(out) = out else { return Ok(results) };
-        output::check_target(out, true)?;
+        written(out).iter().try_for_each(|file| output::check_target(file, true))?;
+        check_journal(&journal_path(out))?;
         let finished = read_finished(out)?;
         if let Some(finished) = finished.as_ref().filter(|_| !restart) {
             results.identity.check(&finished.identity, out)?;
         }
         let journal = lock(&journal_path(out))?;
         if restart {
-            journal.set_len(0).map_err(|error| failed(&journal_path(out), &error))?;
+            journal.set_len(0).map_err(|error| output::cannot_write(&journal_path(out), &error))?;
             if finished.is_some() {
-                std::fs::remove_file(out).map_err(|error| failed(out, &error))?;
+                std::fs::remove_file(out).map_err(|error| output::cannot_write(out, &error))?;
             }
         } else if let Some(finished) = finished {
             results.done = finished.samples.into_iter().map(|sample| (sample.index, sample)).collect();
@@ -124,7 +126,7 @@ impl Results {
         let path = journal_path(out);
         let bytes = std::fs::read(&path).map_err(|error| loaders::Error::io(&path, "read", error))?;
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        journal.set_len(whole as u64).map_err(|error| failed(&path, &error))?;
+        journal.set_len(whole as u64).map_err(|error| output::cannot_write(&path, &error))?;
         let text = String::from_utf8_lossy(&bytes[..whole]);
         for (number, line) in text.lines().enumerate() {
             let damaged = |error: serde_json::Error| {
@@ -141,16 +143,19 @@ impl Results {
         Ok(())
     }
 
-    /// Keeps a sample.
-    pub fn add(&mut self, sample: Sample) -> Result<()> {
+    /// Keeps samples; they are on the disk when this returns.
+    pub fn keep(&mut self, samples: Vec<Sample>) -> Result<()> {
         if let (Some(out), Some(journal)) = (&self.out, &mut self.journal) {
-            let failed = |error: std::io::Error| failed(&journal_path(out), &error);
+            let failed = |error: std::io::Error| output::cannot_write(&journal_path(out), &error);
             if journal.metadata().map_err(failed)?.len() == 0 {
                 journal.write_all(line(&self.identity)?.as_bytes()).map_err(failed)?;
             }
-            journal.write_all(line(&sample)?.as_bytes()).map_err(failed)?;
+            for sample in &samples {
+                journal.write_all(line(sample)?.as_bytes()).map_err(failed)?;
+            }
+            journal.sync_data().map_err(failed)?;
         }
-        self.done.insert(sample.index, sample);
+        self.done.extend(samples.into_iter().map(|sample| (sample.index, sample)));
         Ok(())
     }
 
@@ -162,8 +167,9 @@ impl Results {
         if let Some(out) = &self.out {
             let text = serde_json::to_string_pretty(&finished)
                 .map_err(|error| Failure::runtime(format!("cannot write the results as JSON: {error}")))?;
-            output::write_bytes(out, true, (text + "\n").as_bytes())?;
-            std::fs::remove_file(journal_path(out)).map_err(|error| failed(&journal_path(out), &error))?;
+            output::write_bytes(out, true, Then::More, (text + "\n").as_bytes())?;
+            let journal = journal_path(out);
+            std::fs::remove_file(&journal).map_err(|error| output::cannot_write(&journal, &error))?;
         }
         Ok(finished)
     }
@@ -181,16 +187,37 @@ pub fn read_finished(path: &Path) -> Result<Option<Finished>> {
     })
 }
 
+/// What a run with this `--out` writes: the results, and the journal beside them.
+pub fn written(out: &Path) -> [PathBuf; 2] {
+    [out.to_path_buf(), journal_path(out)]
+}
+
+/// Refuses to write to a file in the journal's place that is none. A journal may end anywhere, in its first line too.
+fn check_journal(path: &Path) -> Result<()> {
+    const START: &[u8] = b"{\"format\":";
+    let Ok(journal) = File::open(path) else { return Ok(()) };
+    let mut start = Vec::new();
+    let read = journal.take(START.len() as u64).read_to_end(&mut start);
+    read.map_err(|error| loaders::Error::io(path, "read", error))?;
+    if START.starts_with(&start) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Failure::usage(format!("{shown}: is no journal of eval, which would stand there; give another --out")))
+}
+
 /// The journal, which this run alone may write.
 fn lock(path: &Path) -> Result<File> {
-    let journal = OpenOptions::new().append(true).create(true).open(path).map_err(|error| failed(path, &error))?;
+    let journal = OpenOptions::new().append(true).create(true).open(path);
+    let journal = journal.map_err(|error| output::cannot_write(path, &error))?;
+    files::sync_folder_of(path).map_err(|error| output::cannot_write(path, &error))?;
     match journal.try_lock() {
         Ok(()) => Ok(journal),
         Err(std::fs::TryLockError::WouldBlock) => {
             let shown = path.display();
             Err(Failure::runtime(format!("{shown}: another run is writing to it; wait for it, or give another --out")))
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(path, &error)),
+        Err(std::fs::TryLockError::Error(error)) => Err(output::cannot_write(path, &error)),
     }
 }
 
@@ -204,8 +231,4 @@ fn journal_path(out: &Path) -> PathBuf {
 fn line(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value);
     text.map(|text| text + "\n").map_err(|error| Failure::runtime(format!("cannot write a result as JSON: {error}")))
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::runtime(format!("{}: cannot be written: {error}; check the disk and its permissions", path.display()))
 }

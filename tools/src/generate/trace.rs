@@ -6,11 +6,11 @@ use engine::{Trace, TraceTensor};
 use loaders::{DType, Declared, SafetensorsWriter};
 
 use crate::failure::Result;
-use crate::output;
+use crate::output::{self, Then};
 
 /// Writes the stages, f32, under the paper's names.
 pub fn write(path: &Path, force: bool, trace: &Trace) -> Result<()> {
-    output::write_file(path, force, |temporary| {
+    output::write_file(path, force, Then::More, |temporary| {
         let declared = |tensor: &TraceTensor| Declared {
             name: tensor.name.clone(),
             dtype: DType::F32,

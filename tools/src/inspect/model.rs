@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use loaders::config::{Guide, ModelConfig, Scored, SliceScoring};
+use loaders::sentence::{escaped, sentence};
 use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use loaders::{CheckOptions, ModelFolder, Part};
 use serde::Serialize;
@@ -79,7 +80,7 @@ fn report(folder: &ModelFolder, scan: bool) -> Report {
         parts,
         tokenizers: tokenizers(folder, &mut problems),
         weights,
-        warnings: folder.warnings.clone(),
+        warnings: folder.warnings.iter().map(|warning| sentence(warning)).collect(),
         problems,
     }
 }
@@ -164,7 +165,7 @@ fn text(report: &Report) -> String {
     let mut out = String::new();
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{}", report.path);
+    let _ = writeln!(out, "{}", escaped(&report.path));
     let _ = writeln!(out, "  variant     exp_id {}, {}", report.exp_id, report.connector_3d);
     let _ = writeln!(out, "              {}", report.variant);
     let [slices, rows, columns] = report.img_size;
@@ -184,7 +185,7 @@ fn text(report: &Report) -> String {
     let labelled = [("tokenizer", &report.tokenizers), ("warning", &report.warnings), ("problem", &report.problems)];
     for (label, lines) in labelled {
         for line in lines {
-            let _ = writeln!(out, "  {label:<11} {line}");
+            let _ = writeln!(out, "  {label:<11} {}", escaped(line));
         }
     }
     out

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use loaders::sentence::{escaped, sentence};
 use loaders::volume::{self, RawVolume, VolumeInfo, VolumeKind, VolumeOptions};
 use serde::Serialize;
 
 use crate::failure::Result;
+use crate::output::Then;
 use crate::{montage, output, terminal};
 
 /// Columns of the histogram.
@@ -35,7 +37,8 @@ pub fn inspect(
         output::check_not_input(target, path)?;
         output::check_target(target, force)?;
     }
-    let raw = volume::read_volume(path, options)?;
+    let mut raw = volume::read_volume(path, options)?;
+    raw.info.notes.iter_mut().for_each(|note| *note = sentence(note));
     let histogram = histogram(&raw);
     let shown = path.display().to_string();
     if json {
@@ -46,7 +49,7 @@ pub fn inspect(
     }
     if let Some(target) = montage_path {
         let prepared = volume::prepare(&raw, IMG_SIZE, options)?;
-        output::write_bytes(target, force, &montage::montage_png(&prepared.voxels, prepared.dims, None)?)?;
+        output::write_bytes(target, force, Then::Done, &montage::montage_png(&prepared.voxels, prepared.dims, None)?)?;
     }
     Ok(())
 }
@@ -68,7 +71,7 @@ fn text(path: &str, raw: &RawVolume, histogram: &[u64]) -> String {
     let [slices, rows, columns] = raw.dims;
     let mut line = |label: &str, value: String| {
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {label:<12} {value}");
+        let _ = writeln!(out, "  {label:<12} {}", escaped(&value));
     };
     line("format", format!("{}, {} voxels of shape {:?}", info.format, info.dtype, info.source_dims));
     line("volume", format!("{slices} slices of {rows} rows x {columns} columns"));
@@ -113,5 +116,5 @@ fn text(path: &str, raw: &RawVolume, histogram: &[u64]) -> String {
         line("", format!("│{row}"));
     }
     line("", format!("{:<32}{:>33}", info.range[0], info.range[1]));
-    format!("{path}\n{out}")
+    format!("{}\n{out}", escaped(path))
 }

@@ -9,8 +9,10 @@ mod frozen;
 mod generate;
 mod memory;
 mod phantom;
+mod processes;
 mod scans;
 mod signals;
+mod targets;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

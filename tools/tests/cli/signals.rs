@@ -17,21 +17,44 @@ fn a_closed_pipe_ends_the_answer_quietly() {
 }
 
 #[test]
-fn ctrl_c_ends_with_130_and_leaves_nothing() {
+fn signals_end_with_their_number_and_leave_nothing() {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let folder = tempfile::tempdir().unwrap();
+        // The emulator takes seconds to answer.
+        let arguments = ["generate", "--demo", "--threads", "1", "--device", "emulated"];
+        let mut child = command(&arguments)
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let entries = || folder.path().read_dir().unwrap().count();
+        let started = Instant::now();
+        while entries() == 0 {
+            assert!(started.elapsed() < Duration::from_secs(60), "the demo makes its model in TMPDIR");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        send(signal, child.id());
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{signal}");
+        assert_eq!(entries(), 0, "the temporary model is removed");
+    }
+}
+
+/// As `nohup` starts a program, which then outlives the terminal.
+#[test]
+fn a_signal_that_was_ignored_stays_so() {
     let folder = tempfile::tempdir().unwrap();
-    // The emulator takes seconds to answer.
-    let arguments = ["generate", "--demo", "--threads", "1", "--device", "emulated"];
-    let mut child =
-        command(&arguments).env("TMPDIR", folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let entries = || folder.path().read_dir().unwrap().count();
+    let script = "trap '' HUP; exec \"$0\" \"$@\"";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_engine-cli"), "generate", "--demo", "--device", "cpu"]);
+    let mut child = shell.env("TMPDIR", folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
-    while entries() == 0 {
+    while folder.path().read_dir().unwrap().count() == 0 {
         assert!(started.elapsed() < Duration::from_secs(60), "the demo makes its model in TMPDIR");
         std::thread::sleep(Duration::from_millis(1));
     }
-    interrupt(child.id());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(entries(), 0, "the temporary model is removed");
+    send("-HUP", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Whenever it comes, at the very end too: the whole folder is there, or nothing.
@@ -47,9 +70,10 @@ fn ctrl_c_leaves_a_folder_whole_or_not_at_all() {
     for run in 0..150 {
         let mut child = command(&convert(&out)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(length.mul_f64(f64::from(run % 50) / 40.0));
-        interrupt(child.id());
-        child.wait().unwrap();
-        if out.exists() {
+        send("-INT", child.id());
+        let whole = child.wait().unwrap().code() == Some(0);
+        assert_eq!(out.exists(), whole, "run {run}: the status says what is there");
+        if whole {
             assert_eq!(files(&out), want, "run {run}");
             std::fs::remove_dir_all(&out).unwrap();
         }
@@ -57,9 +81,9 @@ fn ctrl_c_leaves_a_folder_whole_or_not_at_all() {
     }
 }
 
-fn interrupt(process: u32) {
+fn send(signal: &str, process: u32) {
     // One that has ended already is not there.
-    Command::new("kill").args(["-INT", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+    Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
 /// The paths of all files of a folder, with their sizes.
