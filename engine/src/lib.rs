@@ -15,7 +15,7 @@
 //! let device = Arc::new(Cpu { precision: Precision::Exact });
 //! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
 //!
-//! let options = VolumeOptions::default();
+//! let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
 //! let volume = prepare(&read_volume("scan.nii.gz".as_ref(), &options)?, engine.img_size(), &options)?;
 //! let encoded = engine.encode(&volume.voxels, &mut |_| ())?; // once per volume
 //! for question in ["Which plane is shown?", "Is there a nodule?"] {

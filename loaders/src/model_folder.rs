@@ -8,7 +8,9 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ConfigFiles, Guide, ModelConfig, SliceScoring};
 use crate::error::{Error, Result};
 use crate::expected::{Part, TensorSpec, expected_tensors};
+use crate::preprocess_json;
 use crate::tokenizer::{BertTokenizer, LlmTokenizer};
+use crate::volume::Window;
 
 /// An opened model folder: nothing is read yet but configuration and tables of tensors.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct ModelFolder {
     pub vision_3d: Checkpoint,
     /// The 3D connector, and what scores the slices.
     pub connector_3d: Checkpoint,
+    /// The window that it was trained with, where its `preprocess.json` says so.
+    pub window: Option<Window>,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -58,8 +62,9 @@ impl ModelFolder {
     /// Opens a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`] and [`Checkpoint::open`], and any trace
-    /// of an adapter that is not merged: a file at any depth, or a tensor of any part.
+    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`], [`Checkpoint::open`] and
+    /// [`preprocess_json::read`], and any trace of an adapter that is not merged: a file at any depth, or a tensor of any
+    /// part.
     pub fn open(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
         if !found.is_dir() {
@@ -70,6 +75,7 @@ impl ModelFolder {
             ));
         }
         adapter::refuse_files(path)?;
+        let window = preprocess_json::read(path)?;
         let mut config = ModelConfig::parse(&ConfigFiles::read(path)?)?;
         let open = |part: Part| {
             let folder = path.join(part.folder());
@@ -88,6 +94,7 @@ impl ModelFolder {
             connector_2d: two_d.then(|| open(Part::Connector2d)).transpose()?,
             vision_3d,
             connector_3d: open(Part::Connector3d)?,
+            window,
             warnings: Vec::new(),
         };
         folder.warnings = folder.extras();

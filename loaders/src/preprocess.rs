@@ -2,6 +2,7 @@
 //!
 //! The arithmetic of MONAI 1.3's `CropForeground()` and `Resize(mode="trilinear")`, which the official code applies.
 
+use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::memory::{self, OutOfMemory};
-use crate::volume::{RawVolume, VolumeKind, VolumeOptions, finite_range};
+use crate::volume::{AppliedWindow, RawVolume, VOXELS_MAX, VolumeKind, VolumeOptions, Window, WindowDecision, decide};
 
 /// A volume ready for the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,35 +23,44 @@ pub struct PreparedVolume {
     pub source_slices: Vec<[usize; 2]>,
     /// The box that was kept of the volume as read: first index and one past the last, for slices, rows, columns.
     pub crop: [[usize; 2]; 3],
+    /// What was clipped, and who wanted it.
+    pub window: AppliedWindow,
     /// What the user should know, the reader's notes included.
     pub warnings: Vec<String>,
 }
 
-/// Turns `raw` into the model's input of `img_size` slices, rows and columns.
+/// Turns `raw` into the model's input of `img_size` slices, rows and columns. Voxels that are not finite take the
+/// smallest value, with a warning, as the readers have it.
 ///
 /// # Errors
-/// The window is not a pair of rising numbers or leaves nothing to see; `img_size` has a zero; memory runs out.
+/// The voxels are not as many as `raw.dims` says, none of them is finite, or all are the same; a prepared volume holds
+/// values outside 0..1; the window leaves nothing to see, or the scan's own is asked for and it has none; `img_size`
+/// has a zero or is of more than [`VOXELS_MAX`] voxels; memory runs out.
 pub fn prepare(raw: &RawVolume, img_size: [usize; 3], options: &VolumeOptions) -> Result<PreparedVolume> {
-    if img_size.contains(&0) {
+    let wanted = img_size.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
+    if !wanted.is_some_and(|wanted| (1..=VOXELS_MAX).contains(&wanted)) {
         let finding = format!("cannot be resized to {img_size:?}");
-        return Err(Error::bad_input("volume", finding, "give three sizes of 1 or more"));
+        let remedy = format!("give three sizes of 1 or more, with a product of at most {VOXELS_MAX}");
+        return Err(Error::bad_input("volume", finding, remedy));
     }
+    let found = raw.check()?;
     let mut warnings = raw.info.notes.clone();
+    let mut finite = Cow::Borrowed(&raw.voxels[..]);
+    if found.bad > 0 {
+        warnings.extend(found.repair(finite.to_mut()));
+    }
+    let WindowDecision { applied, notes } = decide(raw, &found, options)?;
+    warnings.extend(notes);
     let scaling = match raw.kind {
-        VolumeKind::Prepared => {
-            if options.window.is_some() {
-                warnings.push("the window was not applied: the .npy is already scaled to 0..1".to_owned());
-            }
-            Scaling::NONE
-        }
-        VolumeKind::Intensity => Scaling::of(finite_range(&raw.voxels).1, options.window)?,
+        VolumeKind::Prepared => Scaling::NONE,
+        VolumeKind::Intensity => Scaling::of(found.range, applied.window),
     };
-    let crop = foreground(&raw.voxels, raw.dims, scaling).ok_or_else(|| {
+    let crop = foreground(&finite, raw.dims, scaling).ok_or_else(|| {
         Error::bad_input("volume", "holds no voxel above 0, so there is nothing to see", "give another volume")
     })?;
     let (voxels, source_slices) =
-        resize(&raw.voxels, raw.dims, crop, img_size, scaling).map_err(|lack| Error::out_of_memory("volume", lack))?;
-    Ok(PreparedVolume { voxels, dims: img_size, source_slices, crop, warnings })
+        resize(&finite, raw.dims, crop, img_size, scaling).map_err(|lack| Error::out_of_memory("volume", lack))?;
+    Ok(PreparedVolume { voxels, dims: img_size, source_slices, crop, window: applied, warnings })
 }
 
 /// Clipping to `low..high` and scaling of that range to 0..1, applied to each voxel as it is used.
@@ -66,24 +76,10 @@ impl Scaling {
     /// Voxels as they are.
     const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY, base: 0.0, span: 1.0 };
 
-    /// Scaling of the window's part of `range`.
-    fn of([mut low, mut high]: [f32; 2], window: Option<[f32; 2]>) -> Result<Self> {
-        if let Some([from, to]) = window {
-            if !(from.is_finite() && to.is_finite() && from < to) {
-                let finding = format!("the window {from},{to} is not a pair of rising numbers");
-                return Err(Error::bad_input("--window", finding, "give LO,HI with LO below HI, e.g. -160,240"));
-            }
-            let range = format!("{low}..{high}");
-            (low, high) = (low.clamp(from, to), high.clamp(from, to));
-            if low >= high {
-                let finding = format!("the window {from},{to} leaves nothing of the volume's range {range}");
-                return Err(Error::bad_input("--window", finding, "choose a window that overlaps the range"));
-            }
-        }
-        if low >= high {
-            return Err(Error::bad_input("volume", "is constant or not finite", "give a volume that shows something"));
-        }
-        Ok(Self { low, high, base: f64::from(low), span: f64::from(high) - f64::from(low) })
+    /// Scaling of the window's part of `range`, of which the window must show something.
+    fn of([low, high]: [f32; 2], window: Window) -> Self {
+        let [low, high] = [low, high].map(|end| end.clamp(window.lo(), window.hi()));
+        Self { low, high, base: f64::from(low), span: f64::from(high) - f64::from(low) }
     }
 
     /// The scaled voxel, computed in f64.
@@ -182,12 +178,13 @@ fn resize(
 /// Writes `voxels` as M3D's prepared format: a .npy of shape (1, slices, rows, columns), f32.
 ///
 /// # Errors
-/// The file cannot be written.
-///
-/// # Panics
-/// `dims` does not multiply to the number of voxels: a caller's mistake.
+/// The file cannot be written; `dims` does not multiply to the number of voxels.
 pub fn write_npy(path: &Path, dims: [usize; 3], voxels: &[f32]) -> Result<()> {
-    assert_eq!(dims.iter().product::<usize>(), voxels.len(), "dims must describe the voxels");
+    let count = dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+    if count != Some(voxels.len()) {
+        let finding = format!("is to hold {} voxels of the sizes {dims:?}", voxels.len());
+        return Err(Error::bad_input(path, finding, "give as many voxels as the product of the sizes"));
+    }
     let [slices, rows, columns] = dims;
     let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': (1, {slices}, {rows}, {columns}), }}");
     // The data starts at a multiple of 64 bytes; the header ends with a newline.

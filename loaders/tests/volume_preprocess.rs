@@ -5,7 +5,7 @@ mod volume_support;
 use std::path::Path;
 
 use loaders::preprocess::{PreparedVolume, prepare, write_npy};
-use loaders::volume::{SliceOrder, VolumeKind, VolumeOptions, parse_npy_bytes, read_volume};
+use loaders::volume::{SliceOrder, VolumeKind, VolumeOptions, Window, WindowChoice, parse_npy_bytes, read_volume};
 use serde_json::Value;
 use volume_support::{golden, shared_data};
 
@@ -51,9 +51,10 @@ fn every_golden_volume_matches_monai() {
     let mut checked = 0;
     for (file, variants) in golden["items"].as_object().expect("items") {
         for (variant, want) in variants.as_object().expect("variants") {
-            let window = variant.strip_prefix("window ").map(|text| {
+            let window = variant.strip_prefix("window ").map_or(WindowChoice::Full, |text| {
                 let (low, high) = text.split_once(',').expect("a window");
-                [low.parse().expect("low"), high.parse().expect("high")]
+                let window = Window::new(low.parse().expect("low"), high.parse().expect("high"));
+                WindowChoice::Given(window.expect("a window"))
             });
             let options = VolumeOptions { window, ..VolumeOptions::default() };
             assert_matches(&format!("{file} {variant}"), &prepared(&folder.join(file), &options), want);
@@ -157,9 +158,11 @@ fn odd_values_are_repaired_or_refused() {
     let nothing = parse_npy_bytes(&npy("<f4", "False", &floats([f32::NAN; 8])), &options).expect_err("not finite");
     assert!(nothing.finding.contains("no finite voxel"), "{nothing:?}");
 
-    for window in [[240.0, -160.0], [100.0, 200.0], [f32::NAN, 1.0]] {
-        let options = VolumeOptions { window: Some(window), ..VolumeOptions::default() };
-        let error = prepare(&raw, [2, 2, 2], &options).expect_err("no such window");
-        assert!(error.to_string().contains("window"), "{error}");
+    for [lo, hi] in [[240.0, -160.0], [1.0, 1.0], [f32::NAN, 1.0], [0.0, f32::INFINITY]] {
+        assert_eq!(Window::new(lo, hi), None);
     }
+    let beside = Window::new(100.0, 200.0).expect("a window");
+    let options = VolumeOptions { window: WindowChoice::Given(beside), ..VolumeOptions::default() };
+    let error = prepare(&raw, [2, 2, 2], &options).expect_err("nothing to see");
+    assert!(error.to_string().contains("the window 100,200 leaves nothing of the volume's range -5..8"), "{error}");
 }

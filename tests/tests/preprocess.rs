@@ -2,7 +2,7 @@
 use kernels::ops::{Intensity, PreprocessVolume};
 use kernels::{Cpu, DType, Device, Emulation, Gpu, Precision};
 use loaders::preprocess::prepare;
-use loaders::volume::{RawVolume, VolumeInfo, VolumeKind, VolumeOptions};
+use loaders::volume::{RawVolume, VolumeInfo, VolumeKind, VolumeOptions, Window, WindowChoice};
 
 /// A sloping background at -1000 and an ellipsoid of waves in it, so that neither a box nor a mean is trivial.
 fn phantom([slices, rows, columns]: [usize; 3]) -> Vec<f32> {
@@ -18,19 +18,7 @@ fn phantom([slices, rows, columns]: [usize; 3]) -> Vec<f32> {
 }
 
 fn raw(voxels: Vec<f32>, dims: [usize; 3], kind: VolumeKind) -> RawVolume {
-    let info = VolumeInfo {
-        format: "phantom".into(),
-        source_dims: dims.to_vec(),
-        dtype: "f32".into(),
-        spacing_mm: None,
-        orientation: None,
-        range: [0.0, 1.0],
-        rescale: None,
-        modality: None,
-        series: None,
-        notes: Vec::new(),
-    };
-    RawVolume { voxels, dims, kind, info }
+    RawVolume { voxels, dims, kind, info: VolumeInfo::default() }
 }
 
 fn on_device(
@@ -68,6 +56,8 @@ fn devices_prepare_volumes_as_the_loaders_do() {
                 (VolumeKind::Intensity, None) => Intensity::MinMax,
             };
             let raw = raw(voxels, dims, kind);
+            let window =
+                window.map_or(WindowChoice::Full, |[lo, hi]| WindowChoice::Given(Window::new(lo, hi).expect("rising")));
             let options = VolumeOptions { window, ..VolumeOptions::default() };
             let want = prepare(&raw, size, &options).expect("a phantom");
             let want_crop: Vec<u32> = want.crop.as_flattened().iter().map(|&bound| bound as u32).collect();

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TextMlp, TgisMode};
 use loaders::ModelFolder;
-use loaders::volume;
+use loaders::volume::{self, VolumeOptions};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -195,7 +195,8 @@ impl Eval {
             "slice_scores": self.slice_scores,
             "wordnet": self.wordnet.is_some(),
             "punkt": self.punkt.is_some(),
-            "window": window,
+            "window": window.to_string(),
+            "model_window": folder.window,
             "slice_order": format!("{slice_order:?}").to_lowercase(),
             "index": index,
             "allow_gaps": allow_gaps,
@@ -217,8 +218,9 @@ impl Eval {
         folder.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
         let total = asked.items.len() as u64;
         bars.show(QUESTIONS, results.done.len() as u64, total);
+        let options = self.how.options(folder.window);
         for group in groups(asked.items, &results.done, self.blind) {
-            let seen = self.encode(&mut engine, &asked.items[group[0]], &bars)?;
+            let seen = self.encode(&mut engine, &asked.items[group[0]], &options, &bars)?;
             for indices in group.chunks(self.batch) {
                 // Answers that were ready when another question failed are kept: the next run goes on behind them.
                 let mut samples = Vec::with_capacity(indices.len());
@@ -239,15 +241,14 @@ impl Eval {
         Ok(())
     }
 
-    fn encode(&self, engine: &mut Engine, item: &Item, bars: &Bars) -> Result<Seen> {
+    fn encode(&self, engine: &mut Engine, item: &Item, options: &VolumeOptions, bars: &Bars) -> Result<Seen> {
         if self.blind {
             let [slices, height, width] = engine.img_size();
             let encoded = engine.encode(&vec![0.0; slices * height * width], &mut |_| ())?;
             return Ok(Seen { encoded, sources: (0..slices).map(|slice| [slice, slice]).collect() });
         }
-        let options = self.how.options();
-        let raw = volume::read_volume(&self.data.volumes.join(&item.volume), &options)?;
-        let prepared = volume::prepare(&raw, engine.img_size(), &options)?;
+        let raw = volume::read_volume(&self.data.volumes.join(&item.volume), options)?;
+        let prepared = volume::prepare(&raw, engine.img_size(), options)?;
         for warning in &prepared.warnings {
             bars.note(&format!("warning: {}: {warning}", item.volume));
         }

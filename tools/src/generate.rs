@@ -129,7 +129,7 @@ impl Generate {
         self.write_files(&prepared, &answer, prompt, &mut warnings)?;
         let device = engine.device().describe();
         let sources = &prepared.source_slices;
-        let mut report = Report::new(&answer, sources, timings, device, warnings.found);
+        let mut report = Report::new(&answer, &prepared, timings, device, warnings.found);
         report.ranking = (self.sampling.logprobs > 0).then(|| Ranking::of(&answer));
         report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
         if self.json {
@@ -177,7 +177,7 @@ impl Generate {
 
     /// Reads the volume and makes it the model's input.
     fn prepare(&self, folder: &ModelFolder, patient: Option<&demo::Patient>) -> Result<PreparedVolume> {
-        let options = self.how.options();
+        let options = self.how.options(folder.window);
         let raw = match (&self.volume, patient) {
             (Some(path), _) => volume::read_volume(path, &options)?,
             (None, Some(patient)) => patient.volume(),

@@ -44,7 +44,9 @@ impl Inspect {
             return model::inspect(path, self.weights, self.json);
         }
         match &self.volume {
-            Some(path) => volume::inspect(path, &self.how.options(), self.json, self.montage.as_deref(), self.force),
+            Some(path) => {
+                volume::inspect(path, &self.how.options(None), self.json, self.montage.as_deref(), self.force)
+            }
             None => Ok(()),
         }
     }

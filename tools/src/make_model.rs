@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use loaders::config::{ConfigFiles, scoring_connectors};
+use loaders::preprocess_json::PREPROCESS_JSON;
 use loaders::tokenizer;
+use loaders::volume::Window;
 use loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, TensorSpec, expected_tensors};
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::output::{self, Then};
 use crate::progress::Bars;
+use crate::volume_args::window;
 pub use preset::Preset;
 use preset::Vocabularies;
 use random::{Distribution, Elements};
@@ -34,6 +37,9 @@ pub struct MakeModel {
     /// Seed of the weights: the same seed gives the same files
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
+    /// Say in preprocess.json that scans are clipped to this window before the model sees them [default: no such file]
+    #[arg(long, value_name = "LO,HI", value_parser = window, allow_hyphen_values = true)]
+    window: Option<Window>,
     /// The folder to write: a new one, or an empty one
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -63,7 +69,13 @@ impl MakeModel {
         let mut bars = Bars::new();
         output::write_folder(&self.out, Then::Done, |folder| {
             let model = (self.preset, self.connector.as_str(), self.seed);
-            write_model(folder, model, &mut |done, total| bars.show("write", done, total))
+            write_model(folder, model, &mut |done, total| bars.show("write", done, total))?;
+            match self.window {
+                Some(window) => {
+                    write_json(&folder.join(PREPROCESS_JSON), &json!({ "window": [window.lo(), window.hi()] }))
+                }
+                None => Ok(()),
+            }
         })
     }
 }

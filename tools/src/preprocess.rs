@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use loaders::volume;
+use loaders::{ModelFolder, volume};
 
 use crate::failure::Result;
 use crate::output::Then;
@@ -19,9 +19,12 @@ pub struct Preprocess {
     /// The file to write
     #[arg(long, value_name = "FILE.npy")]
     out: PathBuf,
-    /// Slices, rows and columns to write
-    #[arg(long, value_name = "N,H,W", default_value = "32,256,256", value_parser = size)]
-    size: [usize; 3],
+    /// Prepare it for this model: its size, and its window unless --window names another
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Slices, rows and columns to write [default: the model's, else 32,256,256]
+    #[arg(long, value_name = "N,H,W", value_parser = size)]
+    size: Option<[usize; 3]>,
     #[command(flatten)]
     how: VolumeArgs,
     /// Replace a file that exists
@@ -34,9 +37,11 @@ impl Preprocess {
     pub fn run(&self) -> Result<()> {
         output::check_not_input(&self.out, &self.volume)?;
         output::check_target(&self.out, self.force)?;
-        let options = self.how.options();
+        let folder = self.model.as_deref().map(ModelFolder::open).transpose()?;
+        let models = folder.as_ref().map_or(RELEASED_SIZE, |folder| folder.config.vision_3d.img_size);
+        let options = self.how.options(folder.and_then(|folder| folder.window));
         let raw = volume::read_volume(&self.volume, &options)?;
-        let prepared = volume::prepare(&raw, self.size, &options)?;
+        let prepared = volume::prepare(&raw, self.size.unwrap_or(models), &options)?;
         for warning in &prepared.warnings {
             output::note(&format!("warning: {warning}"));
         }
@@ -45,6 +50,9 @@ impl Preprocess {
         })
     }
 }
+
+/// The released model's input.
+pub const RELEASED_SIZE: [usize; 3] = [32, 256, 256];
 
 /// Largest side asked for: 2048 slices of 2048 by 2048 would be 32 GiB, so the product is bounded as well.
 const SIDE_MAX: usize = 4096;

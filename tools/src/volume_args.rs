@@ -1,16 +1,18 @@
 //! The flags that say how a volume is read, the same for every command that reads one.
 
 use clap::{Args, ValueEnum};
-use loaders::volume::{SliceOrder, VolumeOptions};
+use loaders::volume::{Preset, SliceOrder, VolumeOptions, Window, WindowChoice};
 
 use crate::cli;
 
 /// How a volume is read.
 #[derive(Debug, Clone, Args)]
 pub struct VolumeArgs {
-    /// Clip intensities to LO..HI (Hounsfield units for CT) before they are scaled to 0..1
-    #[arg(long, value_name = "LO,HI", value_parser = window, allow_hyphen_values = true)]
-    pub window: Option<[f32; 2]>,
+    /// Intensities that become 0 and 1, Hounsfield units in a CT; those outside are clipped: LO,HI; soft (-160,240),
+    /// lung (-1350,150), bone (-500,1300), brain (0,80); file: the scan's own; full: nothing is clipped; auto: the
+    /// model's own, else that of a CT in DICOM, else nothing is clipped but what lies below -1024
+    #[arg(long, value_name = "WINDOW", default_value = "auto", value_parser = choice, allow_hyphen_values = true)]
+    pub window: WindowChoice,
     /// Which end of the body comes first
     #[arg(long, value_enum, default_value = "superior-first")]
     pub slice_order: Order,
@@ -32,19 +34,34 @@ pub enum Order {
 }
 
 impl VolumeArgs {
-    /// The same, as the loaders want it.
-    pub fn options(&self) -> VolumeOptions {
+    /// The same, as the loaders want it, for a model that was trained with `model_window`.
+    pub fn options(&self, model_window: Option<Window>) -> VolumeOptions {
         let slice_order = match self.slice_order {
             Order::SuperiorFirst => SliceOrder::SuperiorFirst,
             Order::InferiorFirst => SliceOrder::InferiorFirst,
         };
-        VolumeOptions { window: self.window, slice_order, index: self.index, allow_gaps: self.allow_gaps }
+        let Self { window, index, allow_gaps, .. } = *self;
+        VolumeOptions { window, model_window, slice_order, index, allow_gaps }
     }
 }
 
-fn window(text: &str) -> Result<[f32; 2], String> {
-    let [low, high] = cli::list(text)?;
-    if low < high && f32::is_finite(high - low) { Ok([low, high]) } else { Err("wanted LO below HI".into()) }
+/// `--window`.
+fn choice(text: &str) -> Result<WindowChoice, String> {
+    match text {
+        "auto" => Ok(WindowChoice::Auto),
+        "full" => Ok(WindowChoice::Full),
+        "file" => Ok(WindowChoice::File),
+        _ => match Preset::ALL.into_iter().find(|preset| preset.name() == text) {
+            Some(preset) => Ok(WindowChoice::Preset(preset)),
+            None => window(text).map(WindowChoice::Given),
+        },
+    }
+}
+
+/// `LO,HI`.
+pub fn window(text: &str) -> Result<Window, String> {
+    let [lo, hi] = cli::list(text).map_err(|_| "wanted LO,HI, such as -160,240, or one of the names".to_owned())?;
+    Window::new(lo, hi).ok_or_else(|| "wanted LO below HI".into())
 }
 
 #[cfg(test)]
@@ -53,9 +70,16 @@ mod tests {
 
     #[test]
     fn windows_rise() {
-        assert_eq!(window("-160,240"), Ok([-160.0, 240.0]));
-        for bad in ["240,-160", "1,1", "nan,2", "-inf,2", "1"] {
-            assert!(window(bad).is_err(), "{bad}");
+        assert_eq!(window("-160,240").ok(), Window::new(-160.0, 240.0));
+        for bad in ["240,-160", "1,1", "nan,2", "-inf,2", "1", "Soft", "none", ""] {
+            assert!(choice(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_what_is_shown() {
+        for text in ["auto", "full", "file", "soft", "lung", "bone", "brain", "-200,300", "0.5,80"] {
+            assert_eq!(choice(text).unwrap().to_string(), text);
         }
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::names::{listed, name_of};
 use super::orientation::flip;
 use super::scalar::voxel_count;
-use super::{Parts, Problem, VolumeOptions};
+use super::{Parts, Problem, Unit, VolumeOptions};
 use crate::memory::{self, Budget};
 
 /// Memory that decoding slices may take, all threads together: one of 8192 by 8192 pixels of 16-bit RGBA.
@@ -58,6 +58,7 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
     }
     let mut parts = Parts::new("image folder", voxels, dims);
     parts.info.source_dims = dims.to_vec();
+    parts.info.unit = Unit::Grey;
     parts.info.dtype = "grey / 255".to_owned();
     let notes = &mut parts.info.notes;
     if !dropped.is_empty() {

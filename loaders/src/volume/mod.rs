@@ -6,6 +6,7 @@
 
 mod detect;
 mod dicom;
+mod fill;
 mod images;
 mod names;
 mod nifti;
@@ -14,6 +15,7 @@ mod npy;
 mod orientation;
 mod problem;
 mod scalar;
+mod window;
 
 use std::path::Path;
 
@@ -23,8 +25,10 @@ use serde::Serialize;
 pub use crate::preprocess::{PreparedVolume, prepare, write_npy};
 pub use orientation::Orientation;
 pub use problem::Problem;
+pub(crate) use window::decide;
+pub use window::{AppliedWindow, Preset, Window, WindowChoice, WindowDecision, WindowSource};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Most voxels of one volume: 2048 slices of 512 by 512, 2 GiB as f32.
 pub const VOXELS_MAX: u64 = 1 << 29;
@@ -42,8 +46,11 @@ pub enum SliceOrder {
 /// What the user may say about a volume.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct VolumeOptions {
-    /// Intensities below the first and above the second number are clipped to them, before scaling to 0..1.
-    pub window: Option<[f32; 2]>,
+    /// Which intensities are scaled to 0..1; those outside are clipped first.
+    pub window: WindowChoice,
+    /// The window that the model was trained with, [`ModelFolder::window`](crate::ModelFolder::window); what
+    /// [`WindowChoice::Auto`] takes first.
+    pub model_window: Option<Window>,
     /// Order of the slices.
     pub slice_order: SliceOrder,
     /// Which volume, where the input holds several; counted from 0.
@@ -68,8 +75,20 @@ pub enum VolumeKind {
     Prepared,
 }
 
+/// What the numbers of a volume are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum Unit {
+    /// Hounsfield units: a CT in DICOM; a NIfTI file, which does not say what it holds, is taken for one.
+    Hounsfield,
+    /// Grey values as they were displayed.
+    Grey,
+    /// Not known.
+    #[default]
+    Unknown,
+}
+
 /// What there is to know about a volume that was read.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct VolumeInfo {
     /// The file format, with its compression.
     pub format: String,
@@ -85,6 +104,10 @@ pub struct VolumeInfo {
     pub range: [f32; 2],
     /// Slope and intercept that turned stored values into intensities, where they are the same for all slices.
     pub rescale: Option<[f64; 2]>,
+    /// What the voxels are.
+    pub unit: Unit,
+    /// The scan's own window, DICOM's WindowCenter and WindowWidth: the first of each, those of most slices.
+    pub window: Option<Window>,
     /// DICOM's Modality.
     pub modality: Option<String>,
     /// DICOM's series description, or its number.
@@ -117,24 +140,34 @@ pub(crate) struct Parts {
 impl Parts {
     /// Voxels with the least that is known about them.
     pub(crate) fn new(format: impl Into<String>, voxels: Vec<f32>, dims: [usize; 3]) -> Self {
-        let info = VolumeInfo {
-            format: format.into(),
-            source_dims: Vec::new(),
-            dtype: String::new(),
-            spacing_mm: None,
-            orientation: None,
-            range: [0.0; 2],
-            rescale: None,
-            modality: None,
-            series: None,
-            notes: Vec::new(),
-        };
+        let info = VolumeInfo { format: format.into(), ..VolumeInfo::default() };
         Self { voxels, dims, kind: VolumeKind::Intensity, info }
     }
 
     /// Repairs non-finite voxels and refuses a volume in which there is nothing to see.
     fn settle(mut self) -> Result<RawVolume, Problem> {
-        let (bad, range) = finite_range(&self.voxels);
+        let found = Found::of(&self.voxels)?;
+        self.info.notes.extend(found.repair(&mut self.voxels));
+        if self.dims[0] == 1 {
+            self.info.notes.push("the volume is a single slice; a series is read by giving its folder".to_owned());
+        }
+        self.info.range = found.range;
+        Ok(RawVolume { voxels: self.voxels, dims: self.dims, kind: self.kind, info: self.info })
+    }
+}
+
+/// What voxels are, before anything is done about it.
+pub(crate) struct Found {
+    /// How many are not finite.
+    pub(crate) bad: usize,
+    /// The smallest and the largest of the others.
+    pub(crate) range: [f32; 2],
+}
+
+impl Found {
+    /// Looks at `voxels`; in those that are constant or not finite there is nothing to see.
+    fn of(voxels: &[f32]) -> Result<Self, Problem> {
+        let (bad, range) = finite_range(voxels);
         let [low, high] = range;
         if low > high {
             return Err(Problem::new("holds no finite voxel", "give a volume with finite voxels"));
@@ -143,21 +176,44 @@ impl Parts {
             let finding = format!("is constant: every voxel is {low}");
             return Err(Problem::new(finding, "give a volume that shows something"));
         }
-        if bad > 0 {
-            self.voxels.par_iter_mut().for_each(|voxel| {
-                if !voxel.is_finite() {
-                    *voxel = low;
-                }
-            });
-            let note = format!("{bad} voxels were not finite and took the volume's minimum, {low}");
-            self.info.notes.push(note);
-        }
-        if self.dims[0] == 1 {
-            self.info.notes.push("the volume is a single slice; a series is read by giving its folder".to_owned());
-        }
-        self.info.range = range;
-        Ok(RawVolume { voxels: self.voxels, dims: self.dims, kind: self.kind, info: self.info })
+        Ok(Self { bad, range })
     }
+
+    /// Puts the smallest voxel in the place of those that are not finite; says so where there were any.
+    pub(crate) fn repair(&self, voxels: &mut [f32]) -> Option<String> {
+        let Self { bad, range: [low, _] } = *self;
+        if bad == 0 {
+            return None;
+        }
+        voxels.par_iter_mut().filter(|voxel| !voxel.is_finite()).for_each(|voxel| *voxel = low);
+        Some(format!("{bad} voxels were not finite and took the volume's minimum, {low}"))
+    }
+}
+
+impl RawVolume {
+    /// Looks at a volume that any caller may have made: the voxels must be as many as the sizes say, and of a prepared
+    /// volume within 0..1.
+    pub(crate) fn check(&self) -> Result<Found> {
+        let refuse = |finding: String, remedy: &str| Err(Error::bad_input("volume", finding, remedy));
+        let count = self.dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+        if count != Some(self.voxels.len()) {
+            let finding = format!("has {} voxels, but its sizes are {:?}", self.voxels.len(), self.dims);
+            return refuse(finding, "give as many voxels as the product of the sizes");
+        }
+        let found = Found::of(&self.voxels).map_err(|problem| problem.at(Path::new("volume")))?;
+        let [low, high] = found.range;
+        if self.kind == VolumeKind::Prepared && (low < 0.0 || high > 1.0) {
+            let finding = format!("is said to be prepared, but holds values from {low} to {high}, wanted 0 to 1");
+            return refuse(finding, "scale it, or say that it holds intensities");
+        }
+        Ok(found)
+    }
+}
+
+/// `part` of `whole` in percent, for a note.
+pub(crate) fn share(part: usize, whole: usize) -> String {
+    let percent = 100.0 * part as f64 / whole as f64;
+    if percent < 0.05 { "less than 0.1 %".to_owned() } else { format!("{percent:.1} %") }
 }
 
 /// How many voxels are not finite, and the smallest and largest of the others (infinities the wrong way, if none is).

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use super::nifti_header::{HEADER_BYTES, Header, parse, sniff};
 use super::orientation::{Orientation, reorder};
 use super::scalar::{read_voxels, voxel_count};
-use super::{Parts, Problem, VolumeOptions};
+use super::{Parts, Problem, Unit, VolumeOptions, fill};
 
 /// Deflate cannot shrink data more than this many times; a header that promises more is lying.
 const DEFLATE_RATIO_MAX: u64 = 1032;
@@ -160,6 +160,8 @@ fn read_data(
     parts.info.rescale = Some([header.scale.slope, header.scale.intercept]);
     parts.info.notes = header.notes;
     parts.info.notes.extend(orientation.note());
+    parts.info.notes.extend(fill::notes(&parts.voxels));
+    parts.info.unit = Unit::Hounsfield;
     parts.info.orientation = Some(orientation);
     Ok(parts)
 }

@@ -1,11 +1,11 @@
 //! Small DICOM files written by hand, to be changed, cut and bent.
 
 /// An element in explicit VR little endian, its value padded to an even length.
-fn element(tag: u32, representation: &[u8; 2], value: &[u8]) -> Vec<u8> {
+pub fn element(tag: u32, representation: &[u8; 2], value: &[u8]) -> Vec<u8> {
     let mut bytes = [((tag >> 16) as u16).to_le_bytes(), (tag as u16).to_le_bytes()].concat();
     let padded = value.len().next_multiple_of(2);
     bytes.extend(representation);
-    if representation == b"OW" {
+    if [b"OW", b"SQ"].contains(&representation) {
         bytes.extend([0, 0]);
         bytes.extend((padded as u32).to_le_bytes());
     } else {

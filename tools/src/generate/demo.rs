@@ -120,13 +120,8 @@ impl Patient {
             format: "phantom".into(),
             source_dims: DIMS.to_vec(),
             dtype: "f32".into(),
-            spacing_mm: None,
-            orientation: None,
             range: [0.0, 1.0],
-            rescale: None,
-            modality: None,
-            series: None,
-            notes: Vec::new(),
+            ..VolumeInfo::default()
         };
         RawVolume { voxels: self.voxels.clone(), dims: DIMS, kind: VolumeKind::Prepared, info }
     }

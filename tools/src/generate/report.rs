@@ -1,6 +1,7 @@
 //! What `generate --json` prints.
 
 use engine::{Answer, AskTimings, FinishReason};
+use loaders::volume::{AppliedWindow, PreparedVolume};
 use serde::Serialize;
 
 use super::demo::Truth;
@@ -18,6 +19,7 @@ pub struct Report {
     pub slice_scores: Option<Vec<f32>>,
     /// The slices that counted most, the highest first.
     pub top_slices: Vec<TopSlice>,
+    volume: VolumeReport,
     usage: Usage,
     prompt_ids: Vec<i64>,
     /// With `--logprobs`.
@@ -29,6 +31,13 @@ pub struct Report {
     /// Of the demo's patient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<Truth>,
+}
+
+/// How the volume was made the model's input.
+#[derive(Debug, Serialize)]
+pub struct VolumeReport {
+    /// What was clipped.
+    pub window: AppliedWindow,
 }
 
 /// A slice of the model's input and where it comes from.
@@ -102,7 +111,7 @@ impl Report {
     /// Gathers the report of an answer.
     pub fn new(
         answer: &Answer,
-        source_slices: &[[usize; 2]],
+        prepared: &PreparedVolume,
         timings_ms: Timings,
         device: String,
         warnings: Vec<String>,
@@ -111,8 +120,9 @@ impl Report {
             text: answer.text.clone(),
             token_ids: answer.token_ids.clone(),
             finish_reason: finish_reason(answer.finish_reason),
-            top_slices: top_slices(answer.slice_scores.as_deref().unwrap_or_default(), source_slices),
+            top_slices: top_slices(answer.slice_scores.as_deref().unwrap_or_default(), &prepared.source_slices),
             slice_scores: answer.slice_scores.clone(),
+            volume: VolumeReport { window: prepared.window },
             usage: Usage { prompt_tokens: answer.prompt_tokens, completion_tokens: answer.token_ids.len() },
             prompt_ids: answer.prompt_ids.clone(),
             ranking: None,

@@ -7,6 +7,7 @@ use std::path::Path;
 use loaders::config::{Guide, ModelConfig, Scored, SliceScoring};
 use loaders::sentence::{escaped, sentence};
 use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
+use loaders::volume::Window;
 use loaders::{CheckOptions, ModelFolder, Part};
 use serde::Serialize;
 
@@ -23,6 +24,8 @@ struct Report {
     variant: String,
     img_size: [usize; 3],
     max_tokens: usize,
+    /// What scans are clipped to, where the folder says so.
+    window: Option<Window>,
     parts: Vec<PartReport>,
     parameters: u64,
     bytes: u64,
@@ -75,6 +78,7 @@ fn report(folder: &ModelFolder, scan: bool) -> Report {
         variant: variant(config.scoring),
         img_size: config.vision_3d.img_size,
         max_tokens: config.llm_max_length,
+        window: folder.window,
         parameters: parts.iter().map(|part| part.parameters).sum(),
         bytes: parts.iter().map(|part| part.bytes).sum(),
         parts,
@@ -170,6 +174,9 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "              {}", report.variant);
     let [slices, rows, columns] = report.img_size;
     let _ = writeln!(out, "  input       {slices} slices of {rows} x {columns}, at most {} tokens", report.max_tokens);
+    if let Some(window) = report.window {
+        let _ = writeln!(out, "  window      {} to {}", window.lo(), window.hi());
+    }
     for part in &report.parts {
         let dtypes: Vec<String> = part.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         let (parameters, bytes) = (part.parameters, megabytes(part.bytes));

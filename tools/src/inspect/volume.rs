@@ -4,17 +4,17 @@ use std::fmt::Write;
 use std::path::Path;
 
 use loaders::sentence::{escaped, sentence};
-use loaders::volume::{self, RawVolume, VolumeInfo, VolumeKind, VolumeOptions};
+use loaders::volume::{self, RawVolume, VolumeInfo, VolumeKind, VolumeOptions, WindowDecision};
 use serde::Serialize;
 
 use crate::failure::Result;
+use crate::generate::report::VolumeReport;
 use crate::output::Then;
+use crate::preprocess::RELEASED_SIZE;
 use crate::{montage, output, terminal};
 
 /// Columns of the histogram.
 const BINS: usize = 64;
-/// The released model's input.
-const IMG_SIZE: [usize; 3] = [32, 256, 256];
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -22,6 +22,7 @@ struct Report<'a> {
     dims: [usize; 3],
     kind: VolumeKind,
     info: &'a VolumeInfo,
+    volume: VolumeReport,
     histogram: Vec<u64>,
 }
 
@@ -39,16 +40,18 @@ pub fn inspect(
     }
     let mut raw = volume::read_volume(path, options)?;
     raw.info.notes.iter_mut().for_each(|note| *note = sentence(note));
+    let decision = raw.window(options)?;
     let histogram = histogram(&raw);
     let shown = path.display().to_string();
     if json {
-        let report = Report { path: shown, dims: raw.dims, kind: raw.kind, info: &raw.info, histogram };
+        let volume = VolumeReport { window: decision.applied };
+        let report = Report { path: shown, dims: raw.dims, kind: raw.kind, info: &raw.info, volume, histogram };
         output::print_json(&report)?;
     } else {
-        output::print(&text(&shown, &raw, &histogram))?;
+        output::print(&text(&shown, &raw, &decision, &histogram))?;
     }
     if let Some(target) = montage_path {
-        let prepared = volume::prepare(&raw, IMG_SIZE, options)?;
+        let prepared = volume::prepare(&raw, RELEASED_SIZE, options)?;
         output::write_bytes(target, force, Then::Done, &montage::montage_png(&prepared.voxels, prepared.dims, None)?)?;
     }
     Ok(())
@@ -65,7 +68,7 @@ fn histogram(raw: &RawVolume) -> Vec<u64> {
     counts
 }
 
-fn text(path: &str, raw: &RawVolume, histogram: &[u64]) -> String {
+fn text(path: &str, raw: &RawVolume, decision: &WindowDecision, histogram: &[u64]) -> String {
     let mut out = String::new();
     let info = &raw.info;
     let [slices, rows, columns] = raw.dims;
@@ -106,7 +109,13 @@ fn text(path: &str, raw: &RawVolume, histogram: &[u64]) -> String {
             line(label, value.clone());
         }
     }
-    for note in &info.notes {
+    if let Some(window) = info.window {
+        line("own window", format!("{} to {}", window.lo(), window.hi()));
+    }
+    let applied = decision.applied;
+    let ends = applied.window;
+    line("window", format!("{} to {} (from: {})", ends.lo(), ends.hi(), applied.from));
+    for note in info.notes.iter().chain(&decision.notes) {
         line("note", note.clone());
     }
     line("histogram", format!("{BINS} equal parts; heights are square roots of counts"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use loaders::volume::{self, VolumeKind, VolumeOptions};
+use loaders::volume::{self, VolumeKind, VolumeOptions, Window, WindowChoice};
 
 use super::case::{Case, Lesion, Organ, Phase, Place, Plane, Side};
 use super::painting::Painting;
@@ -190,7 +190,8 @@ fn a_prepared_volume_is_kept_as_it_is_and_equals_the_windowed_scan() {
         let scan = Scan::new(&Case { plane: Plane::Axial, ..Case::new(seed) }, DIMS);
         let path = folder.path().join("a.nii.gz");
         nifti::write(&path, scan.dims, scan.spacing_mm, &scan.hu).unwrap();
-        let options = VolumeOptions { window: Some(WINDOW), ..VolumeOptions::default() };
+        let window = WindowChoice::Given(Window::new(WINDOW[0], WINDOW[1]).unwrap());
+        let options = VolumeOptions { window, ..VolumeOptions::default() };
         let raw = volume::read_volume(&path, &options).unwrap();
         assert_eq!((raw.dims, &raw.voxels), (DIMS, &scan.hu), "seed {seed}: stored left, back and down");
         let orientation = raw.info.orientation.as_ref().unwrap();

@@ -28,6 +28,7 @@ fn json_has_every_field_of_the_contract() {
         "finish_reason",
         "slice_scores",
         "top_slices",
+        "volume",
         "usage",
         "prompt_ids",
         "logprobs",

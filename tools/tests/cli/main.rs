@@ -13,6 +13,7 @@ mod processes;
 mod scans;
 mod signals;
 mod targets;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

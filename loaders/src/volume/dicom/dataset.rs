@@ -64,10 +64,15 @@ pub(crate) const BITS_ALLOCATED: Tag = 0x0028_0100;
 pub(crate) const BITS_STORED: Tag = 0x0028_0101;
 pub(crate) const HIGH_BIT: Tag = 0x0028_0102;
 pub(crate) const PIXEL_REPRESENTATION: Tag = 0x0028_0103;
+pub(crate) const PADDING_VALUE: Tag = 0x0028_0120;
+pub(crate) const PADDING_RANGE_LIMIT: Tag = 0x0028_0121;
+pub(crate) const WINDOW_CENTER: Tag = 0x0028_1050;
+pub(crate) const WINDOW_WIDTH: Tag = 0x0028_1051;
 pub(crate) const RESCALE_INTERCEPT: Tag = 0x0028_1052;
 pub(crate) const RESCALE_SLOPE: Tag = 0x0028_1053;
 pub(crate) const MODALITY_LUT: Tag = 0x0028_3000;
 pub(crate) const PIXEL_MEASURES: Tag = 0x0028_9110;
+pub(crate) const FRAME_VOI_LUT: Tag = 0x0028_9132;
 pub(crate) const PIXEL_VALUE_TRANSFORMATION: Tag = 0x0028_9145;
 pub(crate) const SHARED_GROUPS: Tag = 0x5200_9229;
 pub(crate) const FRAME_GROUPS: Tag = 0x5200_9230;
@@ -85,15 +90,17 @@ const KEPT: &[Tag] = &[
     SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, POSITION, ORIENTATION, TEMPORAL_POSITION, STACK_ID,
     FRAME_CONTENT, PLANE_POSITION, PLANE_ORIENTATION, TEMPORAL_INDEX, FRAME_ACQUISITION, DIMENSION_INDEX,
     CARDIAC_PHASE, SAMPLES_PER_PIXEL, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, PIXEL_SPACING, BITS_ALLOCATED,
-    BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, RESCALE_INTERCEPT, RESCALE_SLOPE, MODALITY_LUT, PIXEL_MEASURES,
-    PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS, FRAME_GROUPS, FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS,
+    BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, PADDING_VALUE, PADDING_RANGE_LIMIT, WINDOW_CENTER, WINDOW_WIDTH,
+    RESCALE_INTERCEPT, RESCALE_SLOPE, MODALITY_LUT, PIXEL_MEASURES, FRAME_VOI_LUT, PIXEL_VALUE_TRANSFORMATION,
+    SHARED_GROUPS, FRAME_GROUPS, FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS,
 ];
 
 /// Those of them that are sequences, in rising order; a sequence of known length looks like any other value.
 #[rustfmt::skip]
 const SEQUENCES: &[Tag] = &[
     MR_ECHO, MR_DIFFUSION, CARDIAC, MR_FRAME_TYPE, CT_RECONSTRUCTION, CT_X_RAY, CT_FRAME_TYPE, FRAME_CONTENT,
-    PLANE_POSITION, PLANE_ORIENTATION, PIXEL_MEASURES, PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS, FRAME_GROUPS,
+    PLANE_POSITION, PLANE_ORIENTATION, PIXEL_MEASURES, FRAME_VOI_LUT, PIXEL_VALUE_TRANSFORMATION, SHARED_GROUPS,
+    FRAME_GROUPS,
 ];
 
 /// Sequences that do no more than tell volumes apart, so damage inside one is no reason to refuse the file.
@@ -228,6 +235,11 @@ impl<'a> Dataset<'a> {
             value.reverse();
         }
         Some(value)
+    }
+
+    /// The 32-bit number of `tag`, where its value is that long.
+    pub(crate) fn long_number(&self, tag: Tag) -> Option<u32> {
+        self.little_endian(tag, 0).map(u32::from_le_bytes)
     }
 
     /// The `N` finite decimal numbers that `tag` spells, `None` where the element is absent or empty.

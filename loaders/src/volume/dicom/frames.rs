@@ -2,10 +2,14 @@
 
 use super::super::Problem;
 use super::super::scalar::Scale;
+use super::super::window::Window;
 use super::dataset::{self as tag, Dataset, Tag};
+use super::image::PixelFormat;
 use super::marks::{self, MARK_COUNT, MarkIds, Texts};
+use super::padding::Padding;
+use super::window::window_of;
 
-/// Most frames of one file: NumberOfFrames of 16 bits. A frame costs up to 232 bytes here, so a file of 1x1 pixels must
+/// Most frames of one file: NumberOfFrames of 16 bits. A frame costs up to 300 bytes here, so a file of 1x1 pixels must
 /// not have more of them than scanners make.
 pub(crate) const FRAMES_MAX: u64 = 65_535;
 
@@ -17,6 +21,10 @@ pub(crate) struct Frame {
     /// Distance between rows and between columns, mm.
     pub(crate) spacing: Option<[f64; 2]>,
     pub(crate) scale: Scale,
+    /// Stored values that are no measurement.
+    pub(crate) padding: Option<Padding>,
+    /// The part of the intensities that is to be looked at.
+    pub(crate) window: Option<Window>,
     marks: MarkIds,
 }
 
@@ -49,15 +57,15 @@ pub(crate) fn count(dataset: &Dataset<'_>) -> Result<u64, Problem> {
 impl Frames {
     /// Reads the geometry and scale of `count` frames: each from its own functional group, the shared one, or the data
     /// set itself.
-    pub(crate) fn read(dataset: &Dataset<'_>, count: usize, is_ct: bool) -> Result<Self, Problem> {
+    pub(crate) fn read(dataset: &Dataset<'_>, count: usize, pixel: PixelFormat, is_ct: bool) -> Result<Self, Problem> {
         let groups = dataset.items(tag::FRAME_GROUPS);
         if !groups.is_empty() && groups.len() != count {
             let finding = format!("describes {} frames, but says it has {count}", groups.len());
             return Err(Problem::new(finding, "export the file again"));
         }
         let mut texts = Texts::new();
-        let shared = shared_frame(dataset, count, is_ct, &mut texts);
-        let own = groups.iter().map(|groups| own_frame(groups, &shared, is_ct, &mut texts));
+        let shared = shared_frame(dataset, count, Pixels { pixel, is_ct }, &mut texts);
+        let own = groups.iter().map(|groups| own_frame(groups, &shared, Pixels { pixel, is_ct }, &mut texts));
         let own: Vec<Frame> = own.collect::<Result<_, _>>()?;
         // What the data set lacks may stand in every frame's own group, so it is missed only without those.
         let shared = if own.is_empty() { shared.frame()? } else { own[0] };
@@ -80,12 +88,21 @@ impl Frames {
     }
 }
 
+/// What gives a stored number its meaning, the same for all frames.
+#[derive(Clone, Copy)]
+struct Pixels {
+    pixel: PixelFormat,
+    is_ct: bool,
+}
+
 /// What all frames share, each part parsed once; a part that cannot be read fails only if a frame needs it.
 struct Shared {
     position: Result<Option<[f64; 3]>, Problem>,
     orientation: Result<Option<[f64; 6]>, Problem>,
     spacing: Result<Option<[f64; 2]>, Problem>,
     scale: Result<Scale, Problem>,
+    padding: Option<Padding>,
+    window: Option<Window>,
     marks: MarkIds,
 }
 
@@ -97,12 +114,14 @@ impl Shared {
             orientation: self.orientation.clone()?,
             spacing: self.spacing.clone()?,
             scale: self.scale.clone()?,
+            padding: self.padding,
+            window: self.window,
             marks: self.marks,
         })
     }
 }
 
-fn shared_frame(dataset: &Dataset<'_>, count: usize, is_ct: bool, texts: &mut Texts) -> Shared {
+fn shared_frame(dataset: &Dataset<'_>, count: usize, kind: Pixels, texts: &mut Texts) -> Shared {
     let groups = dataset.items(tag::SHARED_GROUPS).first();
     let group = |sequence: Tag| groups.and_then(|groups| groups.items(sequence).first());
     // A frame of several has no place of its own in the data set's position, which is the first frame's.
@@ -110,6 +129,7 @@ fn shared_frame(dataset: &Dataset<'_>, count: usize, is_ct: bool, texts: &mut Te
         None if count > 1 => Ok(None),
         place => place.unwrap_or(dataset).decimals(tag::POSITION),
     };
+    let transformation = group(tag::PIXEL_VALUE_TRANSFORMATION);
     let mut marks = [0; MARK_COUNT];
     marks::read_plain(dataset, texts, &mut marks);
     if let Some(groups) = groups {
@@ -119,17 +139,22 @@ fn shared_frame(dataset: &Dataset<'_>, count: usize, is_ct: bool, texts: &mut Te
         position,
         orientation: group(tag::PLANE_ORIENTATION).unwrap_or(dataset).decimals(tag::ORIENTATION),
         spacing: group(tag::PIXEL_MEASURES).unwrap_or(dataset).decimals(tag::PIXEL_SPACING),
-        scale: scale_of(group(tag::PIXEL_VALUE_TRANSFORMATION).unwrap_or(dataset), is_ct),
+        scale: scale_of(transformation.unwrap_or(dataset), kind.is_ct),
+        padding: Padding::of([transformation, groups, Some(dataset)].into_iter().flatten(), kind.pixel),
+        window: window_of(group(tag::FRAME_VOI_LUT).unwrap_or(dataset)),
         marks,
     }
 }
 
-fn own_frame(groups: &Dataset<'_>, shared: &Shared, is_ct: bool, texts: &mut Texts) -> Result<Frame, Problem> {
+fn own_frame(groups: &Dataset<'_>, shared: &Shared, kind: Pixels, texts: &mut Texts) -> Result<Frame, Problem> {
     let group = |sequence: Tag| groups.items(sequence).first();
     let position = group(tag::PLANE_POSITION).map(|place| place.decimals(tag::POSITION));
     let orientation = group(tag::PLANE_ORIENTATION).map(|place| place.decimals(tag::ORIENTATION));
     let spacing = group(tag::PIXEL_MEASURES).map(|measures| measures.decimals(tag::PIXEL_SPACING));
-    let scale = group(tag::PIXEL_VALUE_TRANSFORMATION).map(|scale| scale_of(scale, is_ct));
+    let transformation = group(tag::PIXEL_VALUE_TRANSFORMATION);
+    let scale = transformation.map(|scale| scale_of(scale, kind.is_ct));
+    let padding = Padding::of([Some(groups), transformation].into_iter().flatten(), kind.pixel);
+    let window = group(tag::FRAME_VOI_LUT).map(window_of);
     let mut marks = shared.marks;
     marks::read_groups(groups, texts, &mut marks);
     Ok(Frame {
@@ -137,6 +162,8 @@ fn own_frame(groups: &Dataset<'_>, shared: &Shared, is_ct: bool, texts: &mut Tex
         orientation: orientation.unwrap_or_else(|| shared.orientation.clone())?,
         spacing: spacing.unwrap_or_else(|| shared.spacing.clone())?,
         scale: scale.unwrap_or_else(|| shared.scale.clone())?,
+        padding: padding.or(shared.padding),
+        window: window.unwrap_or(shared.window),
         marks,
     })
 }

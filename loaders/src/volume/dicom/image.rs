@@ -299,7 +299,7 @@ impl Header {
             columns,
             pixel,
             thickness: dataset.decimals::<1>(tag::SLICE_THICKNESS)?.map(|[thickness]| thickness),
-            frames: Frames::read(dataset, frames as usize, modality.as_deref() == Some("CT"))?,
+            frames: Frames::read(dataset, frames as usize, pixel, modality.as_deref() == Some("CT"))?,
             modality,
             bytes: 0,
         };

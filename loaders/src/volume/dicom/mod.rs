@@ -7,11 +7,13 @@ mod frames;
 mod image;
 mod inflate;
 mod marks;
+mod padding;
 mod pixels;
 mod scan;
 mod series;
 mod split;
 mod volumes;
+mod window;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use rayon::prelude::*;
 use super::names::listed;
 use super::orientation::{Orientation, reorder};
 use super::scalar::voxel_count;
-use super::{Parts, Problem, VolumeOptions};
+use super::{Parts, Problem, Unit, VolumeOptions};
 use crate::memory;
 use image::{Header, Part10, Rejection};
 use series::{Slice, Stack};
@@ -113,9 +115,13 @@ fn assemble<F: Files + ?Sized>(
     let count = voxel_count(&dims.map(|dim| dim as u64))?;
     let mut voxels = memory::filled(0.0, count)?;
     decode(files, &stack.slices, dims[0] * dims[1], &mut voxels)?;
+    let is_ct = header.modality.as_deref() == Some("CT");
+    if let Some(padding) = stack.slices.iter().find_map(|slice| slice.frame().padding) {
+        notes.extend(padding::replace(&mut voxels, padding, is_ct)?);
+    }
 
     notes.extend(stack.notes);
-    if header.modality.as_deref() != Some("CT") {
+    if !is_ct {
         let modality = header.modality.as_deref().unwrap_or("not given");
         notes.push(format!("the modality is {modality}; the model was trained on CT"));
     }
@@ -139,6 +145,10 @@ fn assemble<F: Files + ?Sized>(
     let sign = if pixel.signed { "int" } else { "uint" };
     let scale = stack.slices[0].frame().scale;
     let same_scale = stack.slices.iter().all(|slice| slice.frame().scale == scale);
+    if is_ct {
+        parts.info.unit = Unit::Hounsfield;
+    }
+    parts.info.window = window::most_frequent(stack.slices.iter().map(|slice| slice.frame().window));
     parts.info.source_dims = dims.to_vec();
     parts.info.dtype = format!("{sign}{} ({} bits stored)", pixel.bits_allocated, pixel.bits_stored);
     parts.info.rescale = same_scale.then_some([scale.slope, scale.intercept]);

@@ -8,9 +8,9 @@ use openreadout_codecs::{CodecError, Raster};
 use openreadout_codecs::{jpeg_decode_limited, jpeg2000_decode_limited, jpegls_decode_limited};
 
 use super::super::Problem;
-use super::super::scalar::Scale;
 use super::codec::{Codec, Promise, UNPACKING_BYTES_MAX};
 use super::image::{Image, PixelFormat, Pixels};
+use super::padding::{Meaning, StoredPixel, number};
 use crate::guard::guarded;
 use crate::memory::{self, Budget};
 
@@ -21,13 +21,21 @@ static UNPACKING: Budget = Budget::new(UNPACKING_BYTES_MAX);
 pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result<(), Problem> {
     let header = &image.header;
     let format = header.pixel;
-    let scale = header.frames.get(index).scale;
+    let frame = header.frames.get(index);
+    let meaning = Meaning { scale: frame.scale, padding: frame.padding };
     let big_endian = header.syntax.encoding.big_endian;
     match &image.pixels {
         Pixels::Native(bytes) => {
             let frame_bytes = out.len() * usize::from(format.bits_allocated / 8);
             // The header's check has seen that all frames are there.
-            unpack(&bytes[index * frame_bytes..][..frame_bytes], format.bits_allocated, big_endian, format, scale, out);
+            unpack(
+                &bytes[index * frame_bytes..][..frame_bytes],
+                format.bits_allocated,
+                big_endian,
+                format,
+                meaning,
+                out,
+            );
         }
         Pixels::Fragments(fragments) => {
             let frame = fragments.frame(index);
@@ -44,7 +52,7 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
             memory::check_room(codec.unpacking_bytes(pixels))?;
             if header.syntax.codec == Codec::RunLength {
                 let bytes = run_length(&frame, format, out.len())?;
-                unpack(&bytes, format.bits_allocated, true, format, scale, out);
+                unpack(&bytes, format.bits_allocated, true, format, meaning, out);
                 return Ok(());
             }
             if !has_end_mark(&frame) {
@@ -61,7 +69,7 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
                 );
                 return Err(Problem::new(finding, "export the file again"));
             }
-            unpack(&raster.data, raster.bits_per_sample as u16, false, format, scale, out);
+            unpack(&raster.data, raster.bits_per_sample as u16, false, format, meaning, out);
         }
     }
     Ok(())
@@ -134,15 +142,12 @@ fn unpack_runs<'a>(packed: &[u8], mut out: impl ExactSizeIterator<Item = &'a mut
     out.len()
 }
 
-/// Turns containers of `bits` into intensities: the stored bits, their sign, the rescale.
-fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, scale: Scale, out: &mut [f32]) {
-    // Shifting the stored bits to the top and back drops what lies beside them and extends the sign.
-    let up = 32 - u32::from(format.bits_stored) - u32::from(format.shift);
-    let down = 32 - u32::from(format.bits_stored);
+/// Turns containers of `bits` into intensities: the stored bits, their sign, what they mean.
+fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, meaning: Meaning, out: &mut [f32]) {
     let intensity = |container: u32| {
-        let top = container << up;
-        let stored = if format.signed { f64::from((top as i32) >> down) } else { f64::from(top >> down) };
-        scale.apply(stored) as f32
+        // What lies beside the stored bits is dropped.
+        let stored = number(container >> format.shift, u32::from(format.bits_stored), format.signed);
+        meaning.intensity(StoredPixel { stored, container: number(container, u32::from(bits), format.signed) })
     };
     match bits {
         8 => out.iter_mut().zip(bytes).for_each(|(voxel, byte)| *voxel = intensity(u32::from(*byte))),
@@ -162,13 +167,15 @@ fn unpack(bytes: &[u8], bits: u16, big_endian: bool, format: PixelFormat, scale:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::scalar::Scale;
 
     #[test]
     fn stored_bits_are_cut_out_and_their_sign_extended() {
         let unpacked = |bits_stored, shift, signed, value: u16| {
             let format = PixelFormat { bits_allocated: 16, bits_stored, shift, signed };
             let mut out = [0.0];
-            unpack(&value.to_le_bytes(), 16, false, format, Scale { slope: 2.0, intercept: 1.0 }, &mut out);
+            let meaning = Meaning { scale: Scale { slope: 2.0, intercept: 1.0 }, padding: None };
+            unpack(&value.to_le_bytes(), 16, false, format, meaning, &mut out);
             out[0]
         };
         assert_eq!(unpacked(12, 0, false, 0xf123), 2.0 * 291.0 + 1.0);
