@@ -35,7 +35,9 @@ pub struct Preprocess {
 impl Preprocess {
     /// Reads, prepares and writes.
     pub fn run(&self) -> Result<()> {
-        output::check_not_input(&self.out, &self.volume)?;
+        for input in std::iter::once(&self.volume).chain(&self.model) {
+            output::check_not_input(&self.out, input)?;
+        }
         output::check_target(&self.out, self.force)?;
         let folder = self.model.as_deref().map(ModelFolder::open).transpose()?;
         let models = folder.as_ref().map_or(RELEASED_SIZE, |folder| folder.config.vision_3d.img_size);

@@ -31,6 +31,7 @@ const MODEL: &[(&str, &[u8])] = files![
     "args/config.json",
     "llm/config.json",
     "llm/model.safetensors",
+    "preprocess.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vision2d_connector/model.safetensors",

@@ -7,6 +7,7 @@ mod files;
 mod finite;
 mod frozen;
 mod generate;
+mod intensities;
 mod memory;
 mod phantom;
 mod processes;
