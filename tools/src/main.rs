@@ -1,49 +1,6 @@
-//! The `engine-cli` command: Med-2E3 from the command line.
+//! The `engine-cli` program.
 #![forbid(unsafe_code)]
 
-mod canvas;
-mod chart;
-mod cli;
-mod completions;
-mod convert;
-mod doctor;
-mod eval;
-mod failure;
-mod generate;
-mod inspect;
-mod interrupt;
-mod make_model;
-mod montage;
-mod output;
-mod phantom;
-mod plan;
-mod preprocess;
-mod progress;
-mod target;
-mod terminal;
-mod threads;
-mod volume_args;
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        if loaders::guard::is_guarded() {
-            return;
-        }
-        let place = panic.to_string().replace('\n', " ");
-        output::note(&format!("error: a fault in engine-cli itself ({place}); please report it with the command line"));
-    }));
-    loaders::mmap::end_on_lost_bytes();
-    interrupt::install();
-    let outcome = std::panic::catch_unwind(cli::run).unwrap_or(Err(None));
-    interrupt::settle();
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Some(failure)) => {
-            output::note(&format!("error: {failure}"));
-            failure.status.into()
-        }
-        Err(None) => failure::Status::Runtime.into(),
-    }
+fn main() -> std::process::ExitCode {
+    engine_cli::run()
 }
