@@ -124,6 +124,7 @@ impl Eval {
         let guides = self.guides(&folder, &items)?;
         let identity = Identity::new(&self.model, &items, &sizes, self.identity_options(&folder)?)?;
         let mut results = Results::open(identity, self.out.as_deref(), self.restart)?;
+        results.check_items(&items)?;
         let known = results.done.len();
         if known < items.len() {
             if known > 0 {

@@ -25,8 +25,13 @@ pub struct Identity {
     pub options: Map<String, Value>,
 }
 
-/// The layout that this program writes.
-const FORMAT: u32 = 1;
+/// The layout that this program writes and reads. It is raised whenever answers from before must not be mixed with new
+/// ones, even where the layout itself stays.
+///
+/// 2: the window that `--window auto` finds, and the same sums at every batch.
+const FORMAT: u32 = 2;
+/// What to do about results at --out that this run cannot take up.
+pub const DISCARD: &str = "add --restart to discard them, or give another --out";
 /// Files up to this size are hashed whole.
 const WHOLE_BYTES: u64 = 1 << 20;
 /// Larger ones by so many pieces, evenly spread.
@@ -38,16 +43,50 @@ const MODEL_FILES: [&str; 5] = ["json", "safetensors", "bin", "model", "txt"];
 /// Folders below the model's.
 const DEPTH_MAX: usize = 3;
 
+/// What every format has at its top: tells results of another version of this program from other people's files.
+#[derive(Debug, Deserialize)]
+pub struct Origin {
+    format: u32,
+    version: String,
+}
+
+impl Origin {
+    /// Reads a file of results, or the first line of a journal.
+    pub fn of(json: &[u8], path: &Path) -> Result<Self> {
+        serde_json::from_slice(json).map_err(|error| {
+            let shown = path.display();
+            Failure::usage(format!("{shown}: does not hold results of eval ({error}); give the name of another file"))
+        })
+    }
+
+    /// Refuses another format than ours.
+    pub fn check(&self, path: &Path, remedy: &str) -> Result<()> {
+        if self.format == FORMAT {
+            return Ok(());
+        }
+        let Self { format, version } = self;
+        Err(Failure::usage(format!(
+            "{}: holds results of format {format}, from version {version} of this program, and this one reads format \
+             {FORMAT}; {remedy}",
+            path.display()
+        )))
+    }
+}
+
 impl Identity {
     /// Hashes the model and the items.
     pub fn new(model: &Path, items: &[Item], sizes: &[(&str, u64)], options: Map<String, Value>) -> Result<Self> {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(Self { format: FORMAT, version, model: model_hash(model)?, data: data_hash(items, sizes), options })
+        Ok(Self::of_hashes(model_hash(model)?, data_hash(items, sizes), options))
+    }
+
+    /// Of what was hashed already.
+    pub fn of_hashes(model: String, data: String, options: Map<String, Value>) -> Self {
+        Self { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned(), model, data, options }
     }
 
     /// Refuses results of another run.
     pub fn check(&self, earlier: &Self, out: &Path) -> Result<()> {
-        let changed = if self.format != earlier.format || self.version != earlier.version {
+        let changed = if self.version != earlier.version {
             format!("were made by version {} of this program, and this is {}", earlier.version, self.version)
         } else if self.model != earlier.model {
             "were made with another model, or its files have changed".to_owned()
@@ -59,8 +98,7 @@ impl Identity {
         } else {
             return Ok(());
         };
-        let remedy = "add --restart to discard them, or give another --out";
-        Err(Failure::usage(format!("{}: the results there {changed}; {remedy}", out.display())))
+        Err(Failure::usage(format!("{}: the results there {changed}; {DISCARD}", out.display())))
     }
 
     fn changed_option<'a>(&'a self, earlier: &'a Self) -> Option<&'a str> {

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use loaders::files;
 use serde::{Deserialize, Serialize};
 
-use super::data::{Kind, Topic};
-use super::identity::Identity;
+use super::data::{Item, Kind, Topic};
+use super::identity::{DISCARD, Identity, Origin};
 use super::metrics::TextScores;
 use super::tables::Tables;
 use super::truth::Truth;
@@ -54,6 +54,24 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// What is wrong with a sample that was read: averages and tables take for granted what is checked here.
+    fn fault(&self) -> Option<&'static str> {
+        let closed = self.kind == Kind::Closed;
+        let within = |figures: [f64; 3]| figures.iter().all(|figure| (0.0..=1.0).contains(figure));
+        let slices = self.slice_scores.as_deref();
+        if self.correct.is_some() != closed || self.scores.is_none() != closed {
+            Some("has figures of another kind of question")
+        } else if self.scores.is_some_and(|s| !within([s.bleu_1, s.rouge_1, s.meteor])) {
+            Some("has a score that is not within 0 to 1")
+        } else if slices.is_some_and(|scores| scores.iter().any(|score| !score.is_finite())) {
+            Some("has a slice score that is not finite")
+        } else if self.truth.as_ref().and_then(|truth| truth.slices).is_some_and(|[first, last]| first > last) {
+            Some("has a truth whose first slice comes after its last")
+        } else {
+            None
+        }
+    }
+
     /// What is averaged.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let scores = self.scores.map(|s| vec![("bleu_1", s.bleu_1), ("rouge_1", s.rouge_1), ("meteor", s.meteor)]);
@@ -101,46 +119,79 @@ impl Results {
         let mut results = Self { done: BTreeMap::new(), identity, out: out.map(Path::to_path_buf), journal: None };
         let Some(out) = out else { return Ok(results) };
         written(out).iter().try_for_each(|file| output::check_target(file, true))?;
-        check_journal(&journal_path(out))?;
-        let finished = read_finished(out)?;
-        if let Some(finished) = finished.as_ref().filter(|_| !restart) {
+        let finished = read_saved(out)?;
+        if let Some(saved) = finished.as_ref().filter(|_| !restart) {
+            saved.origin.check(out, DISCARD)?;
+            let finished = saved.finished(out)?;
             results.identity.check(&finished.identity, out)?;
+            results.done = finished.samples.into_iter().map(|sample| (sample.index, sample)).collect();
         }
-        let journal = lock(&journal_path(out))?;
+        let path = journal_path(out);
+        let journal = lock(&path)?;
+        let lines = results.journal_lines(&path)?;
         if restart {
-            journal.set_len(0).map_err(|error| output::cannot_write(&journal_path(out), &error))?;
+            journal.set_len(0).map_err(|error| output::cannot_write(&path, &error))?;
             if finished.is_some() {
                 std::fs::remove_file(out).map_err(|error| output::cannot_write(out, &error))?;
             }
-        } else if let Some(finished) = finished {
-            results.done = finished.samples.into_iter().map(|sample| (sample.index, sample)).collect();
-        } else {
-            results.read_journal(out, &journal)?;
+        } else if finished.is_none() {
+            results.take_up(&lines, out)?;
+            journal.set_len(lines.len() as u64).map_err(|error| output::cannot_write(&path, &error))?;
         }
         results.journal = Some(journal);
         Ok(results)
     }
 
-    /// Reads the lines of the journal and cuts off one that was not finished.
-    fn read_journal(&mut self, out: &Path, journal: &File) -> Result<()> {
-        let path = journal_path(out);
-        let bytes = std::fs::read(&path).map_err(|error| loaders::Error::io(&path, "read", error))?;
+    /// The journal's whole lines. A file that is no journal is refused before anything in it is changed.
+    fn journal_lines(&self, path: &Path) -> Result<Vec<u8>> {
+        let mut bytes = std::fs::read(path).map_err(|error| loaders::Error::io(path, "read", error))?;
+        let first = bytes.iter().position(|&byte| byte == b'\n');
+        match first {
+            Some(end) => drop(Origin::of(&bytes[..end], path)?),
+            // New, or its run was killed in its first line.
+            None if line(&self.identity)?.as_bytes().starts_with(&bytes) => {}
+            None => drop(Origin::of(&bytes, path)?),
+        }
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        journal.set_len(whole as u64).map_err(|error| output::cannot_write(&path, &error))?;
-        let text = String::from_utf8_lossy(&bytes[..whole]);
+        bytes.truncate(whole);
+        Ok(bytes)
+    }
+
+    /// Takes up the answers in the lines of a journal, if it was this run's.
+    fn take_up(&mut self, lines: &[u8], out: &Path) -> Result<()> {
+        let path = journal_path(out);
+        let text = String::from_utf8_lossy(lines);
         for (number, line) in text.lines().enumerate() {
-            let damaged = |error: serde_json::Error| {
+            let damaged = |finding: String| {
                 let shown = path.display();
-                Failure::input(format!("{shown}: line {} is damaged: {error}; add --restart to start anew", number + 1))
+                let remedy = "add --restart to start over";
+                Failure::input(format!("{shown}: line {} is damaged: {finding}; {remedy}", number + 1))
             };
+            let unreadable = |error: serde_json::Error| damaged(error.to_string());
             if number == 0 {
-                self.identity.check(&serde_json::from_str(line).map_err(damaged)?, out)?;
+                Origin::of(line.as_bytes(), &path)?.check(&path, DISCARD)?;
+                self.identity.check(&serde_json::from_str(line).map_err(unreadable)?, out)?;
             } else {
-                let sample: Sample = serde_json::from_str(line).map_err(damaged)?;
+                let sample: Sample = serde_json::from_str(line).map_err(unreadable)?;
+                if let Some(fault) = sample.fault() {
+                    return Err(damaged(format!("sample {} {fault}", sample.index)));
+                }
                 self.done.insert(sample.index, sample);
             }
         }
         Ok(())
+    }
+
+    /// Refuses samples that are of none of the run's items, or of another than the one at their place: their file was
+    /// damaged.
+    pub fn check_items(&self, items: &[Item]) -> Result<()> {
+        let foreign = |sample: &&Sample| items.get(sample.index).is_none_or(|item| item.id != sample.id);
+        let Some(sample) = self.done.values().find(foreign) else { return Ok(()) };
+        let shown = self.out.as_deref().unwrap_or(Path::new("")).display();
+        let Sample { index, id, .. } = sample;
+        Err(Failure::input(format!(
+            "{shown}: the results there are damaged: item {index} has not the id `{id}`; {DISCARD}"
+        )))
     }
 
     /// Keeps samples; they are on the disk when this returns.
@@ -175,35 +226,46 @@ impl Results {
     }
 }
 
-/// The results of a finished run, where there are any.
-pub fn read_finished(path: &Path) -> Result<Option<Finished>> {
+/// The file of a finished run, as far as every format is alike.
+struct Saved {
+    bytes: Vec<u8>,
+    origin: Origin,
+}
+
+impl Saved {
+    fn finished(&self, path: &Path) -> Result<Finished> {
+        let unusable = |finding: String| {
+            let shown = path.display();
+            Failure::usage(format!("{shown}: does not hold results of eval ({finding}); give the name of another file"))
+        };
+        let finished: Finished = serde_json::from_slice(&self.bytes).map_err(|error| unusable(error.to_string()))?;
+        let fault = finished.samples.iter().find_map(|sample| Some((sample.index, sample.fault()?)));
+        match fault {
+            Some((index, fault)) => Err(unusable(format!("sample {index} {fault}"))),
+            None => Ok(finished),
+        }
+    }
+}
+
+fn read_saved(path: &Path) -> Result<Option<Saved>> {
     if !path.exists() {
         return Ok(None);
     }
     let bytes = std::fs::read(path).map_err(|error| loaders::Error::io(path, "read", error))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        let shown = path.display();
-        Failure::usage(format!("{shown}: does not hold results of eval ({error}); give the name of another file"))
-    })
+    let origin = Origin::of(&bytes, path)?;
+    Ok(Some(Saved { bytes, origin }))
+}
+
+/// The results of a finished run, where there are any.
+pub fn read_finished(path: &Path) -> Result<Option<Finished>> {
+    let Some(saved) = read_saved(path)? else { return Ok(None) };
+    saved.origin.check(path, "make them again with this version")?;
+    saved.finished(path).map(Some)
 }
 
 /// What a run with this `--out` writes: the results, and the journal beside them.
 pub fn written(out: &Path) -> [PathBuf; 2] {
     [out.to_path_buf(), journal_path(out)]
-}
-
-/// Refuses to write to a file in the journal's place that is none. A journal may end anywhere, in its first line too.
-fn check_journal(path: &Path) -> Result<()> {
-    const START: &[u8] = b"{\"format\":";
-    let Ok(journal) = File::open(path) else { return Ok(()) };
-    let mut start = Vec::new();
-    let read = journal.take(START.len() as u64).read_to_end(&mut start);
-    read.map_err(|error| loaders::Error::io(path, "read", error))?;
-    if START.starts_with(&start) {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(Failure::usage(format!("{shown}: is no journal of eval, which would stand there; give another --out")))
 }
 
 /// The journal, which this run alone may write.

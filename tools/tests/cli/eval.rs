@@ -235,6 +235,92 @@ fn another_model_needs_a_restart() {
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "{\"mine\": 1}");
 }
 
+/// Answers of another format are named, left alone, and used neither at --out nor --beside; --restart discards them.
+#[test]
+fn results_of_another_format_are_not_mixed_in() {
+    let data = Data::new();
+    let (out, journal, other) = (data.path("out.json"), data.path("out.json.partial"), data.path("other.json"));
+    let line = |more: &[&str]| data.eval("vqa.csv", &[&["--limit", "1", "--out", text(&out)], more].concat());
+    succeed(&line(&[]));
+    for format in [1, 3] {
+        let mut earlier = data.results("out.json");
+        earlier["format"] = json!(format);
+        let first = ["format", "version", "model", "data", "options"].map(|key| (key.to_owned(), earlier[key].clone()));
+        let first = serde_json::Map::from_iter(first);
+        let lines = format!("{}\n{}\n", Value::from(first), earlier["samples"][0]);
+        std::fs::write(&other, earlier.to_string()).unwrap();
+        let said = format!("holds results of format {format}, from version {}", env!("CARGO_PKG_VERSION"));
+
+        let refused = fail(&line(&["--beside", text(&other)]), 2);
+        assert!(refused.contains(&said) && !refused.contains("--restart"), "{refused}");
+        for (written, kept) in [(&out, earlier.to_string()), (&journal, lines)] {
+            std::fs::remove_file(&out).unwrap();
+            std::fs::write(written, &kept).unwrap();
+            let refused = fail(&line(&[]), 2);
+            assert!(refused.contains(&said) && refused.contains("this one reads format 2; add --restart"), "{refused}");
+            assert_eq!(std::fs::read_to_string(written).unwrap(), kept);
+            succeed(&line(&["--restart"]));
+            assert_eq!((&data.results("out.json")["format"], journal.exists()), (&json!(2), false));
+        }
+    }
+}
+
+/// Figures that do not fit a sample's kind, numbers that are not finite, and samples of other items.
+#[test]
+fn damaged_samples_are_refused() {
+    let data = Data::new();
+    let (out, journal) = (data.path("out.json"), data.path("out.json.partial"));
+    let line = data.eval("vqa.csv", &["--questions", "open", "--slice-scores", "--out", text(&out)]);
+    succeed(&line);
+    let whole = data.results("out.json");
+    let first = ["format", "version", "model", "data", "options"].map(|key| (key.to_owned(), whole[key].clone()));
+    let first = Value::from(serde_json::Map::from_iter(first)).to_string();
+    for (field, value, wanted) in [
+        ("scores", "null", "has figures of another kind of question"),
+        ("correct", "true", "has figures of another kind of question"),
+        ("bleu_1", "1.5", "has a score that is not within 0 to 1"),
+        ("slice_scores", "[0.5, 1e300]", "has a slice score that is not finite"),
+        ("index", "7", "item 7 has not the id `2-open`"),
+        ("id", "\"9-open\"", "item 1 has not the id `9-open`"),
+    ] {
+        let mut sample = whole["samples"][1].clone();
+        let place = if field == "bleu_1" { &mut sample["scores"][field] } else { &mut sample[field] };
+        *place = json!("HERE");
+        let sample = sample.to_string().replace("\"HERE\"", value);
+        let finished = whole.to_string().replace(&whole["samples"][1].to_string(), &sample);
+        let lines = format!("{first}\n{}\n{sample}\n", whole["samples"][0]);
+        for (path, content, status) in [(&out, finished, 2), (&journal, lines, 3)] {
+            let _ = std::fs::remove_file(&out);
+            let _ = std::fs::remove_file(&journal);
+            std::fs::write(path, &content).unwrap();
+            let status = if wanted.starts_with("item") { 3 } else { status };
+            let refused = fail(&line, status);
+            assert!(refused.contains(wanted), "{field}: {refused}");
+            assert_eq!(std::fs::read_to_string(path).unwrap(), content);
+        }
+    }
+}
+
+/// Not even the end of its last line is cut off.
+#[test]
+fn a_foreign_file_at_the_journals_place_is_left_alone() {
+    let data = Data::new();
+    let (out, journal) = (data.path("out.json"), data.path("out.json.partial"));
+    let line = |more: &[&str]| data.eval("vqa.csv", &[&["--limit", "1", "--out", text(&out)], more].concat());
+    for foreign in ["mine", "{\"mine\": 1}\nand more", "\n", "{\"format\": 2}\n", "{\"format\":2,\"version\":\"9.9"] {
+        std::fs::write(&journal, foreign).unwrap();
+        for more in [&[][..], &["--restart"]] {
+            let refused = fail(&line(more), 2);
+            assert!(refused.contains("out.json.partial: does not hold results of eval"), "{refused}");
+            assert_eq!(std::fs::read_to_string(&journal).unwrap(), foreign);
+        }
+    }
+    // The first line of this very run, torn, holds no answer.
+    std::fs::write(&journal, "{\"format\":2,\"version\":\"").unwrap();
+    succeed(&line(&[]));
+    assert!(!journal.exists());
+}
+
 #[test]
 fn bad_data_is_status_3_and_says_where() {
     let data = Data::new();
