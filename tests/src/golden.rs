@@ -214,12 +214,18 @@ impl Goldens {
     /// If a file cannot be copied.
     pub fn model_folder(&self, model: &str) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for (place, source) in &self.index.models[model].files {
+        for (place, source) in self.model_files(model) {
             let target = folder.path().join(place);
             std::fs::create_dir_all(target.parent().expect("inside the folder")).expect("a folder");
-            std::fs::copy(self.root.join(source), target).unwrap_or_else(|e| panic!("{source}: {e}"));
+            std::fs::copy(&source, target).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
         }
         folder
+    }
+
+    /// The files of a checkpoint in the official layout: the place of each in the model's folder, and where it is.
+    pub fn model_files(&self, model: &str) -> Vec<(String, PathBuf)> {
+        let files = &self.index.models[model].files;
+        files.iter().map(|(place, source)| (place.clone(), self.root.join(source))).collect()
     }
 
     /// The path of the model's volume, prepared and of the right size.

@@ -1,6 +1,7 @@
 //! `eval`: every question of a data set, and the paper's tables.
 
 mod data;
+pub mod files;
 mod identity;
 mod lesions;
 mod metrics;

@@ -26,6 +26,8 @@ mod volume_args;
 
 use std::process::ExitCode;
 
+pub use eval::files as eval_files;
+
 /// Runs the command line that the process was given, and reports on stderr why it failed.
 pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {

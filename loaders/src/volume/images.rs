@@ -125,11 +125,15 @@ fn shape(file: &Path) -> Result<Shaped<'_>, Problem> {
     shape().map_err(|problem: Problem| problem.blame(file))
 }
 
-/// A slice that its decoder refuses.
+/// A slice that its decoder refuses. Some of its messages end in a line break.
 fn undecodable(error: ImageError) -> Problem {
     match error {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::OutOfMemory => error.into(),
-        error => Problem::new(format!("cannot be decoded as an image ({error})"), "copy or export the slice again"),
+        error => {
+            let reason = error.to_string();
+            let finding = format!("cannot be decoded as an image ({})", reason.trim_end());
+            Problem::new(finding, "copy or export the slice again")
+        }
     }
 }
 

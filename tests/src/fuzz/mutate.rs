@@ -38,7 +38,7 @@ pub fn mutate(seeds: &[Seed], index: u64) -> Vec<u8> {
             let other = &seeds[random.below(seeds.len())].bytes;
             random.change(&mut bytes, other);
         }
-        (seed.wrap)(bytes)
+        seed.wrap(bytes)
     })
 }
 
@@ -48,7 +48,7 @@ fn cut_or_flip(seeds: &[Seed], index: u64) -> Option<Vec<u8>> {
     let small = || seeds.iter().filter(|seed| seed.bytes.len() <= EXHAUSTIVE_BYTES_MAX);
     for seed in small() {
         if left < seed.bytes.len() {
-            return Some((seed.wrap)(seed.bytes[..left].to_vec()));
+            return Some(seed.wrap(seed.bytes[..left].to_vec()));
         }
         left -= seed.bytes.len();
     }
@@ -56,7 +56,7 @@ fn cut_or_flip(seeds: &[Seed], index: u64) -> Option<Vec<u8>> {
         if left < seed.bytes.len() * 8 {
             let mut bytes = seed.bytes.clone();
             bytes[left / 8] ^= 1 << (left % 8);
-            return Some((seed.wrap)(bytes));
+            return Some(seed.wrap(bytes));
         }
         left -= seed.bytes.len() * 8;
     }

@@ -6,10 +6,6 @@ use loaders::config::ConfigFiles;
 use rawzip::{CompressionMethod, ZipArchiveWriter, ZipDataWriter};
 use std::io::Write;
 
-fn as_it_is(bytes: Vec<u8>) -> Vec<u8> {
-    bytes
-}
-
 /// Three tensors of the three element types.
 const SAFETENSORS_HEADER: &str = concat!(
     r#"{"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"#,
@@ -25,10 +21,7 @@ fn safetensors_file(header: Vec<u8>) -> Vec<u8> {
 
 pub(super) fn safetensors() -> Vec<Seed> {
     let header = SAFETENSORS_HEADER.as_bytes().to_vec();
-    vec![
-        Seed { bytes: safetensors_file(header.clone()), wrap: as_it_is },
-        Seed { bytes: header, wrap: safetensors_file },
-    ]
+    vec![Seed::whole(safetensors_file(header.clone())), Seed::part(header, safetensors_file)]
 }
 
 /// `torch.save(OrderedDict(a=<2x3>, b=<transposed 2x3>))`: both tensors view one storage of six elements.
@@ -47,34 +40,37 @@ fn pickle() -> Vec<u8> {
 }
 
 /// A zip of stored entries with right checksums.
-fn torch_file(pickle: Vec<u8>) -> Vec<u8> {
-    let storage = [0u8; 24];
-    let entries: [(&str, &[u8]); 4] =
-        [("m/data.pkl", &pickle), ("m/byteorder", b"little"), ("m/data/0", &storage), ("m/version", b"3\n")];
+pub(super) fn zip<N: AsRef<str>, C: AsRef<[u8]>>(entries: &[(N, C)]) -> Vec<u8> {
     let mut archive = ZipArchiveWriter::new(Vec::new());
     for (name, content) in entries {
-        let entry = archive.new_file(name).compression_method(CompressionMethod::STORE);
+        let entry = archive.new_file(name.as_ref()).compression_method(CompressionMethod::STORE);
         let (mut entry, config) = entry.start().expect("the name is valid");
         let mut data: ZipDataWriter<_> = config.wrap(&mut entry);
-        data.write_all(content).expect("a vector takes all");
+        data.write_all(content.as_ref()).expect("a vector takes all");
         let (_, descriptor) = data.finish().expect("a vector takes all");
         entry.finish(descriptor).expect("a vector takes all");
     }
     archive.finish().expect("a vector takes all")
 }
 
+fn torch_file(pickle: Vec<u8>) -> Vec<u8> {
+    let entries: [(&str, &[u8]); 4] =
+        [("m/data.pkl", &pickle), ("m/byteorder", b"little"), ("m/data/0", &[0; 24]), ("m/version", b"3\n")];
+    zip(&entries)
+}
+
 pub(super) fn torch_zip() -> Vec<Seed> {
-    vec![Seed { bytes: torch_file(pickle()), wrap: as_it_is }, Seed { bytes: pickle(), wrap: torch_file }]
+    vec![Seed::whole(torch_file(pickle())), Seed::part(pickle(), torch_file)]
 }
 
 /// Writes `value` at `at`.
-fn put(bytes: &mut [u8], at: usize, value: impl AsRef<[u8]>) {
+pub(super) fn put(bytes: &mut [u8], at: usize, value: impl AsRef<[u8]>) {
     let value = value.as_ref();
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
 /// NIfTI-1, little-endian, int16, 4 x 3 x 2 with a slope and an affine.
-fn nifti_1() -> Vec<u8> {
+pub(super) fn nifti_1() -> Vec<u8> {
     let mut file = vec![0; 352];
     put(&mut file, 0, 348i32.to_le_bytes());
     for (axis, size) in [3i16, 4, 3, 2, 1, 1, 1, 1].into_iter().enumerate() {
@@ -96,7 +92,7 @@ fn nifti_1() -> Vec<u8> {
 }
 
 /// NIfTI-2, big-endian, float32, 4 x 3 x 2 with an affine.
-fn nifti_2() -> Vec<u8> {
+pub(super) fn nifti_2() -> Vec<u8> {
     let mut file = vec![0; 544];
     put(&mut file, 0, 540i32.to_be_bytes());
     put(&mut file, 4, b"n+2\0\r\n\x1a\n");
@@ -116,19 +112,14 @@ fn nifti_2() -> Vec<u8> {
     file
 }
 
-fn gzip(bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn gzip(bytes: Vec<u8>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(&bytes).expect("a vector takes all");
     encoder.finish().expect("a vector takes all")
 }
 
 pub(super) fn nifti() -> Vec<Seed> {
-    vec![
-        Seed { bytes: nifti_1(), wrap: as_it_is },
-        Seed { bytes: nifti_2(), wrap: as_it_is },
-        Seed { bytes: gzip(nifti_1()), wrap: as_it_is },
-        Seed { bytes: nifti_1(), wrap: gzip },
-    ]
+    vec![Seed::whole(nifti_1()), Seed::whole(nifti_2()), Seed::whole(gzip(nifti_1())), Seed::part(nifti_1(), gzip)]
 }
 
 fn npy_file(header: Vec<u8>) -> Vec<u8> {
@@ -140,7 +131,7 @@ fn npy_file(header: Vec<u8>) -> Vec<u8> {
 pub(super) fn npy() -> Vec<Seed> {
     let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3, 4), }";
     let header = format!("{text:<117}\n").into_bytes();
-    vec![Seed { bytes: npy_file(header.clone()), wrap: as_it_is }, Seed { bytes: header, wrap: npy_file }]
+    vec![Seed::whole(npy_file(header.clone())), Seed::part(header, npy_file)]
 }
 
 /// The files of a small model of the goldens.
@@ -158,5 +149,5 @@ pub(super) fn config_files() -> ConfigFiles {
 pub(super) fn config() -> Vec<Seed> {
     let files = config_files();
     let parts = [Some(files.args), files.llm, files.vision_2d, files.vision_3d];
-    parts.into_iter().flatten().map(|bytes| Seed { bytes, wrap: as_it_is }).collect()
+    parts.into_iter().flatten().map(Seed::whole).collect()
 }

@@ -12,7 +12,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("engine", "engine", &["kernels", "loaders"]),
     ("tools", "engine-cli", &["engine", "kernels", "loaders"]),
     ("benches", "benches", &["engine", "kernels", "loaders"]),
-    ("tests", "engine-tests", &["engine", "kernels", "loaders"]),
+    ("tests", "engine-tests", &["engine", "engine-cli", "kernels", "loaders"]),
 ];
 const SECTIONS: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 

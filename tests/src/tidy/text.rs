@@ -6,7 +6,8 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 120;
 const FILE_BYTES_MAX: u64 = 500_000;
 /// Folders of binary files, and what each may take in all.
-const BUDGETS: [(&str, u64); 2] = [("tests/data/", 4_000_000), ("tools/demo/model/", 12_000_000)];
+const BUDGETS: [(&str, u64); 3] =
+    [("tests/corpus/", 1_000_000), ("tests/data/", 4_000_000), ("tools/demo/model/", 12_000_000)];
 /// Written by cargo.
 const LOCK: &str = "Cargo.lock";
 
