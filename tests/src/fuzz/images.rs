@@ -2,7 +2,7 @@
 use super::{Seed, case_folder, volumes, write};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use loaders::volume::{VolumeOptions, read_volume};
+use loaders::volume::{RawVolume, VolumeOptions, read_volume};
 use std::io::Write;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -73,5 +73,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(), String> {
     for (name, content) in [("0.png", png(parts(8, 0, 4))), ("1.png", bytes.to_vec()), ("2.png", png(parts(8, 0, 4)))] {
         write(folder.path().join(name), content);
     }
-    volumes::settle(read_volume(folder.path(), &VolumeOptions::default()))
+    let found = read_volume(folder.path(), &VolumeOptions::default());
+    let odd = |raw: &RawVolume| raw.voxels.iter().any(|voxel| !(0.0..=1.0).contains(voxel));
+    assert!(!found.as_ref().is_ok_and(odd), "a grey value is outside 0..1");
+    volumes::settle(found)
 }

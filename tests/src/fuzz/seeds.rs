@@ -118,8 +118,23 @@ pub(super) fn gzip(bytes: Vec<u8>) -> Vec<u8> {
     encoder.finish().expect("a vector takes all")
 }
 
+/// The last two voxels are no numbers.
+fn nifti_with_holes() -> Vec<u8> {
+    let mut file = nifti_2();
+    let end = file.len();
+    put(&mut file, end - 8, f32::NAN.to_be_bytes());
+    put(&mut file, end - 4, f32::NEG_INFINITY.to_be_bytes());
+    file
+}
+
 pub(super) fn nifti() -> Vec<Seed> {
-    vec![Seed::whole(nifti_1()), Seed::whole(nifti_2()), Seed::whole(gzip(nifti_1())), Seed::part(nifti_1(), gzip)]
+    vec![
+        Seed::whole(nifti_1()),
+        Seed::whole(nifti_2()),
+        Seed::whole(gzip(nifti_1())),
+        Seed::part(nifti_1(), gzip),
+        Seed::whole(nifti_with_holes()),
+    ]
 }
 
 fn npy_file(header: Vec<u8>) -> Vec<u8> {

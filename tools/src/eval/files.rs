@@ -44,7 +44,7 @@ pub fn items(data: &Path, volumes: &Path, answers: Option<&Path>) -> Result<Vec<
     Ok(read.collect())
 }
 
-/// The first line of a journal that [`results`] takes up, without the end of the line.
+/// The first line of a journal that [`results()`] takes up, without the end of the line.
 ///
 /// # Panics
 /// Never: it holds text alone.
