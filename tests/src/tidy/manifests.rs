@@ -10,7 +10,8 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("kernels/stand-in", "driver-stand-in", &["kernels", "simt"]),
     ("loaders", "loaders", &[]),
     ("engine", "engine", &["kernels", "loaders"]),
-    ("tools", "engine-cli", &["engine", "kernels", "loaders"]),
+    // Its tests mutate files as the fuzz targets do.
+    ("tools", "engine-cli", &["engine", "engine-tests", "kernels", "loaders"]),
     ("benches", "benches", &["engine", "kernels", "loaders"]),
     ("tests", "engine-tests", &["engine", "engine-cli", "kernels", "loaders"]),
 ];
