@@ -68,6 +68,7 @@ const ON_FOLDER: &[&str] = &[
 const ON_MODEL: &[&str] = &[
     "generate --model model --volume volume.npy --prompt Where? --max-new-tokens 3 --json",
     "inspect --model model",
+    "inspect --model model --weights",
     "convert --model model --out converted",
     "plan --model model --json",
 ];
