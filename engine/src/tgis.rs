@@ -30,7 +30,7 @@ pub(crate) struct Scorer {
 /// Where the guiding vector comes from.
 pub(crate) enum GuideWeights {
     /// `text_mlp` of BERT's pooler: the released model.
-    BertPooler { text_mlp: Affine, z_t: Tensor },
+    BertPooler { text_mlp: Box<Affine>, z_t: Tensor },
     /// The mean of the LLM's embeddings of the question: the paper.
     LlmMean { z_t: Tensor },
     /// A learned vector; its bias is the same for every slice, so the softmax cancels it.
@@ -130,7 +130,7 @@ impl GuideWeights {
                         }
                     }
                 };
-                Self::BertPooler { text_mlp, z_t: z_t()? }
+                Self::BertPooler { text_mlp: Box::new(text_mlp), z_t: z_t()? }
             }
         })
     }
