@@ -9,8 +9,15 @@ use rayon::prelude::*;
 /// Weight bytes that one task streams: enough to hide its start, few enough to share out evenly.
 const TASK_BYTES: usize = 1 << 18;
 
-/// Weight rows in one pass over a row of x: their sums hide each other's latency.
+/// Weight rows in one pass over rows of x: their sums hide each other's latency.
 const PASS: usize = 4;
+
+/// Rows of x in one pass, where there are so many: a weight is loaded and widened once for both.
+const PAIR: usize = 2;
+
+/// Lanes from which a processor has registers for the sums of a pair with all rows of a pass: AVX-512 has 32 for the 16
+/// sums, AVX2 has 16 in all.
+const LANES_FOR_PAIRED_PASS: usize = 16;
 
 pub(super) fn run<S: Stored>(isa: Isa, product: &Product<'_>, weights: &[S], out: &mut [f32]) {
     let columns = product.columns;
@@ -26,7 +33,7 @@ pub(super) fn run<S: Stored>(isa: Isa, product: &Product<'_>, weights: &[S], out
 }
 
 /// A task: output columns `first..first + count` of all rows. Whoever runs it vouches that slices and `out` have the
-/// product's sizes and that nobody else touches these columns of `out` meanwhile.
+/// product's sizes and that no other task touches these columns of `out` meanwhile.
 struct Columns<'a, S> {
     product: &'a Product<'a>,
     weights: &'a [S],
@@ -46,11 +53,22 @@ impl<S: Stored> Job for Columns<'_, S> {
             for column in (0..count).step_by(PASS) {
                 let pass = PASS.min(count - column);
                 let rows = std::array::from_fn(|i| &w[(column + i.min(pass - 1)) * p.inner..][..p.inner]);
-                for row in 0..p.rows {
+                let x_row = |row: usize| &p.x[row * p.inner..][..p.inner];
+                let mut keep = |row: usize, dots: [f32; PASS]| {
                     let at = (row * halves + half) * count + column;
-                    // SAFETY: as this function's; all five slices have `inner` values.
-                    let dots = unsafe { dots::<L, S>(&p.x[row * p.inner..][..p.inner], rows) };
                     sums[at..at + pass].copy_from_slice(&dots[..pass]);
+                };
+                for row in (0..p.rows).step_by(PAIR) {
+                    if row + 1 < p.rows {
+                        // SAFETY: as this function's; all slices have `inner` values.
+                        let dots = unsafe { paired_dots::<L, S>([x_row(row), x_row(row + 1)], rows) };
+                        keep(row, dots[0]);
+                        keep(row + 1, dots[1]);
+                    } else {
+                        // SAFETY: as above.
+                        let dots = unsafe { dots::<L, S, 1, PASS>([x_row(row)], rows) };
+                        keep(row, dots[0]);
+                    }
                 }
             }
         }
@@ -67,27 +85,54 @@ impl<S: Stored> Job for Columns<'_, S> {
     }
 }
 
-/// Dot products of `x` with rows of the same length: two vectors of sums each, then the rest.
+/// As [`dots`], for a pair of rows of x, in as many sums at a time as the registers hold.
 ///
 /// # Safety
-/// As [`Lanes`]; the rows are as long as `x`.
+/// As [`dots`].
 #[inline(always)]
-unsafe fn dots<L: Lanes, S: Stored>(x: &[f32], rows: [&[S]; PASS]) -> [f32; PASS] {
-    let whole = x.len() / (2 * L::WIDTH) * 2 * L::WIDTH;
-    // SAFETY: `x` and the rows have `x.len()` values.
+unsafe fn paired_dots<L: Lanes, S: Stored>(x: [&[f32]; PAIR], rows: [&[S]; PASS]) -> [[f32; PASS]; PAIR] {
+    // SAFETY: the caller's promise is passed on.
     unsafe {
-        let mut sums = [[L::splat(0.0); 2]; PASS];
+        if L::WIDTH >= LANES_FOR_PAIRED_PASS {
+            return dots::<L, S, PAIR, PASS>(x, rows);
+        }
+        let [first, second, third, fourth] = rows;
+        let left = dots::<L, S, PAIR, 2>(x, [first, second]);
+        let right = dots::<L, S, PAIR, 2>(x, [third, fourth]);
+        std::array::from_fn(|row| [left[row][0], left[row][1], right[row][0], right[row][1]])
+    }
+}
+
+/// Dot products of `R` rows of x with `P` rows of weights, all of one length: two vectors of sums each, then the rest.
+/// A product's bits depend on neither `R` nor `P`.
+///
+/// # Safety
+/// As [`Lanes`]; all rows are as long as the first row of x.
+#[inline(always)]
+unsafe fn dots<L: Lanes, S: Stored, const R: usize, const P: usize>(x: [&[f32]; R], rows: [&[S]; P]) -> [[f32; P]; R] {
+    let whole = x[0].len() / (2 * L::WIDTH) * 2 * L::WIDTH;
+    // SAFETY: all rows have `x[0].len()` values.
+    unsafe {
+        let mut sums = [[[L::splat(0.0); 2]; P]; R];
         for k in (0..whole).step_by(2 * L::WIDTH) {
-            let x = [L::load(x.as_ptr().add(k)), L::load(x.as_ptr().add(k + L::WIDTH))];
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                sums[0] = L::fma(x[0], S::load::<L>(row.as_ptr().add(k)), sums[0]);
-                sums[1] = L::fma(x[1], S::load::<L>(row.as_ptr().add(k + L::WIDTH)), sums[1]);
+            let mut here = [[L::splat(0.0); 2]; R];
+            for (here, x) in here.iter_mut().zip(&x) {
+                *here = [L::load(x.as_ptr().add(k)), L::load(x.as_ptr().add(k + L::WIDTH))];
+            }
+            for (p, row) in rows.iter().enumerate() {
+                let w = [S::load::<L>(row.as_ptr().add(k)), S::load::<L>(row.as_ptr().add(k + L::WIDTH))];
+                for (sums, x) in sums.iter_mut().zip(&here) {
+                    sums[p][0] = L::fma(x[0], w[0], sums[p][0]);
+                    sums[p][1] = L::fma(x[1], w[1], sums[p][1]);
+                }
             }
         }
-        let mut dots = [0f32; PASS];
-        for ((dot, sums), row) in dots.iter_mut().zip(&sums).zip(&rows) {
-            let rest: f32 = x[whole..].iter().zip(&row[whole..]).map(|(x, w)| x * w.widen()).sum();
-            *dot = sum::<L>(L::add(sums[0], sums[1])) + rest;
+        let mut dots = [[0f32; P]; R];
+        for ((dots, sums), x) in dots.iter_mut().zip(&sums).zip(&x) {
+            for ((dot, sums), row) in dots.iter_mut().zip(sums).zip(&rows) {
+                let rest: f32 = x[whole..].iter().zip(&row[whole..]).map(|(x, w)| x * w.widen()).sum();
+                *dot = sum::<L>(L::add(sums[0], sums[1])) + rest;
+            }
         }
         dots
     }
