@@ -102,12 +102,15 @@ impl Engine {
     fn take_memory(device: &dyn Device, folder: &ModelFolder, options: &LoadOptions) -> Result<()> {
         let Some(plan) = device.plan() else { return Ok(()) };
         let plan = Self::plan(plan, folder, options)?;
-        let (wanted, free) = (plan.total(), device.free_bytes().unwrap_or(usize::MAX));
+        let wanted = plan.total();
+        let free = device.free_bytes().unwrap_or(usize::MAX);
         if wanted <= free {
             return Ok(device.reserve(plan.workspace)?);
         }
         // Rounded apart, so that the two never look the same.
-        let (need, have, name) = (wanted.div_ceil(1 << 20), free >> 20, device.describe());
+        let need = wanted.div_ceil(1 << 20);
+        let have = free >> 20;
+        let name = device.describe();
         let fewer = if options.batch > 1 { "answer fewer questions at a time with --batch, " } else { "" };
         let detail = format!(
             "the model and one volume take {need} MiB, but {have} MiB are free on {name}; \
@@ -270,7 +273,8 @@ fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {
 }
 
 fn load_connector_3d(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Connector> {
-    let (grid, part) = (config.vision_3d.grid(), &loading.folder.connector_3d);
+    let grid = config.vision_3d.grid();
+    let part = &loading.folder.connector_3d;
     let shape = Shape { pool: Some((grid, [2, 2, 2])), mlp: true, rows: grid.iter().product() };
     Connector::load(loading, part, &shape)
 }

@@ -18,7 +18,7 @@ pub enum Error {
     Request(String),
     /// The volume was encoded by another engine: of another model, with other options, or on another device.
     Foreign,
-    /// A part of the model gave NaN or infinity, so that there is no answer.
+    /// A part of the model gave NaN or infinity, so the question has no answer.
     NonFinite {
         /// The first that did.
         stage: Stage,

@@ -159,7 +159,8 @@ impl Engine {
         recorder.record("volume", volume.volume.view())?;
         recorder.record("z_3d", volume.z_3d.view())?;
         self.guide(&checked.guide, recorder)?;
-        let (first, image) = (prompt.before.len(), self.image_tokens());
+        let first = prompt.before.len();
+        let image = self.image_tokens();
         let middle = first + volume.z_3d.dims().as_slice()[0];
         let out = self.llm.hidden.view_mut().rows(first..middle);
         device.copy(Copy { x: volume.z_3d.view(), out })?;

@@ -36,8 +36,11 @@ pub(crate) struct TextEncoder {
 
 impl TextEncoder {
     pub fn load(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Self> {
-        let (part, bert, device) = (&loading.folder.vision_3d, &config.bert, loading.device);
-        let (hidden, rows) = (bert.hidden_size, bert.max_position_embeddings);
+        let part = &loading.folder.vision_3d;
+        let bert = &config.bert;
+        let device = loading.device;
+        let hidden = bert.hidden_size;
+        let rows = bert.max_position_embeddings;
         let embeddings = "language_encoder.embeddings";
         let layers = (0..bert.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let buffer = |width| device.activations(&[rows, width]);
@@ -101,7 +104,8 @@ impl TextEncoder {
     fn layer(&mut self, device: &dyn Device, index: usize, rows: usize) -> Result<()> {
         let Self { layers, x, summed, qkv, mixed, ffn, heads, eps, .. } = self;
         let layer = &layers[index];
-        let (window, mut hidden) = (0..rows, x.view().rows(0..rows));
+        let window = 0..rows;
+        let mut hidden = x.view().rows(0..rows);
         for (projection, out) in layer.qkv.iter().zip(qkv.iter_mut()) {
             device.linear(projection.linear(hidden, Epilogue::None, out.view_mut().rows(window.clone())))?;
         }

@@ -46,7 +46,8 @@ impl Aggregation {
         text_mlp: TextMlp,
     ) -> Result<Option<Self>> {
         let SliceScoring::Guided { scored, guide, temperature } = config.scoring else { return Ok(None) };
-        let (device, slices) = (loading.device, config.vision_3d.img_size[0]);
+        let device = loading.device;
+        let slices = config.vision_3d.img_size[0];
         Ok(Some(match mode {
             TgisMode::Max => Self::Max,
             TgisMode::Uniform => Self::Fixed(fixed(device, &vec![1.0 / slices as f32; slices])?),
@@ -99,7 +100,8 @@ impl Aggregation {
                 let guide = scorer.guide.vector();
                 recorder.record("z_t", guide)?;
                 let keys = volume.keys.as_ref().expect("scored volumes have keys").view();
-                let (temperature, scores) = (scorer.temperature, scorer.scores.view_mut());
+                let temperature = scorer.temperature;
+                let scores = scorer.scores.view_mut();
                 device.tgis_scores(TgisScores { keys, guide, temperature, scores })?;
                 scorer.scores.view()
             }
@@ -112,7 +114,8 @@ impl Aggregation {
 
 impl GuideWeights {
     fn load(loading: &mut Loading<'_>, config: &ModelConfig, guide: Guide, source: TextMlp) -> Result<Self> {
-        let (part, dim) = (&loading.folder.connector_3d, config.llm.hidden_size);
+        let part = &loading.folder.connector_3d;
+        let dim = config.llm.hidden_size;
         let device = loading.device;
         let z_t = || device.activations(&[1, dim]);
         Ok(match guide {

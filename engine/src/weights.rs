@@ -13,7 +13,8 @@ pub(crate) struct Affine {
 impl Affine {
     /// The layer norm of the first `rows` rows of `x` into those of `out`.
     pub fn layer_norm<'a>(&'a self, x: &'a Tensor, eps: f32, out: &'a mut Tensor, rows: usize) -> LayerNorm<'a> {
-        let (x, out) = (x.view().rows(0..rows), out.view_mut().rows(0..rows));
+        let x = x.view().rows(0..rows);
+        let out = out.view_mut().rows(0..rows);
         LayerNorm { x, weight: self.weight.view(), bias: self.bias.view(), eps, out }
     }
 

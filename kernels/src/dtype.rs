@@ -38,7 +38,7 @@ mod sealed {
     impl Sealed for half::bf16 {}
 }
 
-/// A Rust type that stands for one [`DType`]; nobody else can implement it.
+/// A Rust type that stands for one [`DType`]; other crates cannot implement it.
 pub trait Elem: bytemuck::Pod + Send + Sync + sealed::Sealed {
     /// The element type it stands for.
     const DTYPE: DType;

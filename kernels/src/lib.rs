@@ -41,5 +41,5 @@ pub const FEW_ROWS: usize = 16;
 pub const PAGE_TOKENS: usize = 64;
 
 /// What [`ops::Sample`] and [`ops::RmsLinearArgmax`] give in the place of an id where a logit is NaN or infinite. No
-/// vocabulary has so many tokens.
+/// vocabulary has this many tokens.
 pub const NON_FINITE: u32 = u32::MAX;

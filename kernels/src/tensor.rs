@@ -89,7 +89,7 @@ unsafe impl Sync for Mem {}
 impl Mem {
     /// # Safety
     /// Until `owner` is dropped, `bytes` bytes from `addr` on, at most `isize::MAX`, must be valid in `space`, which
-    /// for [`Space::Host`] means initialised and not written by anybody else; if `writable`, nobody else may read them.
+    /// for [`Space::Host`] means initialised and not written by other code; if `writable`, no other code may read them.
     pub unsafe fn from_raw(
         addr: *mut u8,
         bytes: usize,
@@ -291,7 +291,7 @@ impl<'a> View<'a> {
             [rows, width] if *rows > 0 => (rows - 1) * self.stride + width,
             _ => self.dims.count(),
         };
-        // SAFETY: initialised host memory that nobody writes for 'a: `Mem::from_raw`'s caller vouched for the tensor's
+        // SAFETY: initialised host memory that no code writes for 'a: `Mem::from_raw`'s caller vouched for the tensor's
         // bytes, `Tensor::new` compared them with its dims, and `rows`, `cols` and `reshape` only shrink the window.
         // `Dims` keep the count from overflowing. `Elem` is sealed: `T` is the element type itself, on whose boundary
         // `Tensor::new` found the memory to begin.
@@ -415,7 +415,8 @@ mod tests {
     /// Every window of a small tensor, read through its slice.
     #[test]
     fn windows_hold_their_elements() {
-        let (rows, width) = (4, 5);
+        let rows = 4;
+        let width = 5;
         let values: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let whole = tensor(&[rows, width], &values);
         for (first, last) in (0..=rows).flat_map(|first| (first..=rows).map(move |last| (first, last))) {

@@ -62,9 +62,9 @@ impl ModelFolder {
     /// Opens a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is no such folder; those of [`ModelConfig::parse`], [`Checkpoint::open`] and
-    /// [`preprocess_json::read`], and any trace of an adapter that is not merged: a file at any depth, or a tensor of any
-    /// part.
+    /// [`Error::Io`] if the folder does not exist; those of [`ModelConfig::parse`], [`Checkpoint::open`] and
+    /// [`preprocess_json::read`], and any trace of an adapter that is not merged: a file at any depth, or a tensor of
+    /// any part.
     pub fn open(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
         if !found.is_dir() {

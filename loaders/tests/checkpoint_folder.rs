@@ -224,7 +224,8 @@ fn merged(sample: &[u8]) -> Vec<u8> {
     bytes[name..name + 10].copy_from_slice(b"base-layer");
     let record = find(&bytes, b"PK\x01\x02", 0);
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    let (length, local) = (number(record + 24), number(record + 42));
+    let length = number(record + 24);
+    let local = number(record + 42);
     let start = local + 30 + (number(local + 26) & 0xffff) + (number(local + 26) >> 16);
     let checksum = rawzip::crc32(&bytes[start..start + length]);
     bytes[record + 16..record + 20].copy_from_slice(&checksum.to_le_bytes());

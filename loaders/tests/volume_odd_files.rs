@@ -60,7 +60,7 @@ fn copies_count_once() {
     assert_eq!(read(&twice).expect("four slices").dims[0], 4);
 }
 
-/// One SOPInstanceUID with two contents: somebody must decide which slice is meant. A writer that gives all slices one
+/// One SOPInstanceUID with two contents: only the user can say which slice is meant. A writer that gives all slices one
 /// UID is another matter, for their places tell them apart.
 #[test]
 fn one_uid_with_other_contents_is_no_copy() {

@@ -63,7 +63,7 @@ pub fn finish() {
     WHOLE.store(true, Ordering::SeqCst);
 }
 
-/// Once a signal ends the process, leaves that to it: work that fails because its files are removed is no failure.
+/// Once a signal ends the process, leaves that to it: work that fails because its files were removed is not reported.
 pub fn settle() {
     while INTERRUPTED.load(Ordering::SeqCst) && !WHOLE.load(Ordering::SeqCst) {
         std::thread::park();

@@ -1,4 +1,4 @@
-//! What a command may write to: a new name or, with `--force`, a regular file that is no input.
+//! What a command may write to: a new name or, with `--force`, a regular file that is not an input.
 
 use std::collections::BTreeSet;
 use std::fs::{File, FileType, Metadata};
@@ -109,7 +109,7 @@ pub fn check_not_input(target: &Path, input: &Path) -> Result<()> {
 
 /// As [`check_not_input`], without a search of the folder for links to the target.
 pub fn check_outside(target: &Path, input: &Path) -> Result<()> {
-    // What is not there is no input; a place in no folder is refused elsewhere.
+    // A path that does not exist is not an input; a place in no folder is refused elsewhere.
     let Some(place) = place(target) else { return Ok(()) };
     let Ok(given) = input.canonicalize() else { return Ok(()) };
     let is_pair = |place: &Path| half_of_pair(place).is_some() && half_of_pair(place) == half_of_pair(&given);

@@ -70,8 +70,8 @@ impl Seen<'_> {
 /// A task: some queries of one head.
 ///
 /// Whoever runs it vouches for its addresses: `queries`, at least one, rows of `head_dim` values from `q` and `out` on,
-/// at their strides; keys and values of as many, for each token that a query sees, where `tokens` says; and nobody else
-/// reads or writes those rows of `out` meanwhile.
+/// at their strides; keys and values of as many, for each token that a query sees, where `tokens` says; and no other
+/// thread reads or writes those rows of `out` meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Attend<'a> {
     pub q: Rows,
@@ -84,7 +84,7 @@ pub(crate) struct Attend<'a> {
     pub out: RowsMut,
 }
 
-// SAFETY: plain addresses; whoever runs a task vouches for them.
+// SAFETY: plain addresses; the caller of a task guarantees that they are valid.
 unsafe impl Send for Attend<'_> {}
 
 /// The task's buffers. Rows of queries, outputs and scores come in whole register tiles.

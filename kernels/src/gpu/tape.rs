@@ -81,7 +81,7 @@ impl Tape {
 
     /// Frees the memory of a tensor that is gone as soon as no graph uses it.
     pub fn retire(&self, bytes: Range<usize>, block: Block) {
-        // Freed only when the state is no longer locked.
+        // Freed after the lock is released.
         let unused = self.lock().in_use.retire(bytes, block);
         drop(unused);
     }

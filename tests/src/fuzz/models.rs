@@ -62,7 +62,7 @@ fn sound(file: &str) -> Vec<u8> {
 /// A safetensors file with another header before its tensors.
 ///
 /// # Panics
-/// If `file` is no such file.
+/// If `file` is of another kind.
 pub fn with_header(file: &[u8]) -> Seed {
     let (length, rest) = file.split_first_chunk::<8>().expect("a length");
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
@@ -86,7 +86,8 @@ pub(super) fn seeds() -> Vec<Seed> {
 pub(super) fn read_folder(bytes: &[u8]) -> Result<(), String> {
     let Some((file, content)) = of_number(&FILES, bytes) else { return Err("is empty; give a file".into()) };
     let folder = case_folder();
-    let (model, converted) = (folder.path().join("model"), folder.path().join("converted"));
+    let model = folder.path().join("model");
+    let converted = folder.path().join("converted");
     for (place, source) in SOUND.iter() {
         let target = model.join(place);
         std::fs::create_dir_all(target.parent().expect("inside the folder")).expect("a folder");

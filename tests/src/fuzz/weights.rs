@@ -32,7 +32,7 @@ fn check(entries: &[Entry], file: &[u8]) {
 /// A `torch.save` file with another pickle beside the storages of `file`.
 ///
 /// # Panics
-/// If `file` is no such file.
+/// If `file` is of another kind.
 pub fn with_pickle(file: &[u8]) -> Seed {
     let archive = ZipArchive::from_slice(file).expect("a zip archive");
     let mut entries = Vec::new();

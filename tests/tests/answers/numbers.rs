@@ -12,7 +12,7 @@ fn assert_ranked(answer: &Answer) {
     }
 }
 
-/// The answer ends by itself: its tokens' and its end's log-probabilities are what the same tokens get when given, with
+/// The model ends the answer: its tokens' and its end's log-probabilities are what the same tokens get when given, with
 /// the end's id as one more.
 #[test]
 fn the_end_of_an_answer_has_a_log_probability() {

@@ -15,7 +15,7 @@ fn load(goldens: &Goldens, model: &str, gpu: Arc<dyn Device>) -> Engine {
     golden::load(gpu, goldens.model_folder(model).path(), &case)
 }
 
-/// What the engine answers, tokens and log-probabilities, after it has encoded the volume anew for each question.
+/// What the engine answers, tokens and log-probabilities, with the volume encoded again for each question.
 fn answers(engine: &mut Engine, voxels: &[f32]) -> Vec<(Vec<u32>, Vec<f32>)> {
     let answer = |round: usize| {
         let volume = engine.encode(voxels, &mut |_| ()).expect("the volume fits");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Volumes that are encoded and asked about, one after the other.
 const VOLUMES: usize = 300;
 
-/// After so many, the first volume comes again.
+/// After this many, the first volume is encoded again.
 const CYCLE: usize = 64;
 
 /// Volumes that the GPU has room for.

@@ -234,8 +234,8 @@ fn greedy_steps_fail_on_the_cpu() {
     greedy_steps_fail(&Field::new(&Goldens::open(), MODEL), exact);
 }
 
-/// Weights of layers behind the one that is tapped, of a norm that is not applied, of words that nobody asks about, and
-/// of the guide where slices are not weighed by it.
+/// Weights of layers behind the one that is tapped, of a norm that is not applied, of words that the question does not
+/// contain, and of the guide where slices are not weighed by it.
 #[test]
 fn weights_that_no_result_depends_on_are_no_error() {
     let field = Field::new(&Goldens::open(), MODEL);

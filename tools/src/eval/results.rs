@@ -142,7 +142,7 @@ impl Results {
         Ok(results)
     }
 
-    /// The journal's whole lines. A file that is no journal is refused before anything in it is changed.
+    /// The journal's whole lines. A file that is not a journal is refused before anything in it is changed.
     fn journal_lines(&self, path: &Path) -> Result<Vec<u8>> {
         let mut bytes = std::fs::read(path).map_err(|error| loaders::Error::io(path, "read", error))?;
         let first = bytes.iter().position(|&byte| byte == b'\n');

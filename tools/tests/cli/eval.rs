@@ -239,7 +239,9 @@ fn another_model_needs_a_restart() {
 #[test]
 fn results_of_another_format_are_not_mixed_in() {
     let data = Data::new();
-    let (out, journal, other) = (data.path("out.json"), data.path("out.json.partial"), data.path("other.json"));
+    let out = data.path("out.json");
+    let journal = data.path("out.json.partial");
+    let other = data.path("other.json");
     let line = |more: &[&str]| data.eval("vqa.csv", &[&["--limit", "1", "--out", text(&out)], more].concat());
     succeed(&line(&[]));
     for format in [1, 3] {
@@ -269,7 +271,8 @@ fn results_of_another_format_are_not_mixed_in() {
 #[test]
 fn damaged_samples_are_refused() {
     let data = Data::new();
-    let (out, journal) = (data.path("out.json"), data.path("out.json.partial"));
+    let out = data.path("out.json");
+    let journal = data.path("out.json.partial");
     let line = data.eval("vqa.csv", &["--questions", "open", "--slice-scores", "--out", text(&out)]);
     succeed(&line);
     let whole = data.results("out.json");
@@ -305,7 +308,8 @@ fn damaged_samples_are_refused() {
 #[test]
 fn a_foreign_file_at_the_journals_place_is_left_alone() {
     let data = Data::new();
-    let (out, journal) = (data.path("out.json"), data.path("out.json.partial"));
+    let out = data.path("out.json");
+    let journal = data.path("out.json.partial");
     let line = |more: &[&str]| data.eval("vqa.csv", &[&["--limit", "1", "--out", text(&out)], more].concat());
     for foreign in ["mine", "{\"mine\": 1}\nand more", "\n", "{\"format\": 2}\n", "{\"format\":2,\"version\":\"9.9"] {
         std::fs::write(&journal, foreign).unwrap();

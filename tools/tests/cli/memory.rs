@@ -1,4 +1,4 @@
-//! Memory that runs out is one sentence and exit status 1; what a file only promises is no reason to run out of it.
+//! Memory that runs out is one sentence and exit status 1; memory is never allocated for what a file only promises.
 
 #[path = "../../../loaders/tests/volume_support/dicom_builder.rs"]
 #[allow(dead_code)]

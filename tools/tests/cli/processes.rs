@@ -31,7 +31,8 @@ fn says_cut_short(output: &Output, part: &str) {
 #[test]
 fn weights_cut_short_while_an_answer_runs_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, volume) = (model(folder.path()), small_volume(folder.path()));
+    let model = model(folder.path());
+    let volume = small_volume(folder.path());
     let line = ["generate", "--model", text(&model), "--volume", text(&volume), "--prompt", "Why?"];
     let line = [&line[..], &["--max-new-tokens", "400", "--temperature", "9"]].concat();
     let mut child = command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -44,8 +45,10 @@ fn weights_cut_short_while_an_answer_runs_are_named() {
 #[test]
 fn weights_cut_short_while_questions_are_asked_leave_a_sound_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, _volume) = (model(folder.path()), small_volume(folder.path()));
-    let (data, out) = (folder.path().join("data.json"), folder.path().join("out.json"));
+    let model = model(folder.path());
+    let _volume = small_volume(folder.path());
+    let data = folder.path().join("data.json");
+    let out = folder.path().join("out.json");
     let item = |index: usize| {
         let turns = [json!({"from": "human", "value": format!("What is in slice {index}?")})];
         json!({"id": index.to_string(), "vision3d": ["volume.npy"], "answer": "no", "conversations": turns})
@@ -97,7 +100,8 @@ fn bytes_below(folder: &Path) -> u64 {
 fn weights_cut_short_while_they_are_converted_are_named_and_so_is_what_is_left() {
     for (dtype, named) in [("bf16", "vision3d_connector/extra.safetensors"), ("f32", "vision3d_connector")] {
         let folder = tempfile::tempdir().unwrap();
-        let (model, place) = (model(folder.path()), folder.path().join("place"));
+        let model = model(folder.path());
+        let place = folder.path().join("place");
         std::fs::create_dir(&place).unwrap();
         let shard = widen(&model, "vision3d_connector");
         let out = place.join("out");
@@ -125,7 +129,8 @@ fn what_killed_runs_leave_is_named_and_kept() {
     let part = folder.path().join(".engine-cli-x7.part");
     std::fs::create_dir(&part).unwrap();
     std::fs::write(part.join("weights"), "half").unwrap();
-    let (out, model) = (folder.path().join("out.npy"), folder.path().join("model"));
+    let out = folder.path().join("out.npy");
+    let model = folder.path().join("model");
     for line in [
         vec!["preprocess", "--volume", text(&volume), "--out", text(&out)],
         vec!["convert", "--model", tiny_model(), "--out", text(&model)],
@@ -183,7 +188,8 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 
 /// Builds the library in `folder`.
 fn shim(folder: &Path) -> PathBuf {
-    let (code, library) = (folder.join("shim.c"), folder.join("shim.so"));
+    let code = folder.join("shim.c");
+    let library = folder.join("shim.so");
     std::fs::write(&code, SHIM).unwrap();
     let arguments = ["-xc", "-shared", "-fPIC", "-o", text(&library), text(&code), "-ldl"];
     assert!(Command::new("c++").args(arguments).status().unwrap().success());
@@ -193,10 +199,13 @@ fn shim(folder: &Path) -> PathBuf {
 #[test]
 fn results_are_on_the_disk_before_and_after_they_get_their_names() {
     let folder = tempfile::tempdir().unwrap();
-    let (library, place) = (shim(folder.path()), folder.path().join("place"));
+    let library = shim(folder.path());
+    let place = folder.path().join("place");
     std::fs::create_dir(&place).unwrap();
     let volume = small_volume(folder.path());
-    let (file, model, log) = (place.join("out.npy"), place.join("model"), folder.path().join("log"));
+    let file = place.join("out.npy");
+    let model = place.join("model");
+    let log = folder.path().join("log");
     for (line, target) in [
         (vec!["preprocess", "--volume", text(&volume), "--out", text(&file)], &file),
         (vec!["convert", "--model", tiny_model(), "--out", text(&model)], &model),
@@ -219,10 +228,12 @@ fn results_are_on_the_disk_before_and_after_they_get_their_names() {
 #[test]
 fn a_full_disk_is_called_full_under_the_users_own_name() {
     let folder = tempfile::tempdir().unwrap();
-    let (library, volume) = (shim(folder.path()), small_volume(folder.path()));
+    let library = shim(folder.path());
+    let volume = small_volume(folder.path());
     let entries = || folder.path().read_dir().unwrap().count();
     let before = entries();
-    let (file, trace) = (folder.path().join("out.npy"), folder.path().join("out.safetensors"));
+    let file = folder.path().join("out.npy");
+    let trace = folder.path().join("out.safetensors");
     let made = folder.path().join("made");
     for (line, name) in [
         (vec!["preprocess", "--volume", text(&volume), "--out", text(&file)], &file),
@@ -247,7 +258,8 @@ fn a_full_disk_is_called_full_under_the_users_own_name() {
 #[test]
 fn a_limit_on_files_is_an_error_that_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (volume, out) = (small_volume(folder.path()), folder.path().join("out.npy"));
+    let volume = small_volume(folder.path());
+    let out = folder.path().join("out.npy");
     let script = "ulimit -f 8; exec \"$0\" preprocess --volume \"$1\" --out \"$2\"";
     let program = env!("CARGO_BIN_EXE_engine-cli");
     let output = Command::new("bash").args(["-c", script, program, text(&volume), text(&out)]).output().unwrap();
@@ -307,7 +319,8 @@ fn missing_permissions_are_called_by_their_name() {
     let mode =
         |path: &Path, mode: &str| assert!(Command::new("chmod").args([mode, text(path)]).status().unwrap().success());
     mode(folder.path(), "755");
-    let (model, volume) = (model(folder.path()), small_volume(folder.path()));
+    let model = model(folder.path());
+    let volume = small_volume(folder.path());
     let out = folder.path().join("out.npy");
     let run = |arguments: &[&str]| as_nobody("exec \"$0\" \"$@\"", arguments);
     let Some(output) = run(&["preprocess", "--volume", text(&volume), "--out", text(&out)]) else { return };
@@ -370,14 +383,17 @@ fn a_hostile_tokenizer_is_bad_input() {
 #[test]
 fn an_adapter_is_refused_by_every_command() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, volume) = (model(folder.path()), small_volume(folder.path()));
+    let model = model(folder.path());
+    let volume = small_volume(folder.path());
     std::fs::create_dir(model.join("llm/adapter")).unwrap();
     std::fs::write(model.join("llm/adapter/adapter_model.safetensors"), "weights").unwrap();
-    let (data, out) = (folder.path().join("data.json"), folder.path().join("out"));
+    let data = folder.path().join("data.json");
+    let out = folder.path().join("out");
     let turns = [json!({"from": "human", "value": "Is it?"})];
     let item = json!({"id": "0", "vision3d": ["volume.npy"], "answer": "no", "conversations": turns});
     std::fs::write(&data, json!([item]).to_string()).unwrap();
-    let (model, volumes) = (text(&model), text(folder.path()));
+    let model = text(&model);
+    let volumes = text(folder.path());
     for line in [
         vec!["generate", "--model", model, "--volume", text(&volume), "--prompt", "p"],
         vec!["eval", "--model", model, "--data", text(&data), "--volumes", volumes],

@@ -43,7 +43,8 @@ impl Given {
 #[test]
 fn no_input_is_replaced_whatever_it_is_called() {
     let given = Given::new();
-    let (model, scan) = (given.path("m"), given.scan.clone());
+    let model = given.path("m");
+    let scan = given.scan.clone();
     let at = |name: &str| given.path(name);
     std::fs::hard_link(&scan, at("hard.npy")).unwrap();
     std::fs::hard_link(at("m/llm/model.safetensors"), at("hard.safetensors")).unwrap();
@@ -90,7 +91,8 @@ fn both_halves_of_a_pair_are_the_input() {
     let given = Given::new();
     let whole = given.path("scan.nii.gz");
     succeed(&["phantom", "--seed", "1", "--size", "16,32,32", "--out", text(&whole)]);
-    let (header, voxels) = (given.path("scan.hdr"), given.path("scan.img"));
+    let header = given.path("scan.hdr");
+    let voxels = given.path("scan.img");
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(std::fs::File::open(whole).unwrap()).read_to_end(&mut bytes).unwrap();
     std::fs::write(&voxels, &bytes[352..]).unwrap();
@@ -105,7 +107,8 @@ fn both_halves_of_a_pair_are_the_input() {
 
 /// Every command that writes a file, up to the name of it.
 fn writers(given: &Given) -> Vec<Vec<String>> {
-    let (scan, volumes) = (text(&given.scan).to_owned(), text(given.folder.path()).to_owned());
+    let scan = text(&given.scan).to_owned();
+    let volumes = text(given.folder.path()).to_owned();
     let data = given.path("data.json");
     let turns = serde_json::json!([{"from": "human", "value": "Is it?"}]);
     let item = serde_json::json!([{"id": "0", "vision3d": ["volume.npy"], "answer": "no", "conversations": turns}]);
@@ -146,7 +149,8 @@ fn only_regular_files_are_replaced() {
     let before = kinds();
     for line in &writers {
         for name in &special {
-            let (target, mut line) = (at(name), line.clone());
+            let target = at(name);
+            let mut line = line.clone();
             line.push(text(&target).to_owned());
             let said = fail(&line, 2);
             assert!(said.contains(*name) && !said.contains("--force"), "{line:?}: {said}");
@@ -191,7 +195,8 @@ fn what_is_no_journal_is_kept() {
         let more = [&[text(out)], more].concat();
         data.iter().cloned().chain(more.into_iter().map(str::to_owned)).collect()
     };
-    let (out, journal) = (given.path("out.json"), given.path("out.json.partial"));
+    let out = given.path("out.json");
+    let journal = given.path("out.json.partial");
     for content in ["my notes, without an end of line", "{\"mine\": 1}\n"] {
         std::fs::write(&journal, content).unwrap();
         for more in [&[][..], &["--restart"]] {

@@ -20,7 +20,7 @@ use oracle::Expected;
 /// Cases of each kind.
 const CASES: u64 = 50;
 const CASES_LONG: u64 = 10_000;
-/// After so many faults a kind is given up: more of them say nothing new.
+/// After this many faults a kind is given up: more of them say nothing new.
 const FAULTS_MAX: usize = 20;
 
 /// A test for each kind, so that one can be run alone.

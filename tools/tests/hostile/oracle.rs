@@ -100,7 +100,8 @@ pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     while let Some(next) = folders.pop() {
         for entry in next.read_dir().expect("the folder can be listed") {
             let entry = entry.expect("the folder can be listed");
-            let (path, kind) = (entry.path(), entry.file_type().expect("a file type"));
+            let path = entry.path();
+            let kind = entry.file_type().expect("a file type");
             let place = path.strip_prefix(folder).expect("inside").to_path_buf();
             if kind.is_dir() {
                 folders.push(path);

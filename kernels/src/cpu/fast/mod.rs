@@ -214,7 +214,7 @@ pub(crate) fn run(way: Way, isa: Isa, product: &Product<'_>, weights: &[bf16], o
 }
 
 /// Some rows of x by some blocks of weight rows. Whoever runs it vouches that slices and `out` have the product's sizes
-/// and that nobody else touches these rows and columns of `out` meanwhile.
+/// and that no other task touches these rows and columns of `out` meanwhile.
 struct Task<'a> {
     way: Way,
     product: &'a Product<'a>,

@@ -53,7 +53,7 @@ fn part(total: usize, count: usize, index: usize) -> Range<usize> {
 }
 
 /// A task: all sums of some rows and some panels. Whoever runs it vouches that slices and `out` have the product's
-/// sizes and that nobody else touches these rows and panels of `out` meanwhile.
+/// sizes and that no other task touches these rows and panels of `out` meanwhile.
 struct Block<'a, S> {
     product: &'a Product<'a>,
     weights: &'a [S],

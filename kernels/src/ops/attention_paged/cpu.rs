@@ -16,7 +16,8 @@ pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
 pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> Result<()> {
     let shape = op.check()?;
     let (q, k, v) = (op.q.host::<f32>()?, op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
-    let (positions, table) = (op.positions.host::<u32>()?, op.block_table.host_strided::<u32>()?.0);
+    let positions = op.positions.host::<u32>()?;
+    let table = op.block_table.host_strided::<u32>()?.0;
     let (heads, kv_heads, head_dim, scale) = (op.heads, op.kv_heads, shape.head_dim, op.scale);
     let (apart, entries) = (table_stride(&op.block_table), logical_pages(&op.block_table));
     let table_of = |row: usize| &table[row * apart..][..entries];
@@ -34,7 +35,8 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> 
     let (block, alike) = if apart > 0 { (1, 1) } else { (block_queries(shape.rows, heads), shape.rows) };
     let blocks = blocks_of(positions, &known, block);
     (0..heads * blocks.len()).into_par_iter().with_max_len(1).for_each(|task| {
-        let (head, rows) = (task / blocks.len(), blocks[task % blocks.len()].clone());
+        let head = task / blocks.len();
+        let rows = blocks[task % blocks.len()].clone();
         let cached = |values: &[f32]| {
             let at = head / (heads / kv_heads) * PAGE_TOKENS * head_dim;
             Rows { at: values.as_ptr().wrapping_add(at), stride: head_dim }

@@ -24,7 +24,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: AvgPool<'_>) -> Result<()> {
     op.check()?;
     let &[means, dim] = op.out.dims().as_slice() else { unreachable!("the contract fixed the rank") };
     let args = gpu.args("avg_pool")?;
-    let (x, out) = (args.bf16("x", &op.x)?, args.out("out", &mut op.out)?);
+    let x = args.bf16("x", &op.x)?;
+    let out = args.out("out", &mut op.out)?;
     args.size("tokens", op.x.dims().as_slice()[0])?;
     let axes = |name, sizes: [usize; 3]| -> Result<[u32; 3]> {
         Ok([args.size(name, sizes[0])?, args.size(name, sizes[1])?, args.size(name, sizes[2])?])

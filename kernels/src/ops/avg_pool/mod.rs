@@ -37,7 +37,8 @@ impl AvgPool<'_> {
         let (grid, window) = (self.grid, self.window);
         let divides = grid.iter().zip(&window).all(|(&size, &part)| part > 0 && size > 0 && size % part == 0);
         dims.require(divides, || format!("window {window:?} does not divide the grid {grid:?}"))?;
-        let (tokens, volume) = (dims.size("tokens"), dims.product("grid", &grid)?);
+        let tokens = dims.size("tokens");
+        let volume = dims.product("grid", &grid)?;
         dims.require(tokens % volume == 0, || format!("{tokens} tokens do not fill grids {grid:?}"))?;
         let grids = tokens / volume;
         dims.bind("window", "means", grids * volume / window.iter().product::<usize>())?;

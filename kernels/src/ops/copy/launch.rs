@@ -22,7 +22,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: Copy<'_>) -> Result<()> {
     op.check()?;
     let args = gpu.args("copy")?;
     let dtype = op.x.dtype();
-    let (x, out) = (args.typed("x", &op.x, dtype)?, args.out_typed("out", &mut op.out, dtype)?);
+    let x = args.typed("x", &op.x, dtype)?;
+    let out = args.out_typed("out", &mut op.out, dtype)?;
     let bytes = op.x.dims().count() * dtype.bytes();
     let fits = |unit: &usize| bytes.is_multiple_of(*unit) && x.is_aligned(*unit as u64) && out.is_aligned(*unit as u64);
     let unit = [16, 4].into_iter().find(fits).unwrap_or(2);

@@ -25,7 +25,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: EmbedTokens<'_>) -> Result<()> {
     let dim = op.table.dims().as_slice()[1];
     let rows = op.ids.dims().count();
     let args = gpu.args("embed_tokens")?;
-    let (table, ids) = (args.bf16("table", &op.table)?, args.typed("ids", &op.ids, DType::U32)?);
+    let table = args.bf16("table", &op.table)?;
+    let ids = args.typed("ids", &op.ids, DType::U32)?;
     let out = args.out("out", &mut op.out)?;
     let params = EmbedTokensParams {
         table,

@@ -46,7 +46,9 @@ fn contract_errors() {
 
 #[test]
 fn ids_outside_the_table_give_nan() {
-    let (table, ids, mut out) = (tensor(&[2, 1], &[5.0, 7.0]), tensor_u32(&[2, 1, u32::MAX, 0]), poisoned(&[4, 1]));
+    let table = tensor(&[2, 1], &[5.0, 7.0]);
+    let ids = tensor_u32(&[2, 1, u32::MAX, 0]);
+    let mut out = poisoned(&[4, 1]);
     CPU.embed_tokens(EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() }).expect("valid");
     let out = values(&out);
     assert!(out[0].is_nan() && out[1] == 7.0 && out[2].is_nan() && out[3] == 5.0, "{out:?}");

@@ -33,7 +33,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: LayerNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let rows = op.x.dims().as_slice()[0];
     let args = gpu.args("layer_norm")?;
-    let (x, weight) = (args.bf16("x", &op.x)?, args.bf16("weight", &op.weight)?);
+    let x = args.bf16("x", &op.x)?;
+    let weight = args.bf16("weight", &op.weight)?;
     let (bias, out) = (args.bf16("bias", &op.bias)?, args.out("out", &mut op.out)?);
     let params = LayerNormParams {
         x,

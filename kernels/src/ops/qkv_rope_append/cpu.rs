@@ -6,7 +6,8 @@ use crate::{PAGE_TOKENS, Result};
 
 pub(crate) fn run(mut op: QkvRopeAppend<'_>) -> Result<()> {
     let heads = op.check()?;
-    let (head_dim, half) = (heads.head_dim, heads.head_dim / 2);
+    let head_dim = heads.head_dim;
+    let half = heads.head_dim / 2;
     let queries = heads.queries * head_dim;
     let keys = heads.keys * head_dim;
     let cos = op.cos.host::<f32>()?;

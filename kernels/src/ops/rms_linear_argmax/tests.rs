@@ -39,7 +39,8 @@ fn chooses_what_the_logits_give() {
 #[test]
 fn a_row_with_a_logit_that_is_not_finite_says_so() {
     let device: &dyn Device = &CPU;
-    let (inner, vocab) = (4, 40);
+    let inner = 4;
+    let vocab = 40;
     // All of row 1 is in its first input, which the norm makes 2, and twice 3e38 is infinite. The others have 0 there.
     let rows = [[0.0, 1.0, -2.0, 0.5], [1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 3.0]];
     let choose = |rows: &[[f32; 4]; 3], id: usize, value: f32| {

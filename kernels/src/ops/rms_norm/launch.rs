@@ -25,7 +25,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: RmsNorm<'_>) -> Result<()> {
     let dim = op.check()?;
     let rows = op.x.dims().as_slice()[0];
     let args = gpu.args("rms_norm")?;
-    let (x, weight) = (args.bf16("x", &op.x)?, args.bf16("weight", &op.weight)?);
+    let x = args.bf16("x", &op.x)?;
+    let weight = args.bf16("weight", &op.weight)?;
     let out = args.out("out", &mut op.out)?;
     let params = RmsNormParams {
         x,

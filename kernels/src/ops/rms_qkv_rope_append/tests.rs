@@ -34,7 +34,8 @@ fn outputs(rows: usize, [heads, kv_heads, head_dim]: [usize; 3]) -> [Tensor; 3] 
 #[test]
 fn has_the_bits_of_its_parts() {
     for (seed, rows, inner, [heads, kv_heads, head_dim]) in [(1, 1, 24, [2, 1, 8]), (5, 16, 20, [3, 3, 10])] {
-        let (columns, limit) = ((heads + 2 * kv_heads) * head_dim, 76);
+        let columns = (heads + 2 * kv_heads) * head_dim;
+        let limit = 76;
         let positions: Vec<u32> = (60..).take(rows).collect();
         let (positions, table) = (tensor_u32(&positions), tensor_u32(&[2, 0]));
         let angles = numbers(seed + 3, limit * head_dim / 2, 3.0);

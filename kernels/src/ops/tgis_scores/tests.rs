@@ -49,7 +49,8 @@ fn flat_and_saturated() {
 /// One number that is not finite, in the first, a middle or the last key, or in the guide: no score is a number.
 #[test]
 fn a_number_that_is_not_finite_makes_every_score_nan() {
-    let (slices, dim) = (5, 3);
+    let slices = 5;
+    let dim = 3;
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in [0, 7, 14] {
             let mut keys = numbers(420, slices * dim, 1.0);

@@ -103,7 +103,7 @@ const SEQUENCES: &[Tag] = &[
     FRAME_GROUPS,
 ];
 
-/// Sequences that do no more than tell volumes apart, so damage inside one is no reason to refuse the file.
+/// Sequences that do no more than tell volumes apart, so damage inside one does not refuse the file.
 #[rustfmt::skip]
 const DISPENSABLE: [Tag; 8] = [
     FRAME_CONTENT, MR_ECHO, MR_DIFFUSION, CARDIAC, MR_FRAME_TYPE, CT_RECONSTRUCTION, CT_X_RAY, CT_FRAME_TYPE,

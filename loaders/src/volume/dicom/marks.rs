@@ -210,7 +210,7 @@ fn value_of(dataset: &Dataset<'_>, place: &Place, kind: Kind) -> Option<String> 
     Some(number.to_string())
 }
 
-/// Seconds that a time means, for comparisons; `None` where it is no time.
+/// Seconds that a time means, for comparisons; `None` where the text is not a time.
 pub(crate) fn seconds(kind: Kind, text: &str) -> Option<f64> {
     if kind == Kind::Milliseconds {
         return text.parse().ok().map(|milliseconds: f64| milliseconds / 1e3).filter(|seconds| seconds.is_finite());

@@ -1,4 +1,4 @@
-//! Every file of a folder looked at: images, copies of them, damaged ones, and what is no image at all.
+//! Every file of a folder looked at: images, copies of them, damaged ones, and files that are not images.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hasher};
@@ -66,7 +66,7 @@ pub(crate) fn batches(sizes: impl Iterator<Item = u64>) -> Vec<Range<usize>> {
     batches
 }
 
-/// Reads the header of every file. Copies count once, and what is no image is noted.
+/// Reads the header of every file. Copies count once, and files that are not images are noted.
 pub(crate) fn scan<F: Files + ?Sized>(files: &F) -> Result<Scan, Problem> {
     let slices = AtomicUsize::new(0);
     let look = |file: usize| match look(files, file) {
