@@ -131,17 +131,17 @@ fn agrees_with_f64() {
 /// What Miri can run: decode and prefill across a page's edge, with rows that see no tokens.
 #[test]
 fn small_sizes() {
-    for (seed, positions) in [(400, 64..65), (403, 62..66)] {
-        let case = Case::new(seed, [2, 1, 3], positions.clone());
+    for (seed, positions) in [(400, 64..65), (403, 62..65)] {
+        let case = Case::new(seed, [1, 1, 2], positions.clone());
         let (want, bounds) = case.want();
         for isa in Isa::all() {
             assert_within(&format!("{positions:?} {isa:?}"), &case.run(isa, None), &want, |i| bounds[i]);
         }
-        let mut lost = Case::new(seed, [2, 1, 3], positions);
+        let mut lost = Case::new(seed, [1, 1, 2], positions);
         lost.table[1] = PAGES as u32;
         let got = lost.run(Isa::Plain, None);
         let seen = lost.positions.iter().map(|&position| position < 64);
-        assert!(got.chunks_exact(6).zip(seen).all(|(row, seen)| row.iter().all(|v| v.is_nan() != seen)), "{got:?}");
+        assert!(got.chunks_exact(2).zip(seen).all(|(row, seen)| row.iter().all(|v| v.is_nan() != seen)), "{got:?}");
     }
 }
 
