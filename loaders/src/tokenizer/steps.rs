@@ -1,7 +1,7 @@
 //! The steps that a `tokenizer.json` asks for: only those we know, few of them, and none that could blow up a text.
 //!
-//! One step alone is harmless, a chain of them is not: 34 replacements of one letter by two make 2^34 letters of one. So
-//! each has a factor by which it may lengthen a text at most, and the product of a part's factors is bounded.
+//! One step alone is harmless, a chain of them is not: 34 replacements of one letter by two make 2^34 letters of one.
+//! So each has a factor by which it may lengthen a text at most, and the product of a part's factors is bounded.
 
 use serde_json::{Map, Value};
 

@@ -39,7 +39,7 @@ impl AvgPool<'_> {
         dims.require(divides, || format!("window {window:?} does not divide the grid {grid:?}"))?;
         let tokens = dims.size("tokens");
         let volume = dims.product("grid", &grid)?;
-        dims.require(tokens % volume == 0, || format!("{tokens} tokens do not fill grids {grid:?}"))?;
+        dims.require(tokens.is_multiple_of(volume), || format!("{tokens} tokens do not fill grids {grid:?}"))?;
         let grids = tokens / volume;
         dims.bind("window", "means", grids * volume / window.iter().product::<usize>())?;
         dims.output("out", &self.out, &["means", "dim"])?;
