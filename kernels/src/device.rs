@@ -213,7 +213,7 @@ impl dyn Device + '_ {
     /// Waits, then reads a view of `u32`.
     ///
     /// # Errors
-    /// As [`Device::read`].
+    /// As [`Device::copy_out`], and [`crate::Error::Memory`] if the host has no room.
     pub fn read_u32(&self, src: View<'_>) -> Result<Vec<u32>> {
         let mut values = zeros::<u32>(src.dims().count())?;
         self.copy_out(src, bytemuck::cast_slice_mut(&mut values))?;
