@@ -213,7 +213,7 @@ fn token_20_is_named_on_the_cpu() {
 }
 
 /// A greedy answer that comes to the token without being told: steps that store no logits, recorded on a GPU. A damaged
-/// embedding that is never read is no error.
+/// embedding that is never read does not fail.
 fn greedy_steps_fail(field: &Field, device: fn() -> Arc<dyn Device>) {
     let request = Request { max_new_tokens: Some(12), ..question() };
     let sound = run(&field.path(), device(), TgisMode::Checkpoint, &request).expect("sound");

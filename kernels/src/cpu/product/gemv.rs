@@ -12,7 +12,7 @@ const TASK_BYTES: usize = 1 << 18;
 /// Weight rows in one pass over rows of x: their sums hide each other's latency.
 const PASS: usize = 4;
 
-/// Rows of x in one pass, where there are so many: a weight is loaded and widened once for both.
+/// Rows of x in one pass, where there are two or more: a weight is loaded and widened once for both.
 const PAIR: usize = 2;
 
 /// Lanes from which a processor has registers for the sums of a pair with all rows of a pass: AVX-512 has 32 for the 16
