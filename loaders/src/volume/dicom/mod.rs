@@ -161,8 +161,8 @@ fn assemble<F: Files + ?Sized>(
 /// A slice and where its voxels go.
 type Wanted<'a, 'out> = (Slice<'a>, &'out mut [f32]);
 
-/// Decodes each slice into its place; a file is read once, however many of its frames are wanted, and only so many at
-/// one time.
+/// Decodes each slice into its place. A file is read once for all of its frames, and files are read in batches that
+/// bound the memory they take.
 fn decode<F: Files + ?Sized>(files: &F, slices: &[Slice<'_>], plane: usize, out: &mut [f32]) -> Result<(), Problem> {
     let mut by_file: BTreeMap<usize, Vec<Wanted<'_, '_>>> = BTreeMap::new();
     for (slice, out) in slices.iter().zip(out.chunks_mut(plane)) {
