@@ -31,7 +31,9 @@ fn main() {
 }
 
 fn emulate(folder: &Path, sources: &[PathBuf]) {
-    let emulator = var("DEP_SIMT_SIMT_INCLUDE").or_else(|_| var("DEP_SIMT_INCLUDE")).expect("simt names its headers");
+    let emulator = var("DEP_MED2E3_SIMT_SIMT_INCLUDE")
+        .or_else(|_| var("DEP_MED2E3_SIMT_INCLUDE"))
+        .expect("simt names its headers");
     println!("cargo::rerun-if-changed={emulator}");
     let build = |prefix: &str, checked: bool| {
         let mut build = cc::Build::new();

@@ -4,7 +4,7 @@
 use benches::cold::Cold;
 use benches::ops::entries;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kernels::{Cpu, Precision};
+use med2e3_kernels::{Cpu, Precision};
 
 const CPU: Cpu = Cpu { precision: Precision::Exact };
 

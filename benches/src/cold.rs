@@ -1,8 +1,8 @@
 //! Times of one call from a cold cache, and the bandwidth to compare them with.
 use crate::inputs::activations;
 use crate::ops::Call;
-use kernels::ops::Copy;
-use kernels::{Device, Result, Tensor};
+use med2e3_kernels::ops::Copy;
+use med2e3_kernels::{Device, Result, Tensor};
 use std::time::{Duration, Instant};
 
 /// Bytes that are copied between two calls: more than any cache of today's GPUs, and of most processors.

@@ -1,7 +1,7 @@
 //! Random tensors: zeros would let the processor cheat.
 use half::bf16;
-use kernels::ops::AttentionPaged;
-use kernels::{DType, Device, PAGE_TOKENS, Result, Tensor};
+use med2e3_kernels::ops::AttentionPaged;
+use med2e3_kernels::{DType, Device, PAGE_TOKENS, Result, Tensor};
 
 /// After so many numbers, the same ones come again: a prime, so that no two rows of a tensor are alike.
 const PERIOD: usize = 1_000_003;

@@ -1,6 +1,6 @@
 //! The device that a program is to time, and what is known of it.
-use kernels::gpu::gpus;
-use kernels::{Cpu, Device, Emulation, Error, Gpu, GpuReport, Precision, Result};
+use med2e3_kernels::gpu::gpus;
+use med2e3_kernels::{Cpu, Device, Emulation, Error, Gpu, GpuReport, Precision, Result};
 use serde_json::{Value, json};
 
 /// A device that timings can name: `exact`, `fast`, `cuda`, `cuda:N` or `emulated`.

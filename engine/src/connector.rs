@@ -1,9 +1,9 @@
 //! The projections from encoder tokens to the LLM's width.
 use crate::Result;
 use crate::weights::{Affine, Loading};
-use kernels::ops::{AvgPool, Epilogue};
-use kernels::{Device, Tensor, View, ViewMut};
-use loaders::Checkpoint;
+use med2e3_kernels::ops::{AvgPool, Epilogue};
+use med2e3_kernels::{Device, Tensor, View, ViewMut};
+use med2e3_loaders::Checkpoint;
 
 /// Pooling, then one or two linear layers; GELU between two.
 pub(crate) struct Connector {

@@ -1,7 +1,7 @@
 //! The rows of a decoding step, one for each running sequence, as the device holds them.
 use crate::Result;
 use crate::kv_cache::Sequence;
-use kernels::{DType, Device, Graph, PAGE_TOKENS, Tensor};
+use med2e3_kernels::{DType, Device, Graph, PAGE_TOKENS, Tensor};
 use std::collections::HashMap;
 
 /// What a step leaves behind.

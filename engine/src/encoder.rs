@@ -1,9 +1,9 @@
 //! The pre-norm transformer block that the 3D ViT and SigLIP share, and its buffers.
 use crate::Result;
 use crate::weights::{Affine, Loading};
-use kernels::ops::{AttentionFull, Epilogue, Linear};
-use kernels::{Device, Tensor, View};
-use loaders::Checkpoint;
+use med2e3_kernels::ops::{AttentionFull, Epilogue, Linear};
+use med2e3_kernels::{Device, Tensor, View};
+use med2e3_loaders::Checkpoint;
 
 /// Queries, keys and values: one fused projection without bias, or three with.
 pub(crate) enum Qkv {
@@ -45,7 +45,7 @@ impl Buffers {
         let qkv = if fused {
             vec![device.activations(&[rows, 3 * hidden])?]
         } else {
-            (0..3).map(|_| device.activations(&[rows, hidden])).collect::<kernels::Result<_>>()?
+            (0..3).map(|_| device.activations(&[rows, hidden])).collect::<med2e3_kernels::Result<_>>()?
         };
         Ok(Self {
             x: device.activations(&[rows, hidden])?,

@@ -8,10 +8,10 @@ use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
 use crate::{Error, LoadOptions, Progress, Result};
-use kernels::{DType, Device, FEW_ROWS, Plan, Tensor};
-use loaders::config::Connector2d;
-use loaders::tokenizer::{BertTokenizer, LlmTokenizer};
-use loaders::{ModelConfig, ModelFolder};
+use med2e3_kernels::{DType, Device, FEW_ROWS, Plan, Tensor};
+use med2e3_loaders::config::Connector2d;
+use med2e3_loaders::tokenizer::{BertTokenizer, LlmTokenizer};
+use med2e3_loaders::{ModelConfig, ModelFolder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -116,7 +116,7 @@ impl Engine {
             "the model and one volume take {need} MiB, but {have} MiB are free on {name}; \
              {fewer}close what uses it, or choose another with --device cuda:N or --device cpu"
         );
-        Err(kernels::Error::Unavailable { detail }.into())
+        Err(med2e3_kernels::Error::Unavailable { detail }.into())
     }
 
     /// Checks the folder, then makes its weights usable on the device and allocates every buffer.
@@ -181,8 +181,8 @@ impl Engine {
 
     /// Runs both vision encoders and their connectors: the question-independent part of every answer.
     ///
-    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `loaders::prepare` makes them; it never rounds past either
-    /// end, so none is allowed here.
+    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `med2e3_loaders::prepare` makes them; it never rounds past
+    /// either end, so none is allowed here.
     ///
     /// # Errors
     /// [`Error::Request`] if the size differs or a voxel is not in that range; [`Error::Device`].
@@ -250,10 +250,13 @@ impl Planes {
     }
 }
 
-fn check_options(options: &LoadOptions) -> loaders::CheckOptions {
+fn check_options(options: &LoadOptions) -> med2e3_loaders::CheckOptions {
     use crate::{TextMlp, TgisMode};
     let scored = options.tgis == TgisMode::Checkpoint;
-    loaders::CheckOptions { need_guide: scored, need_text_mlp: scored && options.text_mlp == TextMlp::Checkpoint }
+    med2e3_loaders::CheckOptions {
+        need_guide: scored,
+        need_text_mlp: scored && options.text_mlp == TextMlp::Checkpoint,
+    }
 }
 
 fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {

@@ -11,9 +11,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug)]
 pub enum Error {
     /// A file is missing, broken, or not what we run.
-    Loaders(Arc<loaders::Error>),
+    Loaders(Arc<med2e3_loaders::Error>),
     /// The device refused or failed.
-    Device(kernels::Error),
+    Device(med2e3_kernels::Error),
     /// The request cannot be answered by this model; the text says what to change.
     Request(String),
     /// The volume was encoded by another engine: of another model, with other options, or on another device.
@@ -53,14 +53,14 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<loaders::Error> for Error {
-    fn from(error: loaders::Error) -> Self {
+impl From<med2e3_loaders::Error> for Error {
+    fn from(error: med2e3_loaders::Error) -> Self {
         Error::Loaders(Arc::new(error))
     }
 }
 
-impl From<kernels::Error> for Error {
-    fn from(error: kernels::Error) -> Self {
+impl From<med2e3_kernels::Error> for Error {
+    fn from(error: med2e3_kernels::Error) -> Self {
         Error::Device(error)
     }
 }
@@ -74,13 +74,13 @@ mod tests {
     #[test]
     fn sources_are_the_inner_errors() {
         let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let error = Error::from(loaders::Error::io("a.nii", "open", missing()));
-        let inner = error.source().expect("a loader's error").downcast_ref::<loaders::Error>().expect("by type");
+        let error = Error::from(med2e3_loaders::Error::io("a.nii", "open", missing()));
+        let inner = error.source().expect("a loader's error").downcast_ref::<med2e3_loaders::Error>().expect("by type");
         let system = inner.source().and_then(|source| source.downcast_ref::<std::io::Error>()).expect("by type");
         assert_eq!(system.kind(), std::io::ErrorKind::NotFound);
-        let device = Error::from(kernels::Error::Memory { wanted: 5, free: None });
-        let inner = device.source().and_then(|source| source.downcast_ref::<kernels::Error>());
-        assert!(matches!(inner, Some(kernels::Error::Memory { wanted: 5, .. })));
+        let device = Error::from(med2e3_kernels::Error::Memory { wanted: 5, free: None });
+        let inner = device.source().and_then(|source| source.downcast_ref::<med2e3_kernels::Error>());
+        assert!(matches!(inner, Some(med2e3_kernels::Error::Memory { wanted: 5, .. })));
         assert!(Error::Foreign.source().is_none() && Error::Request(String::new()).source().is_none());
     }
 }

@@ -3,7 +3,7 @@
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::vision_2d::SLICES_PER_PASS;
 use crate::{EncodedVolume, Engine, Error, Result};
-use kernels::{Device, View};
+use med2e3_kernels::{Device, View};
 use std::fmt;
 
 /// A part of the model, in the order of computation.
@@ -72,7 +72,7 @@ pub(crate) fn check_scores(scores: Option<&[f32]>) -> Result<()> {
 
 /// The id that was chosen for token number `token` of an answer.
 pub(crate) fn check_id(id: u32, token: usize) -> Result<u32> {
-    if id == kernels::NON_FINITE { Err(Error::NonFinite { stage: Stage::Logits { token } }) } else { Ok(id) }
+    if id == med2e3_kernels::NON_FINITE { Err(Error::NonFinite { stage: Stage::Logits { token } }) } else { Ok(id) }
 }
 
 impl Engine {
@@ -153,7 +153,7 @@ mod tests {
             assert!(check_scores(Some(&[0.5, bad])).is_err(), "{bad}");
         }
         assert!(matches!(check_id(31_999, 1), Ok(31_999)));
-        let said = check_id(kernels::NON_FINITE, 20).expect_err("no id").to_string();
+        let said = check_id(med2e3_kernels::NON_FINITE, 20).expect_err("no id").to_string();
         assert!(
             said.starts_with("the language model (llm/), at token 20 of the answer, gives NaN or infinity"),
             "{said}"

@@ -6,7 +6,7 @@ use crate::running::{Chosen, OnToken, Place, Running};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
 use crate::{Answer, EncodedVolume, Engine, Progress, Request, Result, TokenEvent};
-use kernels::ops::{AvgPool, Copy, Sample};
+use med2e3_kernels::ops::{AvgPool, Copy, Sample};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! The paged KV cache: pages of 64 tokens, handed to sequences as they grow.
 use crate::Result;
-use kernels::{DType, Device, PAGE_TOKENS, Tensor, View};
+use med2e3_kernels::{DType, Device, PAGE_TOKENS, Tensor, View};
 
 /// Keys and values of all layers, and which pages are free.
 pub(crate) struct KvCache {
@@ -26,7 +26,7 @@ impl KvCache {
         let pages = sequences * tokens.div_ceil(PAGE_TOKENS);
         let dims = [pages * kv_heads, PAGE_TOKENS, head_dim];
         let layer = || Ok(Layer { k_pages: device.activations(&dims)?, v_pages: device.activations(&dims)? });
-        let layers = (0..layers).map(|_| layer()).collect::<kernels::Result<_>>()?;
+        let layers = (0..layers).map(|_| layer()).collect::<med2e3_kernels::Result<_>>()?;
         Ok(Self { layers, free: (0..pages as u32).rev().collect() })
     }
 
@@ -92,7 +92,7 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kernels::{Cpu, Precision};
+    use med2e3_kernels::{Cpu, Precision};
 
     const CPU: Cpu = Cpu { precision: Precision::Exact };
 

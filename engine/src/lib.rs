@@ -4,14 +4,14 @@
 //! [`Engine::ask`] answers questions about it:
 //!
 //! ```no_run
-//! use engine::{Engine, LoadOptions, Request};
-//! use kernels::{Cpu, Precision};
-//! use loaders::volume::{VolumeOptions, prepare, read_volume};
+//! use med2e3::{Engine, LoadOptions, Request};
+//! use med2e3_kernels::{Cpu, Precision};
+//! use med2e3_loaders::volume::{VolumeOptions, prepare, read_volume};
 //! use std::ops::ControlFlow;
 //! use std::sync::Arc;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = loaders::ModelFolder::open("Med-2E3-M3D".as_ref())?;
+//! let folder = med2e3_loaders::ModelFolder::open("Med-2E3-M3D".as_ref())?;
 //! let device = Arc::new(Cpu { precision: Precision::Exact });
 //! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
 //!

@@ -5,13 +5,13 @@ use crate::rope::RopeTables;
 use crate::trace::Recorder;
 use crate::weights::Loading;
 use crate::{Progress, Result};
-use kernels::ops::{
+use med2e3_kernels::ops::{
     Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
     RmsQkvRopeAppend, rms_linear_argmax,
 };
-use kernels::{DType, Device, FEW_ROWS, Tensor, View};
-use loaders::ModelConfig;
-use loaders::config::LlmConfig;
+use med2e3_kernels::{DType, Device, FEW_ROWS, Tensor, View};
+use med2e3_loaders::ModelConfig;
+use med2e3_loaders::config::LlmConfig;
 
 struct Layer {
     input_norm: Tensor,
@@ -185,7 +185,7 @@ impl Llm {
     }
 
     /// Logits of a window of `hidden`, into the first rows of `logits`.
-    fn logits_of(&mut self, device: &dyn Device, [first, end]: [usize; 2]) -> kernels::Result<()> {
+    fn logits_of(&mut self, device: &dyn Device, [first, end]: [usize; 2]) -> med2e3_kernels::Result<()> {
         device.rms_linear(RmsLinear {
             x: self.hidden.view().rows(first..end),
             norm: self.norm.view(),
@@ -216,7 +216,7 @@ impl Llm {
     }
 
     /// The ops of a step.
-    fn enqueue(&mut self, device: &dyn Device, kind: Kind) -> kernels::Result<()> {
+    fn enqueue(&mut self, device: &dyn Device, kind: Kind) -> med2e3_kernels::Result<()> {
         let (count, rows) = (kind.rows, Rows::Step(kind));
         device.embed_tokens(EmbedTokens {
             table: self.embeddings.view(),
@@ -261,7 +261,7 @@ impl Llm {
     }
 
     /// Queries into `q`, keys and values into the cache.
-    fn project(&mut self, device: &dyn Device, index: usize, rows: Rows) -> kernels::Result<()> {
+    fn project(&mut self, device: &dyn Device, index: usize, rows: Rows) -> med2e3_kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
         let (window, norm, eps) = (0..rows.count(), layer.input_norm.view(), config.rms_norm_eps);
         let [cos, sin] = self.rope.angles(rows.long());
@@ -307,7 +307,7 @@ impl Llm {
     }
 
     /// Attention of the rows from `first` on, added to `hidden`.
-    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, first: usize) -> kernels::Result<()> {
+    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, first: usize) -> med2e3_kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
         let [positions, block_table] = Self::places(&self.sequences, &self.every_position, &self.decoding, rows);
         let kept = first..rows.count();
@@ -326,7 +326,7 @@ impl Llm {
         Ok(())
     }
 
-    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> kernels::Result<()> {
+    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> med2e3_kernels::Result<()> {
         let (layer, window, eps) = (&self.layers[index], first..end, self.config.rms_norm_eps);
         let (x, norm) = (self.hidden.view().rows(window.clone()), layer.post_attention_norm.view());
         if window.len() <= FEW_ROWS {

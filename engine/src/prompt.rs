@@ -2,8 +2,8 @@
 //!
 //! The chunks are tokenised separately because the official code does so: each gets its own dummy prefix.
 
-use loaders::LlmTokenizer;
-use loaders::tokenizer::strip;
+use med2e3_loaders::LlmTokenizer;
+use med2e3_loaders::tokenizer::strip;
 
 use crate::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! What is asked and what comes back.
 use crate::prompt::Conversation;
 use crate::trace::Trace;
-use kernels::ops::Sampling;
+use med2e3_kernels::ops::Sampling;
 
 /// One question about an encoded volume.
 #[derive(Clone, Debug)]

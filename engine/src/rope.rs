@@ -1,7 +1,7 @@
 //! Rotary tables: cos and sin of every position the model may reach.
 use crate::Result;
-use kernels::{DType, Device, Tensor, View};
-use loaders::config::{LlmConfig, Rope};
+use med2e3_kernels::{DType, Device, Tensor, View};
+use med2e3_loaders::config::{LlmConfig, Rope};
 
 /// The tables of a model. longrope has two sets of factors, and a prompt's length decides which are in force.
 pub(crate) struct RopeTables {

@@ -3,7 +3,7 @@ use crate::checked::Checked;
 use crate::sampling::LogProbs;
 use crate::trace::Trace;
 use crate::{Answer, AskTimings, Error, FinishReason, Request, Result, TokenEvent};
-use loaders::tokenizer::{DecodeStream, LlmTokenizer};
+use med2e3_loaders::tokenizer::{DecodeStream, LlmTokenizer};
 use std::ops::ControlFlow;
 use std::time::Instant;
 

@@ -1,9 +1,9 @@
 //! The BERT of M3D-CLIP: one vector for the question that guides TG-IS.
 use crate::Result;
 use crate::weights::{Affine, Loading};
-use kernels::ops::{AttentionFull, EmbedBert, Epilogue};
-use kernels::{DType, Device, Tensor, View};
-use loaders::ModelConfig;
+use med2e3_kernels::ops::{AttentionFull, EmbedBert, Epilogue};
+use med2e3_kernels::{DType, Device, Tensor, View};
+use med2e3_loaders::ModelConfig;
 
 /// `h = norm(h + out(attention(h)))`, then `h = norm(h + linear2(gelu(linear1(h))))`.
 struct Layer {
@@ -114,7 +114,7 @@ impl TextEncoder {
         let scale = 1.0 / (head_dim as f32).sqrt();
         let out = mixed.view_mut().rows(window.clone());
         device.attention_full(AttentionFull { q, k, v, sequences: 1, heads: *heads, scale, out })?;
-        device.copy(kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
+        device.copy(med2e3_kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
         device.linear(layer.out.linear(
             mixed.view().rows(window.clone()),
             Epilogue::Residual,
@@ -123,7 +123,7 @@ impl TextEncoder {
         device.layer_norm(layer.attention_norm.layer_norm(summed, *eps, x, rows))?;
         hidden = x.view().rows(window.clone());
         device.linear(layer.linear1.linear(hidden, Epilogue::GeluErf, ffn.view_mut().rows(window.clone())))?;
-        device.copy(kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
+        device.copy(med2e3_kernels::ops::Copy { x: hidden, out: summed.view_mut().rows(window.clone()) })?;
         device.linear(layer.linear2.linear(
             ffn.view().rows(window.clone()),
             Epilogue::Residual,

@@ -3,11 +3,11 @@ use crate::options::{TextMlp, TgisMode};
 use crate::trace::Recorder;
 use crate::weights::{Affine, Loading};
 use crate::{EncodedVolume, Result};
-use kernels::ops::sample::philox;
-use kernels::ops::{Epilogue, SliceCombine, SliceKeys, SliceMax, TgisScores};
-use kernels::{DType, Device, Tensor, View, ViewMut};
-use loaders::ModelConfig;
-use loaders::config::{Guide, Scored, SliceScoring};
+use med2e3_kernels::ops::sample::philox;
+use med2e3_kernels::ops::{Epilogue, SliceCombine, SliceKeys, SliceMax, TgisScores};
+use med2e3_kernels::{DType, Device, Tensor, View, ViewMut};
+use med2e3_loaders::ModelConfig;
+use med2e3_loaders::config::{Guide, Scored, SliceScoring};
 
 /// How the slices of this model are aggregated.
 pub(crate) enum Aggregation {

@@ -1,6 +1,6 @@
 //! Stages of one request by the paper's names, for comparison with other implementations.
 use crate::Result;
-use kernels::{Device, View};
+use med2e3_kernels::{Device, View};
 
 /// One stage's values on the host.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,9 +2,9 @@
 use crate::Result;
 use crate::encoder::{Block, Buffers, Names, Qkv, Style, load_block};
 use crate::weights::{Affine, Loading, host};
-use kernels::ops::{Epilogue, PatchEmbed2d};
-use kernels::{Device, Tensor, View};
-use loaders::ModelConfig;
+use med2e3_kernels::ops::{Epilogue, PatchEmbed2d};
+use med2e3_kernels::{Device, Tensor, View};
+use med2e3_loaders::ModelConfig;
 
 const NAMES: Names = Names {
     norm1: "layer_norm1",

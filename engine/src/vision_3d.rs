@@ -2,9 +2,9 @@
 use crate::encoder::{Block, Buffers, Names, Qkv, Style, load_block};
 use crate::weights::{Affine, Loading};
 use crate::{Progress, Result};
-use kernels::ops::{Epilogue, PatchEmbed3d};
-use kernels::{Device, Tensor, View};
-use loaders::ModelConfig;
+use med2e3_kernels::ops::{Epilogue, PatchEmbed3d};
+use med2e3_kernels::{Device, Tensor, View};
+use med2e3_loaders::ModelConfig;
 
 const NAMES: Names =
     Names { norm1: "norm1", out: "attn.out_proj", norm2: "norm2", linear1: "mlp.linear1", linear2: "mlp.linear2" };

@@ -1,8 +1,8 @@
 //! Checkpoint tensors by name, on the device.
 use crate::{Progress, Result};
-use kernels::ops::{Epilogue, LayerNorm, Linear};
-use kernels::{DType, Device, Dims, HostTensor, Tensor, View, ViewMut};
-use loaders::{Checkpoint, ModelFolder};
+use med2e3_kernels::ops::{Epilogue, LayerNorm, Linear};
+use med2e3_kernels::{DType, Device, Dims, HostTensor, Tensor, View, ViewMut};
+use med2e3_loaders::{Checkpoint, ModelFolder};
 
 /// Weight and bias of a linear layer or a layer norm.
 pub(crate) struct Affine {
@@ -53,9 +53,9 @@ impl<'a> Loading<'a> {
         let (owner, range) = tensor.owner();
         self.done += range.len() as u64;
         let dtype = match tensor.dtype {
-            loaders::DType::F32 => DType::F32,
-            loaders::DType::F16 => DType::F16,
-            loaders::DType::Bf16 => DType::Bf16,
+            med2e3_loaders::DType::F32 => DType::F32,
+            med2e3_loaders::DType::F16 => DType::F16,
+            med2e3_loaders::DType::Bf16 => DType::Bf16,
         };
         let weight = self.device.weight(HostTensor { owner, range, dims: Dims::new(dims), dtype })?;
         (self.progress)(Progress { stage: "load", done: self.done, total: self.total });
@@ -77,9 +77,9 @@ impl<'a> Loading<'a> {
 }
 
 /// The tensor on the host.
-pub(crate) fn host<'a>(folder: &ModelFolder, part: &'a Checkpoint, name: &str) -> Result<&'a loaders::Tensor> {
+pub(crate) fn host<'a>(folder: &ModelFolder, part: &'a Checkpoint, name: &str) -> Result<&'a med2e3_loaders::Tensor> {
     part.get(name).ok_or_else(|| {
         let finding = format!("the checkpoint has no tensor {name}");
-        loaders::Error::bad_input(&folder.path, finding, "download the model again").into()
+        med2e3_loaders::Error::bad_input(&folder.path, finding, "download the model again").into()
     })
 }

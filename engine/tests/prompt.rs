@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use engine::Error;
-use engine::prompt::{Conversation, Prompt, Turn, guiding_question};
-use loaders::LlmTokenizer;
-use loaders::tokenizer::write_tiny_llm_tokenizer;
+use med2e3::Error;
+use med2e3::prompt::{Conversation, Prompt, Turn, guiding_question};
+use med2e3_loaders::LlmTokenizer;
+use med2e3_loaders::tokenizer::write_tiny_llm_tokenizer;
 use serde_json::Value;
 
 /// A folder that is removed when the test ends.

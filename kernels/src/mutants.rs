@@ -224,7 +224,7 @@ fn noticed(site: &Site, cases: &[(&Case, Vec<u32>)]) -> (bool, bool) {
     for (case, want) in cases.iter().filter(|(case, _)| folder.is_none_or(|folder| folder == case.op)) {
         for seed in SEEDS {
             // SAFETY: `outcome` runs checked.
-            let (got, met) = unsafe { simt::without_sync(&site.file, site.line, || outcome(case, seed)) };
+            let (got, met) = unsafe { med2e3_simt::without_sync(&site.file, site.line, || outcome(case, seed)) };
             if got.as_ref() != Some(want) {
                 return (true, true);
             }

@@ -425,7 +425,7 @@ mod tests {
             shadow.rms_norm(op)
         };
         // SAFETY: the barrier orders parts of a sum, from which rms_norm takes no address.
-        let (broken, met) = unsafe { simt::without_sync("/reduce.cuh", line, &mut run) };
+        let (broken, met) = unsafe { med2e3_simt::without_sync("/reduce.cuh", line, &mut run) };
         let text = broken.expect_err("a sum of parts that are not there").to_string();
         assert!(text.starts_with("rms_norm: element 0 of 600 of out is ") && met > 0, "{text}");
         assert!(text.ends_with(" from the same inputs"), "{text}");

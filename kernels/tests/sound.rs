@@ -1,7 +1,7 @@
 //! Safe calls that once read or wrote outside of their tensors.
 #![forbid(unsafe_code)]
-use kernels::ops::{AttentionPaged, QkvRopeAppend};
-use kernels::{Cpu, DType, Device, Emulation, Error, Gpu, PAGE_TOKENS, Plan, Precision, Result, Tensor};
+use med2e3_kernels::ops::{AttentionPaged, QkvRopeAppend};
+use med2e3_kernels::{Cpu, DType, Device, Emulation, Error, Gpu, PAGE_TOKENS, Plan, Precision, Result, Tensor};
 
 fn devices() -> [Box<dyn Device>; 3] {
     let emulated = |checked| Gpu::emulated(Emulation { seed: 0, checked });

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use checkpoint_tiny::{config, write};
-use loaders::{DType, Declared, ModelFolder, Part, SafetensorsWriter, convert};
+use med2e3_loaders::{DType, Declared, ModelFolder, Part, SafetensorsWriter, convert};
 
 fn tiny() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -54,7 +54,7 @@ fn files_of_an_adapter_are_refused_wherever_they_lie() {
 /// Adds a tensor of this name to a part's weights.
 fn add_tensor(root: &Path, part: Part, name: &str) {
     let folder = root.join(part.folder());
-    let weights = loaders::Checkpoint::open(&folder).unwrap();
+    let weights = med2e3_loaders::Checkpoint::open(&folder).unwrap();
     let declare = |name: &str, shape: &[usize]| Declared { name: name.into(), dtype: DType::Bf16, shape: shape.into() };
     let mut declared: Vec<Declared> = weights.iter().map(|(name, tensor)| declare(name, &tensor.shape)).collect();
     declared.push(declare(name, &[1]));

@@ -14,8 +14,8 @@ use cap::Cap;
 use dicom_builder::{DEFLATED, EXPLICIT_LITTLE, Elements, JPEG_2000, JPEG_LS, RLE, encapsulated, file_of};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use loaders::safetensors;
-use loaders::volume::{VolumeOptions, parse_dicom_files, read_volume};
+use med2e3_loaders::safetensors;
+use med2e3_loaders::volume::{VolumeOptions, parse_dicom_files, read_volume};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, 2 << 30);

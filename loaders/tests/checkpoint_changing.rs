@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use loaders::{mmap, torch_zip};
+use med2e3_loaders::{mmap, torch_zip};
 
 /// Tensors, all of one storage: reading their names takes milliseconds.
 const TENSORS: usize = 20_000;

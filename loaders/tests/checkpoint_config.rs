@@ -1,7 +1,7 @@
 //! Configurations: the released one in full, every variant, and what is refused.
 
-use loaders::config::{ConfigFiles, Connector2d, Guide, ModelConfig, Rope, Scored, SliceScoring};
-use loaders::{Part, TensorSpec, expected_tensors};
+use med2e3_loaders::config::{ConfigFiles, Connector2d, Guide, ModelConfig, Rope, Scored, SliceScoring};
+use med2e3_loaders::{Part, TensorSpec, expected_tensors};
 use serde_json::{Value, json};
 
 /// `args/config.json` with the released sizes, as the official code dumps it.

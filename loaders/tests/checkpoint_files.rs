@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use loaders::tensor::{Data, Entry};
-use loaders::{Checkpoint, DType, Declared, Error, Result, SafetensorsWriter, safetensors, torch_zip};
+use med2e3_loaders::tensor::{Data, Entry};
+use med2e3_loaders::{Checkpoint, DType, Declared, Error, Result, SafetensorsWriter, safetensors, torch_zip};
 
 const SAMPLE: &[u8] = include_bytes!("data/sample.bin");
 

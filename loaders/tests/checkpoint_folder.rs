@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use checkpoint_tiny::{config, write};
-use loaders::{CheckOptions, DType, Error, ModelFolder, Part, convert};
+use med2e3_loaders::{CheckOptions, DType, Error, ModelFolder, Part, convert};
 use serde_json::json;
 
 fn all(_: Part, _: &str) -> bool {

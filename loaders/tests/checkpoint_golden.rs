@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use loaders::{CheckOptions, ModelFolder, convert};
+use med2e3_loaders::{CheckOptions, ModelFolder, convert};
 use serde_json::Value;
 
 /// Puts a variant's files together as a model folder.

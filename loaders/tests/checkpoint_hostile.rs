@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use loaders::tensor::{Data, Entry};
-use loaders::torch_zip;
+use med2e3_loaders::tensor::{Data, Entry};
+use med2e3_loaders::torch_zip;
 
 /// A zip entry's name and content.
 type Named<'a> = (&'a str, &'a [u8]);

@@ -4,7 +4,7 @@ mod tokenizer_support;
 
 use std::path::Path;
 
-use loaders::{BertTokenizer, DecodeStream, LlmTokenizer};
+use med2e3_loaders::{BertTokenizer, DecodeStream, LlmTokenizer};
 use serde_json::Value;
 use tokenizer_support::{Numbers, Scratch, shared_tokenizers};
 

@@ -4,8 +4,8 @@ mod tokenizer_support;
 
 use std::path::PathBuf;
 
-use loaders::tokenizer::{write_tiny_bert_vocab, write_tiny_llm_tokenizer};
-use loaders::{BertTokenizer, LlmTokenizer};
+use med2e3_loaders::tokenizer::{write_tiny_bert_vocab, write_tiny_llm_tokenizer};
+use med2e3_loaders::{BertTokenizer, LlmTokenizer};
 use serde_json::{Value, json};
 use tokenizer_support::{Scratch, sentencepiece_model};
 

@@ -2,10 +2,10 @@
 
 mod tokenizer_support;
 
-use loaders::tokenizer::{
+use med2e3_loaders::tokenizer::{
     write_released_bert_vocab, write_released_llm_tokenizer, write_tiny_bert_vocab, write_tiny_llm_tokenizer,
 };
-use loaders::{BertTokenizer, DecodeStream, LlmTokenizer};
+use med2e3_loaders::{BertTokenizer, DecodeStream, LlmTokenizer};
 use tokenizer_support::{Numbers, Scratch, sentencepiece_model};
 
 const TEXTS: [&str; 2] = ["Is there a lesion in the lung? The lung is clear.", "There is a lesion in the liver."];
@@ -77,7 +77,7 @@ fn a_stream_holds_back_what_may_change() {
 #[test]
 fn synthetic_tokenizers_take_any_text() {
     for (name, write) in [
-        ("tiny", write_tiny_llm_tokenizer as fn(&std::path::Path, &[&str]) -> loaders::Result<usize>),
+        ("tiny", write_tiny_llm_tokenizer as fn(&std::path::Path, &[&str]) -> med2e3_loaders::Result<usize>),
         ("released", write_released_llm_tokenizer),
     ] {
         let scratch = Scratch::new(name);
@@ -117,7 +117,7 @@ fn synthetic_sizes_are_the_releases() {
 #[test]
 fn synthetic_bert_reads_questions() {
     for (name, write, start) in [
-        ("tiny-bert", write_tiny_bert_vocab as fn(&std::path::Path) -> loaders::Result<usize>, 2),
+        ("tiny-bert", write_tiny_bert_vocab as fn(&std::path::Path) -> med2e3_loaders::Result<usize>, 2),
         ("released-bert", write_released_bert_vocab, 101),
     ] {
         let scratch = Scratch::new(name);

@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use loaders::error::{Error, Result};
-use loaders::volume::{RawVolume, VolumeOptions, read_volume};
+use med2e3_loaders::error::{Error, Result};
+use med2e3_loaders::volume::{RawVolume, VolumeOptions, read_volume};
 use volume_support::golden;
 
 /// The bound for refusing a bad file; they take milliseconds.

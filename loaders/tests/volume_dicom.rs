@@ -2,7 +2,7 @@
 
 mod volume_support;
 
-use loaders::volume::{RawVolume, SliceOrder, VolumeOptions, parse_dicom_files, read_volume};
+use med2e3_loaders::volume::{RawVolume, SliceOrder, VolumeOptions, parse_dicom_files, read_volume};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::Path;

@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{GrayImage, Rgb, RgbImage};
-use loaders::volume::{VolumeOptions, parse_nifti_bytes, read_volume};
+use med2e3_loaders::volume::{VolumeOptions, parse_nifti_bytes, read_volume};
 use nifti_file::nifti;
 use std::io::Write;
 

@@ -11,7 +11,9 @@ use std::io::Write;
 use dicom_file::DicomSlice;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
-use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files, parse_nifti_bytes, parse_npy_bytes};
+use med2e3_loaders::volume::{
+    Problem, RawVolume, VolumeOptions, parse_dicom_files, parse_nifti_bytes, parse_npy_bytes,
+};
 use nifti_file::nifti;
 use volume_support::golden;
 

@@ -5,7 +5,7 @@
 mod dicom_builder;
 
 use dicom_builder::{EXPLICIT_LITTLE, Elements, HTJ2K};
-use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files, read_volume};
+use med2e3_loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files, read_volume};
 
 const SOP_INSTANCE: u32 = 0x0008_0018;
 const IMAGE_TYPE: u32 = 0x0008_0008;

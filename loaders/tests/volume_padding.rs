@@ -7,8 +7,8 @@ mod dicom_file;
 
 use dicom_edits::{Edit, edited, item};
 use dicom_file::{DicomSlice, element};
-use loaders::preprocess::prepare;
-use loaders::volume::{Preset, RawVolume, VolumeOptions, Window, WindowChoice, parse_dicom_files};
+use med2e3_loaders::preprocess::prepare;
+use med2e3_loaders::volume::{Preset, RawVolume, VolumeOptions, Window, WindowChoice, parse_dicom_files};
 
 const PADDING: u32 = 0x0028_0120;
 const LIMIT: u32 = 0x0028_0121;

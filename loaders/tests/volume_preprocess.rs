@@ -4,8 +4,10 @@ mod volume_support;
 
 use std::path::Path;
 
-use loaders::preprocess::{PreparedVolume, prepare, write_npy};
-use loaders::volume::{SliceOrder, VolumeKind, VolumeOptions, Window, WindowChoice, parse_npy_bytes, read_volume};
+use med2e3_loaders::preprocess::{PreparedVolume, prepare, write_npy};
+use med2e3_loaders::volume::{
+    SliceOrder, VolumeKind, VolumeOptions, Window, WindowChoice, parse_npy_bytes, read_volume,
+};
 use serde_json::Value;
 use volume_support::{golden, shared_data};
 

@@ -5,7 +5,7 @@
 mod dicom_builder;
 
 use dicom_builder::{EXPLICIT_LITTLE, Elements};
-use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files};
+use med2e3_loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files};
 
 const ACQUISITION_NUMBER: u32 = 0x0020_0012;
 const ACQUISITION_TIME: u32 = 0x0008_0032;

@@ -4,7 +4,7 @@
 mod dicom_file;
 
 use dicom_file::DicomSlice;
-use loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files};
+use med2e3_loaders::volume::{Problem, RawVolume, VolumeOptions, parse_dicom_files};
 
 fn read(slices: &[DicomSlice], options: &VolumeOptions) -> Result<RawVolume, Problem> {
     parse_dicom_files(&slices.iter().map(DicomSlice::file).collect::<Vec<_>>(), options)

@@ -9,8 +9,8 @@ mod nifti_file;
 
 use dicom_edits::{Edit, edited, item};
 use dicom_file::{DicomSlice, element};
-use loaders::preprocess::{prepare, write_npy};
-use loaders::volume::{
+use med2e3_loaders::preprocess::{prepare, write_npy};
+use med2e3_loaders::volume::{
     AppliedWindow, RawVolume, Unit, VolumeInfo, VolumeKind, VolumeOptions, Window, WindowChoice, WindowSource,
     parse_dicom_files, parse_nifti_bytes,
 };

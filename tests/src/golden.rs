@@ -1,7 +1,8 @@
-//! Reads the goldens that `tools/golden/make.py` wrote; their format stands in `tools/golden/README.md`.
-use engine::prompt::{Conversation, Turn};
-use engine::{Answer, Engine, LoadOptions, Request, TgisMode, Trace};
-use kernels::Device;
+//! Reads the goldens that `tools/research/golden/make.py` wrote; their format stands in
+//! `tools/research/golden/README.md`.
+use med2e3::prompt::{Conversation, Turn};
+use med2e3::{Answer, Engine, LoadOptions, Request, TgisMode, Trace};
+use med2e3_kernels::Device;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -141,7 +142,7 @@ pub fn load(device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
 /// # Panics
 /// As [`load`].
 pub fn load_for(batch: usize, device: Arc<dyn Device>, model: &Path, case: &Case) -> Engine {
-    let folder = loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let folder = med2e3_loaders::ModelFolder::open(model).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let tgis = match case.tgis.as_str() {
         "checkpoint" => TgisMode::Checkpoint,
         "uniform" => TgisMode::Uniform,

@@ -29,7 +29,7 @@ impl Field {
     pub fn new(goldens: &Goldens, model: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let given = goldens.model_folder(model);
-        loaders::convert(given.path(), &folder.path().join("model"), None, &mut |_, _| ()).expect("a model");
+        med2e3_loaders::convert(given.path(), &folder.path().join("model"), None, &mut |_, _| ()).expect("a model");
         Self { folder }
     }
 

@@ -1,12 +1,12 @@
 //! Every variant against PyTorch f32, stage by stage, so that a failure names the stage.
 //!
-//! The goldens and their format are described in `tools/golden/README.md`. A stage may differ by 1e-4 of the largest
-//! magnitude in it (the design's contract for exact mode; PyTorch's own f32 noise is at most 8e-6 of it), and every
+//! The goldens and their format are described in `tools/research/golden/README.md`. A stage may differ by 1e-4 of the
+//! largest magnitude in it (exact mode's contract; PyTorch's own f32 noise is at most 8e-6 of it), and every
 //! greedy token must be the same: no step of a golden answer is closer than 1e-3 to a tie.
-use engine::{Engine, FinishReason, LoadOptions, Request, Trace};
 use engine_tests::golden::{self, Case, Goldens, Run, Stage};
-use kernels::ops::Sampling;
-use kernels::{Cpu, Device, Plan, Precision};
+use med2e3::{Engine, FinishReason, LoadOptions, Request, Trace};
+use med2e3_kernels::ops::Sampling;
+use med2e3_kernels::{Cpu, Device, Plan, Precision};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ fn a_plan_knows_an_encoded_volume_to_the_byte() {
         let folder = goldens.model_folder(model);
         let mut engine = load_from(folder.path(), &case);
         let encoded = engine.encode(&goldens.volume(model), &mut |_| ()).expect("the volume fits");
-        let folder = loaders::ModelFolder::open(folder.path()).expect("a model");
+        let folder = med2e3_loaders::ModelFolder::open(folder.path()).expect("a model");
         let plan = Engine::plan(Plan::cpu(), &folder, &LoadOptions::default()).expect("a plan");
         assert_eq!(plan.volume, encoded.bytes(), "{model}");
     }
@@ -212,7 +212,8 @@ fn a_converted_checkpoint_answers_the_same_and_its_source_is_untouched() {
         let before = contents(source.path());
         let place = tempfile::tempdir().expect("a temporary folder");
         let converted = place.path().join("converted");
-        loaders::convert(source.path(), &converted, None, &mut |_, _| ()).unwrap_or_else(|e| panic!("{model}: {e}"));
+        med2e3_loaders::convert(source.path(), &converted, None, &mut |_, _| ())
+            .unwrap_or_else(|e| panic!("{model}: {e}"));
         assert_eq!(contents(source.path()), before, "{model}: the source changed");
         let request = Request { max_new_tokens: case.max_new_tokens, ..Request::new(&case.messages[0]) };
         let ask = |folder: &Path| {

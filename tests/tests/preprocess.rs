@@ -1,8 +1,8 @@
 //! The device's preprocessing against the loaders', which agrees with MONAI: an op cannot import the loaders.
-use kernels::ops::{Intensity, PreprocessVolume};
-use kernels::{Cpu, DType, Device, Emulation, Gpu, Precision};
-use loaders::preprocess::prepare;
-use loaders::volume::{RawVolume, VolumeInfo, VolumeKind, VolumeOptions, Window, WindowChoice};
+use med2e3_kernels::ops::{Intensity, PreprocessVolume};
+use med2e3_kernels::{Cpu, DType, Device, Emulation, Gpu, Precision};
+use med2e3_loaders::preprocess::prepare;
+use med2e3_loaders::volume::{RawVolume, VolumeInfo, VolumeKind, VolumeOptions, Window, WindowChoice};
 
 /// A sloping background at -1000 and an ellipsoid of waves in it, so that neither a box nor a mean is trivial.
 fn phantom([slices, rows, columns]: [usize; 3]) -> Vec<f32> {
@@ -26,7 +26,7 @@ fn on_device(
     raw: &RawVolume,
     intensity: Intensity,
     size: [usize; 3],
-) -> kernels::Result<(Vec<u32>, Vec<f32>)> {
+) -> med2e3_kernels::Result<(Vec<u32>, Vec<f32>)> {
     let mut volume = device.tensor(&raw.dims, DType::F32)?;
     device.write(&mut volume, &raw.voxels)?;
     let (mut crop, mut out) = (device.tensor(&[6], DType::U32)?, device.tensor(&size, DType::F32)?);

@@ -32,8 +32,8 @@ fn text_cases() -> Vec<Planted> {
         Planted("file size", "Cargo.lock", "x".repeat(500_001), ""),
         Planted("file size", "tests/data/a.bin", "x".repeat(4_000_000), ""),
         Planted("file size", "tests/data/a.bin", "x".repeat(4_000_001), "4000001 bytes in all"),
-        Planted("file size", "tools/demo/model/a.bin", "x".repeat(12_000_000), ""),
-        Planted("file size", "tools/demo/model/a.bin", "x".repeat(12_000_001), "12000001 bytes in all"),
+        Planted("file size", "tools/research/demo/model/a.bin", "x".repeat(12_000_000), ""),
+        Planted("file size", "tools/research/demo/model/a.bin", "x".repeat(12_000_001), "12000001 bytes in all"),
         Planted("left-overs", "a.rs", concat!("// TO", "DO: later").into(), "a.rs:1"),
         Planted("left-overs", "a.sh", concat!("# FIX", "ME").into(), "a.sh:1"),
         Planted("left-overs", "a.rs", concat!("\nlet a = dbg", "!(b);").into(), "a.rs:2"),
@@ -75,18 +75,19 @@ fn code_cases() -> Vec<Planted> {
         Planted("unsafe", "engine/src/a.rs", in_words, ""),
         Planted("prints", "loaders/src/a.rs", "    println!(\"a\");".into(), "loaders/src/a.rs:1"),
         Planted("prints", "engine/src/a.rs", "    eprint!(\"a\");".into(), "engine/src/a.rs:1"),
-        Planted("prints", "tools/src/a.rs", "println!();".into(), ""),
+        Planted("prints", "tools/cli/src/a.rs", "println!();".into(), ""),
         Planted("prints", "loaders/src/a.rs", in_test, ""),
     ]
 }
 
 fn workspace_cases() -> Vec<Planted> {
-    let up = "[package]\nname = \"kernels\"\n[dev-dependencies]\nengine.workspace = true\n";
-    let aside = "[package]\nname = \"loaders\"\n[target.'cfg(unix)'.dependencies]\nk = { package = \"kernels\" }\n";
-    let down = "[package]\nname = \"engine\"\n[dependencies]\nkernels.workspace = true\nloaders.workspace = true\n";
+    let up = "[package]\nname = \"med2e3-kernels\"\n[dev-dependencies]\nmed2e3.workspace = true\n";
+    let renamed = "k = { package = \"med2e3-kernels\" }";
+    let aside = format!("[package]\nname = \"med2e3-loaders\"\n[target.'cfg(unix)'.dependencies]\n{renamed}\n");
+    let down = "[package]\nname = \"med2e3\"\n[dependencies]\nmed2e3-kernels.workspace = true\n";
     vec![
-        Planted("crate directions", "kernels/Cargo.toml", up.into(), "`kernels` may not import `engine`"),
-        Planted("crate directions", "loaders/Cargo.toml", aside.into(), "`loaders` may not import `kernels`"),
+        Planted("crate directions", "kernels/Cargo.toml", up.into(), "`med2e3-kernels` may not import `med2e3`"),
+        Planted("crate directions", "loaders/Cargo.toml", aside, "`med2e3-loaders` may not import `med2e3-kernels`"),
         Planted("crate directions", "engine/Cargo.toml", down.into(), ""),
         Planted("crate directions", "Cargo.toml", "[workspace]\nmembers = [\"kernels\"]\n".into(), "members are"),
         Planted("pins", "Cargo.toml", "[workspace.dependencies]\na = \"1\"\n".into(), "`a` is not pinned"),

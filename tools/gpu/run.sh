@@ -13,7 +13,7 @@ device=${1-cuda}
 out=$(mkdir -p "${2-results}" && cd "${2-results}" && pwd)
 export MED2E3_TEST_DEVICE=$device MED2E3_GOLDEN=$PWD/golden
 # The emulator, or a stand-in for the driver that runs kernels in it.
-[ "$device" = emulated ] || [ -v DRIVER_STAND_IN ] && emulated=yes || emulated=
+[ "$device" = emulated ] || [ -v FAKE_CUDA ] && emulated=yes || emulated=
 failed=0
 : >"$out/steps.tsv"
 

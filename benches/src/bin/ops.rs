@@ -8,7 +8,7 @@
 use benches::cold::Cold;
 use benches::machine::Machine;
 use benches::ops::entries;
-use kernels::Result;
+use med2e3_kernels::Result;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -65,6 +65,6 @@ fn rounded(value: f64) -> Value {
 fn main() {
     if let Err(error) = run(std::env::args().skip(1).collect()) {
         eprintln!("error: {error}");
-        std::process::exit(if matches!(error, kernels::Error::Unavailable { .. }) { 4 } else { 1 });
+        std::process::exit(if matches!(error, med2e3_kernels::Error::Unavailable { .. }) { 4 } else { 1 });
     }
 }

@@ -6,8 +6,8 @@
 //! exceed the last-level cache in decode.
 use benches::inputs::{PagedAttention, activations, floats, ids, weights};
 use benches::machine::Machine;
-use kernels::ops::*;
-use kernels::{Device, Result, Tensor};
+use med2e3_kernels::ops::*;
+use med2e3_kernels::{Device, Result, Tensor};
 use std::time::Instant;
 
 const RUNS: usize = 3;

@@ -1,8 +1,8 @@
 //! Attention: both encoders, the text encoder, prefill and decode.
 use super::{Call, Entry, bytes};
 use crate::inputs::{PagedAttention, activations};
-use kernels::Device;
-use kernels::ops::AttentionFull;
+use med2e3_kernels::Device;
+use med2e3_kernels::ops::AttentionFull;
 
 /// Sequences, tokens, heads of 64 columns.
 const FULL: [(&str, [usize; 3]); 3] = [("vit", [1, 2049, 12]), ("siglip", [8, 256, 16]), ("bert", [1, 32, 12])];

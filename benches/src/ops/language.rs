@@ -1,8 +1,8 @@
 //! Embeddings, norms, rotation and sampling around the language model's products, and the text encoder's embedding.
 use super::{Call, Entry, bytes};
 use crate::inputs::{activations, floats, ids, weights};
-use kernels::Device;
-use kernels::ops::*;
+use med2e3_kernels::Device;
+use med2e3_kernels::ops::*;
 
 const HIDDEN: usize = 3072;
 const VOCAB: usize = 32_064;

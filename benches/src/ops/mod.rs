@@ -1,5 +1,5 @@
 //! Every op at the released model's sizes: what is called, and what it costs at least.
-use kernels::{Device, Result, Tensor};
+use med2e3_kernels::{Device, Result, Tensor};
 
 mod attention;
 mod language;
@@ -58,7 +58,7 @@ fn bytes(tensors: &[&Tensor]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kernels::Plan;
+    use med2e3_kernels::Plan;
 
     /// A new op must be timed, too; every call keeps its op's contract.
     #[test]

@@ -1,8 +1,8 @@
 //! Products: `linear` and, for the few rows of a decoding step, the ops that begin with a norm.
 use super::{Call, Entry, bytes};
 use crate::inputs::{activations, floats, ids, weights};
-use kernels::ops::*;
-use kernels::{DType, Device, Tensor};
+use med2e3_kernels::ops::*;
+use med2e3_kernels::{DType, Device, Tensor};
 
 /// Rows, inner, columns: SigLIP, the 3D ViT, the connectors, Phi-3's prefill and decode.
 const LINEAR: [(&str, [usize; 3], Epilogue); 14] = [

@@ -1,8 +1,8 @@
 //! TG-IS: keys, scores, and what is made of the slices by them.
 use super::{Call, Entry, bytes};
 use crate::inputs::{activations, floats};
-use kernels::Device;
-use kernels::ops::*;
+use med2e3_kernels::Device;
+use med2e3_kernels::ops::*;
 
 const SLICES: usize = 32;
 const TOKENS: usize = 256;

@@ -1,8 +1,8 @@
 //! From a volume as read to tokens: preparation, patches, norms, pooling.
 use super::{Call, Entry, bytes};
 use crate::inputs::{activations, floats, ids, weights};
-use kernels::Device;
-use kernels::ops::*;
+use med2e3_kernels::Device;
+use med2e3_kernels::ops::*;
 
 pub(super) fn entries() -> Vec<Entry> {
     vec![

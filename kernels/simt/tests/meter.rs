@@ -1,6 +1,6 @@
 //! What kernels move is counted: sectors, requests and turns that can be told by hand.
 mod support;
-use simt::{Traffic, metered};
+use med2e3_simt::{Traffic, metered};
 use support::{Buffer, Kernel, Params, grid, launch};
 
 /// The counts of a launch with `size`, on one block, by the schedule `seed`.

@@ -1,7 +1,7 @@
 //! Every primitive against plain Rust, plain and checked, under many schedules.
 mod support;
 use half::{bf16, f16};
-use simt::Grid;
+use med2e3_simt::Grid;
 use support::{Buffer, Kernel, Params, grid, launch};
 
 const SEEDS: std::ops::RangeInclusive<u64> = 0..=16;

@@ -1,6 +1,6 @@
 //! The NVIDIA driver, found at run time: one GPU, one stream, machine code loaded once.
 //!
-//! Tested without a GPU: every way to find none, and over the crate `driver-stand-in`. No real GPU has run it.
+//! Tested without a GPU: every way to find none, and over the crate `fake-cuda`. No real GPU has run it.
 use super::Grid;
 use super::in_use::InUse;
 use super::memory::Staging;

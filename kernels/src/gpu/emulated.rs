@@ -2,7 +2,7 @@
 use super::Kernel;
 use super::tape::Tape;
 use crate::{Error, Mem, Result, Space};
-use simt::Grid;
+use med2e3_simt::Grid;
 use std::alloc::{Layout, alloc, dealloc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ impl Drop for Block {
             let back = std::slice::from_raw_parts(self.base.add(RED_ZONE + self.bytes), RED_ZONE);
             front.iter().chain(back).all(|&byte| byte == GUARD)
         };
-        simt::forget_buffer(self.base.addr() + RED_ZONE);
+        med2e3_simt::forget_buffer(self.base.addr() + RED_ZONE);
         if let Some(room) = &self.room {
             room.fetch_add(self.bytes, Ordering::Relaxed);
         }
@@ -86,7 +86,7 @@ pub(super) fn alloc_guarded(bytes: usize, space: Space, tape: &Tape, room: Optio
         return Err(Error::Memory { wanted: bytes, free: None });
     };
     let owner = Guarded { block: Some(Block { base, layout, bytes, room }), tape: tape.clone() };
-    simt::announce_buffer(base.addr() + RED_ZONE, bytes);
+    med2e3_simt::announce_buffer(base.addr() + RED_ZONE, bytes);
     // SAFETY: `owner` keeps exactly these bytes until it is dropped.
     Ok(unsafe { Mem::from_raw(base.add(RED_ZONE), bytes, space, true, Box::new(owner)) })
 }
@@ -111,9 +111,9 @@ fn zeroed(bytes: usize) -> Option<(*mut u8, Layout)> {
 pub(super) unsafe fn launch(emulation: Emulation, kernel: &Kernel, grid: Grid, params: &[u8]) -> Result<()> {
     let result = match emulation.checked {
         // SAFETY: as the caller promises.
-        true => unsafe { simt::launch_checked(kernel.name, kernel.checked, grid, params, emulation.seed) },
+        true => unsafe { med2e3_simt::launch_checked(kernel.name, kernel.checked, grid, params, emulation.seed) },
         // SAFETY: as above.
-        false => unsafe { simt::launch(kernel.plain, grid, params, emulation.seed) },
+        false => unsafe { med2e3_simt::launch(kernel.plain, grid, params, emulation.seed) },
     };
     result.map_err(|fault| Error::Launch { kernel: kernel.name, detail: fault.to_string() })
 }

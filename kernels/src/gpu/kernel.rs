@@ -2,7 +2,7 @@
 use super::Gpu;
 use super::turn::Turn;
 use crate::{DType, Error, Result, View, ViewMut};
-use simt::Entry;
+use med2e3_simt::Entry;
 use std::cell::RefCell;
 use std::ops::Range;
 

@@ -27,8 +27,8 @@ mod workspace;
 
 pub use emulated::Emulation;
 pub(crate) use kernel::{Args, Kernel, Ptr, kernel, vectors};
+pub use med2e3_simt::Grid;
 pub use report::{GpuReport, gpus};
-pub use simt::Grid;
 
 /// Where launches go.
 enum Backend {

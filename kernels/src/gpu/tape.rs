@@ -4,7 +4,7 @@ use super::emulated::{Block, Emulation, launch};
 use super::in_use::InUse;
 use super::turn::Turns;
 use crate::{Error, Graph, Result};
-use simt::Grid;
+use med2e3_simt::Grid;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 

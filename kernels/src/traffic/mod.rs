@@ -95,7 +95,7 @@ const HEAD: &str = "op\tsize\tkernel\tlaunches\tread\twritten\tasked\tmoved\ttur
 fn rows(case: &Case, complaints: &mut Vec<String>) -> String {
     let gpu = Gpu::emulated(Emulation { seed: 0, checked: true });
     let bench = Bench { gpu: &gpu, rig: Rig { device: &gpu }, least: Cell::new(0) };
-    let ((), traffic) = simt::metered(|| (case.run)(&bench));
+    let ((), traffic) = med2e3_simt::metered(|| (case.run)(&bench));
     let limits = case.excuse.unwrap_or(NO_EXCUSE);
     let what = format!("{} {}", case.op, case.size);
     // Sectors are whole, which tells where tensors are small.

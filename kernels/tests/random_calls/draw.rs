@@ -1,5 +1,5 @@
 //! Random numbers, and what this test makes of them: sizes, mistakes, values.
-use kernels::ops::sample::philox::philox;
+use med2e3_kernels::ops::sample::philox::philox;
 
 /// A stream of numbers that a seed decides.
 pub struct Draw {

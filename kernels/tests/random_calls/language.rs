@@ -1,8 +1,8 @@
 //! Calls of the ops that read numbers from tensors: ids, positions, page tables; and of those beside them.
 use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
-use kernels::PAGE_TOKENS;
-use kernels::ops::{
+use med2e3_kernels::PAGE_TOKENS;
+use med2e3_kernels::ops::{
     Advance, AttentionPaged, EmbedBert, EmbedTokens, QkvRopeAppend, RmsQkvRopeAppend, Sample, Sampling,
 };
 

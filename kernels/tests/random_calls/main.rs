@@ -5,7 +5,7 @@
 //! `MED2E3_LONG=1` runs 25 times as many cases; `MED2E3_SEED=N` runs case N alone.
 #![forbid(unsafe_code)]
 use draw::Draw;
-use kernels::{Cpu, Device, Emulation, Error, Gpu, Plan, Precision, Shadow};
+use med2e3_kernels::{Cpu, Device, Emulation, Error, Gpu, Plan, Precision, Shadow};
 use parts::{Call, Outcome};
 use std::sync::Arc;
 

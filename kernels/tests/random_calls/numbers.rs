@@ -1,7 +1,7 @@
 //! Calls of copies, norms and the ops over slices.
 use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
-use kernels::ops::{Copy, LayerNorm, RmsNorm, SliceCombine, SliceKeys, SliceMax, TgisScores};
+use med2e3_kernels::ops::{Copy, LayerNorm, RmsNorm, SliceCombine, SliceKeys, SliceMax, TgisScores};
 
 pub fn copy(draw: &mut Draw) -> Call {
     let kind = draw.pick(&[Kind::Acts, Kind::Floats, Kind::Ids]);

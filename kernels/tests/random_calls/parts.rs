@@ -1,7 +1,7 @@
 //! A call in parts that every device can make: tensors with their values, windows into them, and the call itself.
 use crate::draw::Draw;
 use half::bf16;
-use kernels::{DType, Device, Error, HostTensor, Result, Tensor, View, ViewMut};
+use med2e3_kernels::{DType, Device, Error, HostTensor, Result, Tensor, View, ViewMut};
 use std::sync::Arc;
 
 /// What a tensor holds.

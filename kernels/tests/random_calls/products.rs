@@ -1,7 +1,7 @@
 //! Calls of products.
 use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
-use kernels::ops::{Epilogue, Linear, RmsLinear, RmsLinearArgmax, rms_linear_argmax::candidates};
+use med2e3_kernels::ops::{Epilogue, Linear, RmsLinear, RmsLinearArgmax, rms_linear_argmax::candidates};
 
 const EPILOGUES: [Epilogue; 6] =
     [Epilogue::None, Epilogue::GeluErf, Epilogue::GeluTanh, Epilogue::Tanh, Epilogue::Residual, Epilogue::SwiGlu];

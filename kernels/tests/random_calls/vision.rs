@@ -1,7 +1,7 @@
 //! Calls of the ops that only encoders use.
 use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
-use kernels::ops::{AttentionFull, AvgPool, Intensity, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
+use med2e3_kernels::ops::{AttentionFull, AvgPool, Intensity, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
 
 pub fn attention_full(draw: &mut Draw) -> Call {
     let [sequences, tokens, heads, head_dim] =

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use loaders::config::ConfigFiles;
-use loaders::tokenizer::{write_tiny_bert_vocab, write_tiny_llm_tokenizer};
-use loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, expected_tensors};
+use med2e3_loaders::config::ConfigFiles;
+use med2e3_loaders::tokenizer::{write_tiny_bert_vocab, write_tiny_llm_tokenizer};
+use med2e3_loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, expected_tensors};
 use serde_json::{Value, json};
 
 /// `args/config.json` of the smallest model that has every part.

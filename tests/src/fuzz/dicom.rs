@@ -2,7 +2,7 @@
 use super::{Seed, volumes};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use loaders::volume::{VolumeOptions, parse_dicom_files};
+use med2e3_loaders::volume::{VolumeOptions, parse_dicom_files};
 use std::io::Write;
 
 const ROWS: u16 = 3;

@@ -1,6 +1,6 @@
 //! Readers of `eval`: its data, and what an earlier run left.
 use super::{Seed, case_folder, numbered, of_number, write};
-use engine_cli::eval_files;
+use med2e3_cli::eval_files;
 
 const DATA_FILES: [&str; 2] = ["data", "answers.json"];
 

@@ -2,7 +2,7 @@
 use super::{Seed, case_folder, volumes, write};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use loaders::volume::{RawVolume, VolumeOptions, read_volume};
+use med2e3_loaders::volume::{RawVolume, VolumeOptions, read_volume};
 use std::io::Write;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";

@@ -1,8 +1,8 @@
 //! Readers of a whole model: its configuration, and its folder, checked and converted.
 use super::{Seed, case_folder, of_number, seeds, write};
 use crate::golden::Goldens;
-use loaders::config::ConfigFiles;
-use loaders::{CheckOptions, DType, ModelConfig, ModelFolder, Part, convert, expected_tensors};
+use med2e3_loaders::config::ConfigFiles;
+use med2e3_loaders::{CheckOptions, DType, ModelConfig, ModelFolder, Part, convert, expected_tensors};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

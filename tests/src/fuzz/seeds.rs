@@ -2,7 +2,7 @@
 use super::Seed;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use loaders::config::ConfigFiles;
+use med2e3_loaders::config::ConfigFiles;
 use rawzip::{CompressionMethod, ZipArchiveWriter, ZipDataWriter};
 use std::io::Write;
 

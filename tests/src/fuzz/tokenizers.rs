@@ -1,6 +1,6 @@
 //! Readers of tokenizers: opened, then made to encode, decode and stream.
 use super::{Seed, case_folder, numbered, of_number, write};
-use loaders::tokenizer::{BertTokenizer, DecodeStream, LlmTokenizer};
+use med2e3_loaders::tokenizer::{BertTokenizer, DecodeStream, LlmTokenizer};
 use std::path::Path;
 
 const JSON: &[u8] = include_bytes!("../../data/golden/a/tokenizer.json");

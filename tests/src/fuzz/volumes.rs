@@ -1,6 +1,6 @@
 //! Readers of volumes, and what every volume that was read must hold.
 use super::{Seed, case_folder, dicom, images, seeds, write};
-use loaders::volume::{
+use med2e3_loaders::volume::{
     Problem, RawVolume, VolumeKind, VolumeOptions, parse_nifti_bytes, parse_npy_bytes, prepare, read_volume,
 };
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) fn outcome(found: Result<RawVolume, Problem>, name: &str) -> Result<(
     settle(found.map_err(|problem| problem.at(Path::new(name))))
 }
 
-pub(super) fn settle(found: loaders::Result<RawVolume>) -> Result<(), String> {
+pub(super) fn settle(found: med2e3_loaders::Result<RawVolume>) -> Result<(), String> {
     found.map_err(|error| error.to_string()).and_then(|raw| check(&raw))
 }
 

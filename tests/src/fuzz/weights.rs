@@ -1,7 +1,7 @@
 //! Readers of weights: single files, and the index of several.
 use super::{Seed, case_folder, seeds, write};
-use loaders::tensor::{DType, Data, Entry};
-use loaders::{Checkpoint, safetensors, torch_zip};
+use med2e3_loaders::tensor::{DType, Data, Entry};
+use med2e3_loaders::{Checkpoint, safetensors, torch_zip};
 use rawzip::ZipArchive;
 use std::path::Path;
 

@@ -4,16 +4,16 @@ use toml::{Table, Value};
 
 /// The workspace: folder, crate, and those of our crates it may import. Arrows point one way only.
 const CRATES: &[(&str, &str, &[&str])] = &[
-    ("kernels", "kernels", &["simt"]),
+    ("kernels", "med2e3-kernels", &["med2e3-simt"]),
     // For its own tests, with a feature on.
-    ("kernels/simt", "simt", &["simt"]),
-    ("kernels/stand-in", "driver-stand-in", &["kernels", "simt"]),
-    ("loaders", "loaders", &[]),
-    ("engine", "engine", &["kernels", "loaders"]),
+    ("kernels/simt", "med2e3-simt", &["med2e3-simt"]),
+    ("kernels/fake-cuda", "fake-cuda", &["med2e3-kernels", "med2e3-simt"]),
+    ("loaders", "med2e3-loaders", &[]),
+    ("engine", "med2e3", &["med2e3-kernels", "med2e3-loaders"]),
     // Its tests mutate files as the fuzz targets do.
-    ("tools", "engine-cli", &["engine", "engine-tests", "kernels", "loaders"]),
-    ("benches", "benches", &["engine", "kernels", "loaders"]),
-    ("tests", "engine-tests", &["engine", "engine-cli", "kernels", "loaders"]),
+    ("tools/cli", "med2e3-cli", &["engine-tests", "med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    ("benches", "benches", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    ("tests", "engine-tests", &["med2e3", "med2e3-cli", "med2e3-kernels", "med2e3-loaders"]),
 ];
 const SECTIONS: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 

@@ -105,7 +105,7 @@ pub(super) fn prints(tree: &Tree) -> Vec<String> {
     let is_library = |file: &&File| LIBRARIES.iter().any(|home| file.path.starts_with(home));
     // The stand-in for the driver is for tests only.
     let is_test = |file: &File| {
-        file.path.ends_with("/tests.rs") || file.path.contains("/tests/") || file.path.starts_with("kernels/stand-in/")
+        file.path.ends_with("/tests.rs") || file.path.contains("/tests/") || file.path.starts_with("kernels/fake-cuda/")
     };
     // Cargo reads what a build script prints.
     let is_build = |file: &File| file.path.ends_with("/build.rs") || file.path.contains("/build/");

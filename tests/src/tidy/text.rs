@@ -7,7 +7,7 @@ const LINE_CHARS_MAX: usize = 120;
 const FILE_BYTES_MAX: u64 = 500_000;
 /// Folders of binary files, and what each may take in all.
 const BUDGETS: [(&str, u64); 3] =
-    [("tests/corpus/", 1_000_000), ("tests/data/", 4_000_000), ("tools/demo/model/", 12_000_000)];
+    [("tests/corpus/", 1_000_000), ("tests/data/", 4_000_000), ("tools/research/demo/model/", 12_000_000)];
 /// Written by cargo.
 const LOCK: &str = "Cargo.lock";
 

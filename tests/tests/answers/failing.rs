@@ -1,8 +1,8 @@
 //! A device that fails half-way.
 use super::*;
-use engine::Error;
-use kernels::ops::*;
-use kernels::{DType, HostTensor, Mem, Result, Tensor, View};
+use med2e3::Error;
+use med2e3_kernels::ops::*;
+use med2e3_kernels::{DType, HostTensor, Mem, Result, Tensor, View};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The CPU, until a number of calls of `attention_paged` are over.
@@ -10,8 +10,8 @@ struct Failing {
     left: AtomicUsize,
 }
 
-fn failure() -> kernels::Error {
-    kernels::Error::Launch { kernel: "attention_paged", detail: "the GPU fell off the bus".into() }
+fn failure() -> med2e3_kernels::Error {
+    med2e3_kernels::Error::Launch { kernel: "attention_paged", detail: "the GPU fell off the bus".into() }
 }
 
 impl Failing {
@@ -92,7 +92,7 @@ fn finished_answers_outlive_the_device() {
                 Ok(answer) if at > 0 => assert_eq!(facts(answer), want),
                 Ok(_) => {}
                 Err(error) => {
-                    assert!(matches!(error, Error::Device(kernels::Error::Launch { .. })), "{error:?}");
+                    assert!(matches!(error, Error::Device(med2e3_kernels::Error::Launch { .. })), "{error:?}");
                     assert_eq!(error.to_string(), failure().to_string());
                 }
             }

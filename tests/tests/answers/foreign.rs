@@ -1,7 +1,7 @@
 //! A volume belongs to the engine that encoded it.
 use super::*;
-use engine::Error;
-use kernels::{Emulation, Gpu};
+use med2e3::Error;
+use med2e3_kernels::{Emulation, Gpu};
 
 /// Volumes of another load of the same folder, with the same options or others, of another model, and of another
 /// device: each is refused before anything runs, alone and among others, which are answered.

@@ -1,8 +1,8 @@
 //! What a caller of the engine may rely on, on the CPU: the same bits in every company, a result for each request, and
 //! text, log-probabilities and timings that are what they say.
-use engine::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TgisMode, TokenEvent};
 use engine_tests::golden::Goldens;
-use kernels::{Cpu, Device, Precision};
+use med2e3::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TgisMode, TokenEvent};
+use med2e3_kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const EXACT: Cpu = Cpu { precision: Precision::Exact };
 /// A golden model, loaded.
 fn load(model: &str, device: Arc<dyn Device>, options: &LoadOptions) -> Engine {
     let folder = Goldens::open().model_folder(model);
-    let opened = loaders::ModelFolder::open(folder.path()).expect("a model");
+    let opened = med2e3_loaders::ModelFolder::open(folder.path()).expect("a model");
     Engine::load(device, &opened, options, &mut |_| ()).expect("it loads")
 }
 

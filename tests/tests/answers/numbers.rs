@@ -1,7 +1,7 @@
 //! Log-probabilities of the tokens of an answer and of its end.
 use super::*;
-use engine::FinishReason;
-use kernels::ops::Sampling;
+use med2e3::FinishReason;
+use med2e3_kernels::ops::Sampling;
 
 /// What each token has among all that are ranked.
 fn assert_ranked(answer: &Answer) {

@@ -1,9 +1,9 @@
 //! A bad request is refused before anything runs, by `check` as by `ask`, and takes nothing from the others.
 use super::*;
-use engine::Error;
-use engine::prompt::{Conversation, Prompt};
-use kernels::ops::Sampling;
-use loaders::LlmTokenizer;
+use med2e3::Error;
+use med2e3::prompt::{Conversation, Prompt};
+use med2e3_kernels::ops::Sampling;
+use med2e3_loaders::LlmTokenizer;
 
 /// Each with what its error begins with.
 fn bad() -> Vec<(Request, &'static str)> {

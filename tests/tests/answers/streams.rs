@@ -1,7 +1,7 @@
 //! What a caller hears while an answer comes, and what it keeps after breaking off.
 use super::*;
-use engine::FinishReason;
-use loaders::LlmTokenizer;
+use med2e3::FinishReason;
+use med2e3_loaders::LlmTokenizer;
 
 /// The ids of the bytes of `text`.
 fn bytes_of(tokenizer: &LlmTokenizer, text: &str) -> Vec<u32> {

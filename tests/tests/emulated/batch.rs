@@ -1,8 +1,8 @@
 //! Several questions at a time get the answers that they get alone, on the CPU and on the emulated GPU.
-use engine::{Answer, EncodedVolume, Engine, FinishReason, LoadOptions, Question, Request};
 use engine_tests::golden::{self, Case, Goldens};
-use kernels::ops::Sampling;
-use kernels::{Cpu, Device, Precision};
+use med2e3::{Answer, EncodedVolume, Engine, FinishReason, LoadOptions, Question, Request};
+use med2e3_kernels::ops::Sampling;
+use med2e3_kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ fn breaking_off_ends_one_answer() {
 fn impossible_batches_are_refused() {
     let (goldens, _) = open();
     let model = goldens.model_folder(MODEL);
-    let folder = loaders::ModelFolder::open(model.path()).expect("a model");
+    let folder = med2e3_loaders::ModelFolder::open(model.path()).expect("a model");
     for batch in [0, 17] {
         let options = LoadOptions { batch, ..LoadOptions::default() };
         let refused = Engine::load(gpu(2), &folder, &options, &mut |_| ()).err().expect("refused").to_string();

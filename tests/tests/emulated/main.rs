@@ -1,13 +1,13 @@
 //! The whole model on the emulated GPU, every variant, against the CPU under the same tokens; the CPU's bf16 too.
 //!
 //! The GPU rounds activations to bf16, so it cannot agree to 1e-4. Its yardstick is what a plain bf16 PyTorch run loses
-//! against f32 on the same case (`tools/golden/floor.py`): a device may lose twice that, the design's rule. Largest
+//! against f32 on the same case (`tools/research/golden/floor.py`): a device may lose twice that. Largest
 //! values of the log-probabilities are printed, not asserted: they are one draw from a long tail. So are the slice
 //! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
 //! model.
-use engine::{Engine, LoadOptions, Question, Request};
 use engine_tests::golden::{self, Case, Floor, Goldens, Run};
-use kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
+use med2e3::{Engine, LoadOptions, Question, Request};
+use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -165,7 +165,7 @@ fn memory_is_planned_to_the_byte() {
     for (name, batch) in [("a_score15_describe", 1), ("c_score15_describe", 1), ("a_score15_describe", 16)] {
         let case = goldens.cases().into_iter().find(|case| case.name == name).expect("listed");
         let model = goldens.model_folder(&case.model);
-        let folder = loaders::ModelFolder::open(model.path()).expect("a model");
+        let folder = med2e3_loaders::ModelFolder::open(model.path()).expect("a model");
         let options = LoadOptions { batch, ..LoadOptions::default() };
         let planned = Engine::plan(Plan::gpu(), &folder, &options).expect("a model").total();
         let gpu = |bytes| Arc::new(Gpu::emulated_with_memory(Emulation::default(), bytes));

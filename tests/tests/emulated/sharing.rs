@@ -1,7 +1,7 @@
 //! Two engines on one GPU, each on a thread of its own.
-use engine::{Engine, Request};
 use engine_tests::golden::{self, Goldens};
-use kernels::Device;
+use med2e3::{Engine, Request};
+use med2e3_kernels::Device;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Memory of volumes comes back, though steps of decoding are recorded and their recordings live as long as the engine.
-use engine::{Engine, LoadOptions, Request};
 use engine_tests::golden::{self, Goldens};
-use kernels::{Device, Emulation, Gpu, Plan};
+use med2e3::{Engine, LoadOptions, Request};
+use med2e3_kernels::{Device, Emulation, Gpu, Plan};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn volumes_come_and_go() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.model == "c_score9").expect("listed");
     let model = goldens.model_folder(&case.model);
-    let folder = loaders::ModelFolder::open(model.path()).expect("a model");
+    let folder = med2e3_loaders::ModelFolder::open(model.path()).expect("a model");
     let plan = Engine::plan(Plan::gpu(), &folder, &LoadOptions::default()).expect("a model");
     let room = plan.total() + (ROOM - 1) * plan.volume;
     let gpu = Arc::new(Gpu::emulated_with_memory(Emulation::default(), room));

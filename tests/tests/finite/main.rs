@@ -1,10 +1,10 @@
 //! A number that is not finite, planted in each part of a model: it ends as an error that names the part, at the token
 //! that first depends on it, on every device, and never as an answer.
-use engine::{Answer, EncodedVolume, Engine, Error, LoadOptions, Request, Stage, TgisMode};
 use engine_tests::golden::Goldens;
 use engine_tests::plant::{Field, Plant};
-use kernels::ops::Sampling;
-use kernels::{Cpu, Device, Emulation, Gpu, Precision};
+use med2e3::{Answer, EncodedVolume, Engine, Error, LoadOptions, Request, Stage, TgisMode};
+use med2e3_kernels::ops::Sampling;
+use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn gpu() -> Arc<dyn Device> {
 }
 
 fn load(model: &Path, device: Arc<dyn Device>, options: &LoadOptions) -> Engine {
-    let folder = loaders::ModelFolder::open(model).expect("a model");
+    let folder = med2e3_loaders::ModelFolder::open(model).expect("a model");
     Engine::load(device, &folder, options, &mut |_| ()).expect("it loads")
 }
 

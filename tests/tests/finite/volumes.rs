@@ -1,8 +1,8 @@
 //! Weights that are finite, and a volume with which they overflow: only questions about that volume fail.
 use super::{Field, MODEL, Plant, ask, embedding, encode, exact, gpu, load, question, stage};
-use engine::{Engine, LoadOptions, Question, Request, Stage};
 use engine_tests::golden::Goldens;
-use kernels::Device;
+use med2e3::{Engine, LoadOptions, Question, Request, Stage};
+use med2e3_kernels::Device;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

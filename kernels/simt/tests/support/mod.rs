@@ -1,6 +1,6 @@
 //! Launches the kernels of `tests/cuda`.
 #![allow(dead_code, reason = "each test file uses a part")]
-use simt::{Entry, Fault, Grid};
+use med2e3_simt::{Entry, Fault, Grid};
 
 /// A kernel in both builds.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ pub struct Buffer {
 impl Buffer {
     pub fn new(bytes: usize) -> Self {
         let mut memory = vec![0u128; (bytes + 2 * MARGIN).div_ceil(16)];
-        simt::announce_buffer(memory.as_mut_ptr().addr() + MARGIN, bytes);
+        med2e3_simt::announce_buffer(memory.as_mut_ptr().addr() + MARGIN, bytes);
         Self { memory, bytes }
     }
 
@@ -72,7 +72,7 @@ impl Buffer {
 
     /// Gives the memory back, as far as kernels are concerned.
     pub fn free(&mut self) {
-        simt::forget_buffer(self.address().addr());
+        med2e3_simt::forget_buffer(self.address().addr());
     }
 }
 
@@ -89,8 +89,8 @@ pub fn launch(kernel: Kernel, grid: Grid, params: &Params, seed: u64, checked: b
     // SAFETY: the kernels of tests/cuda take `Params`; their buffers have margins wider than their defects.
     unsafe {
         match checked {
-            true => simt::launch_checked(kernel.name, kernel.checked, grid, bytes, seed),
-            false => simt::launch(kernel.plain, grid, bytes, seed),
+            true => med2e3_simt::launch_checked(kernel.name, kernel.checked, grid, bytes, seed),
+            false => med2e3_simt::launch(kernel.plain, grid, bytes, seed),
         }
     }
 }

@@ -1,0 +1,52 @@
+//! The `engine-cli` command: Med-2E3 from the command line. A library, so that tests reach the readers of its files.
+#![forbid(unsafe_code)]
+
+mod canvas;
+mod chart;
+mod cli;
+mod completions;
+mod convert;
+mod doctor;
+mod eval;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod make_model;
+mod montage;
+mod output;
+mod phantom;
+mod plan;
+mod preprocess;
+mod progress;
+mod target;
+mod terminal;
+mod threads;
+mod volume_args;
+
+use std::process::ExitCode;
+
+pub use eval::files as eval_files;
+
+/// Runs the command line that the process was given, and reports on stderr why it failed.
+pub fn run() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        if med2e3_loaders::guard::is_guarded() {
+            return;
+        }
+        let place = panic.to_string().replace('\n', " ");
+        output::note(&format!("error: a fault in engine-cli itself ({place}); please report it with the command line"));
+    }));
+    med2e3_loaders::mmap::end_on_lost_bytes();
+    interrupt::install();
+    let outcome = std::panic::catch_unwind(cli::run).unwrap_or(Err(None));
+    interrupt::settle();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Some(failure)) => {
+            output::note(&format!("error: {failure}"));
+            failure.status.into()
+        }
+        Err(None) => failure::Status::Runtime.into(),
+    }
+}
