@@ -4,7 +4,7 @@ use crate::stream::Work;
 use crate::{Answer, call, give};
 use cudarc::driver::sys::{CUfunction_attribute as Attribute, CUresult};
 // The emulated kernels come with it.
-use kernels as _;
+use med2e3_kernels as _;
 use med2e3_simt::Grid;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
