@@ -125,6 +125,33 @@ pub fn compare(
     odd.map_or(Ok(()), |path| Err(format!("{} has changed, appeared or gone", path.display())))
 }
 
+/// Whether a file of JSON lines has more whole lines than before and every old byte.
+pub fn has_grown(before: Option<&Vec<u8>>, after: Option<&Vec<u8>>) -> bool {
+    let old = before.map_or(&[][..], Vec::as_slice);
+    let new = after.and_then(|after| after.strip_prefix(old)).unwrap_or_default();
+    let is_json = |line: &[u8]| serde_json::from_slice::<Value>(line).is_ok();
+    new.strip_suffix(b"\n").is_some_and(|lines| lines.split(|&byte| byte == b'\n').all(is_json))
+}
+
+#[test]
+fn only_whole_lines_of_json_count_as_growth() {
+    let grown = |before: Option<&str>, after: Option<&str>| {
+        let [before, after] = [before, after].map(|text| text.map(|text| text.as_bytes().to_vec()));
+        has_grown(before.as_ref(), after.as_ref())
+    };
+    assert!(grown(None, Some("{}\n")) && grown(Some("{}\n"), Some("{}\n[1]\n2\n")));
+    for (before, after) in [
+        (None, Some("{}")),
+        (None, Some("{}\n\n")),
+        (None, Some("{\n")),
+        (Some("{}\n"), Some("{}\n")),
+        (Some("{}\n"), Some("[]\n{}\n")),
+        (Some("{}\n"), None),
+    ] {
+        assert!(!grown(before, after), "{before:?} {after:?}");
+    }
+}
+
 #[test]
 fn wrong_endings_are_seen() {
     let ended = |status, stdout: &str, stderr: &str| Ended {
