@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use med2e3_loaders::files;
@@ -109,7 +110,7 @@ pub struct Results {
     pub done: BTreeMap<usize, Sample>,
     identity: Identity,
     out: Option<PathBuf>,
-    journal: Option<File>,
+    journal: Option<Journal>,
 }
 
 impl Results {
@@ -130,13 +131,13 @@ impl Results {
         let journal = lock(&path)?;
         let lines = results.journal_lines(&path)?;
         if restart {
-            journal.set_len(0).map_err(|error| output::cannot_write(&path, &error))?;
+            journal.file.set_len(0).map_err(|error| output::cannot_write(&path, &error))?;
             if finished.is_some() {
                 std::fs::remove_file(out).map_err(|error| output::cannot_write(out, &error))?;
             }
         } else if finished.is_none() {
             results.take_up(&lines, out)?;
-            journal.set_len(lines.len() as u64).map_err(|error| output::cannot_write(&path, &error))?;
+            journal.file.set_len(lines.len() as u64).map_err(|error| output::cannot_write(&path, &error))?;
         }
         results.journal = Some(journal);
         Ok(results)
@@ -196,8 +197,8 @@ impl Results {
 
     /// Keeps samples; they are on the disk when this returns.
     pub fn keep(&mut self, samples: Vec<Sample>) -> Result<()> {
-        if let (Some(out), Some(journal)) = (&self.out, &mut self.journal) {
-            let failed = |error: std::io::Error| output::cannot_write(&journal_path(out), &error);
+        if let Some(Journal { path, file: journal }) = &mut self.journal {
+            let failed = |error: std::io::Error| output::cannot_write(path, &error);
             if journal.metadata().map_err(failed)?.len() == 0 {
                 journal.write_all(line(&self.identity)?.as_bytes()).map_err(failed)?;
             }
@@ -268,18 +269,38 @@ pub fn written(out: &Path) -> [PathBuf; 2] {
     [out.to_path_buf(), journal_path(out)]
 }
 
-/// The journal, which this run alone may write.
-fn lock(path: &Path) -> Result<File> {
-    let journal = OpenOptions::new().append(true).create(true).open(path);
-    let journal = journal.map_err(|error| output::cannot_write(path, &error))?;
-    files::sync_folder_of(path).map_err(|error| output::cannot_write(path, &error))?;
-    match journal.try_lock() {
-        Ok(()) => Ok(journal),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let shown = path.display();
-            Err(Failure::runtime(format!("{shown}: another run is writing to it; wait for it, or give another --out")))
+/// The locked file of answers, which one run alone may write. A run that answered nothing leaves none behind.
+struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(output::cannot_write(path, &error)),
+    }
+}
+
+fn lock(path: &Path) -> Result<Journal> {
+    let failed = |error: std::io::Error| output::cannot_write(path, &error);
+    loop {
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+        files::sync_folder_of(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let finding = "another run is writing to it; wait for it, or give another --out";
+                return Err(Failure::runtime(format!("{}: {finding}", path.display())));
+            }
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // A run that ended in between has removed what was opened.
+        let opened = file.metadata().map_err(failed)?.ino();
+        if std::fs::metadata(path).is_ok_and(|named| named.ino() == opened) {
+            return Ok(Journal { path: path.to_path_buf(), file });
+        }
     }
 }
 

@@ -325,6 +325,18 @@ fn a_foreign_file_at_the_journals_place_is_left_alone() {
     assert!(!journal.exists());
 }
 
+/// A journal without answers would only be in the way.
+#[test]
+fn a_run_that_answers_nothing_leaves_nothing() {
+    let data = Data::new();
+    let out = data.path("out.json");
+    let item = json!([{"id": "0", "vision3d": ["a.npy"], "question": "why ".repeat(500), "answer": "so"}]);
+    std::fs::write(data.path("long.json"), item.to_string()).unwrap();
+    let refused = fail(&data.eval("long.json", &["--out", text(&out)]), 3);
+    assert!(refused.contains("cut it"), "{refused}");
+    assert!(!out.exists() && !data.path("out.json.partial").exists());
+}
+
 #[test]
 fn bad_data_is_status_3_and_says_where() {
     let data = Data::new();
