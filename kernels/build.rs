@@ -1,13 +1,24 @@
 //! Compiles every kernel: for the emulator twice, plain and with memory accesses reported, and for GPUs where the
 //! compiler is at hand. Nothing is compiled for Miri.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 use std::env::var;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "cuda")]
 #[path = "build/gpu.rs"]
 mod gpu;
+#[cfg(feature = "cuda")]
 #[path = "build/nvrtc.rs"]
 mod nvrtc;
 
+/// A build for the processor alone compiles no kernel.
+#[cfg(not(any(feature = "cuda", feature = "emulator")))]
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 fn main() {
     let folder = PathBuf::from(var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let mut sources = kernel_sources(&folder.join("src/ops"));
@@ -24,12 +35,18 @@ fn main() {
     // Miri interprets Rust alone. Cargo tells build scripts that the crate is built for it; no feature says so, since
     // one could be left on by a crate that depends on this one.
     let miri = std::env::var_os("CARGO_CFG_MIRI").is_some();
-    gpu::embed(&folder, if miri { &[] } else { &sources });
+    if miri {
+        sources.clear();
+    }
+    #[cfg(feature = "cuda")]
+    gpu::embed(&folder, &sources);
+    #[cfg(feature = "emulator")]
     if !miri {
         emulate(&folder, &sources);
     }
 }
 
+#[cfg(feature = "emulator")]
 fn emulate(folder: &Path, sources: &[PathBuf]) {
     let emulator = var("DEP_MED2E3_SIMT_SIMT_INCLUDE")
         .or_else(|_| var("DEP_MED2E3_SIMT_INCLUDE"))
@@ -51,12 +68,14 @@ fn emulate(folder: &Path, sources: &[PathBuf]) {
     build("simt_checked_", true);
 }
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 fn op_folders(ops: &Path) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(ops).expect("the ops lie in src/ops").filter_map(Result::ok);
     folders.map(|folder| folder.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// Every `kernel*.cu` of an op.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 fn kernel_sources(ops: &Path) -> Vec<PathBuf> {
     let mut sources: Vec<PathBuf> = op_folders(ops)
         .into_iter()

@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 mod adapter;
+#[cfg(any(feature = "dicom", feature = "images"))]
+mod budget;
 pub mod checkpoint;
 pub mod config;
 pub mod convert;

@@ -90,10 +90,11 @@ fn workspace_cases() -> Vec<Planted> {
         Planted("crate directions", "loaders/Cargo.toml", aside, "`med2e3-loaders` may not import `med2e3-kernels`"),
         Planted("crate directions", "engine/Cargo.toml", down.into(), ""),
         Planted("crate directions", "Cargo.toml", "[workspace]\nmembers = [\"kernels\"]\n".into(), "members are"),
-        Planted("pins", "Cargo.toml", "[workspace.dependencies]\na = \"1\"\n".into(), "`a` is not pinned"),
-        Planted("pins", "a/Cargo.toml", "[dependencies]\na = { version = \"^1\" }\n".into(), "`a` is not pinned"),
-        Planted("pins", "a/Cargo.toml", "[build-dependencies]\na = { git = \"b\" }\n".into(), "`a` is not pinned"),
-        Planted("pins", "a/Cargo.toml", "[dependencies]\na = \"=1.0.0\"\nb.path = \"b\"\n".into(), ""),
+        Planted("requirements", "a/Cargo.toml", "[dependencies]\na = \"=1.0.0\"\n".into(), "`a` wants =1.0.0"),
+        Planted("requirements", "a/Cargo.toml", "[dependencies]\na = { version = \"*\" }\n".into(), "`a` wants *"),
+        Planted("requirements", "a/Cargo.toml", "[build-dependencies]\na = { git = \"b\" }\n".into(), "no version"),
+        Planted("requirements", "a/Cargo.toml", "[dependencies]\na = \"1.0.0\"\nb.path = \"b\"\n".into(), ""),
+        Planted("requirements", "Cargo.toml", "[workspace]\nmembers = []\n".into(), "Cargo.lock is not committed"),
     ]
 }
 

@@ -1,11 +1,11 @@
 //! The NVIDIA driver, found at run time: one GPU, one stream, machine code loaded once.
 //!
 //! Tested without a GPU: every way to find none, and over the crate `fake-cuda`. No real GPU has run it.
-use super::Grid;
+use super::backend::busy;
 use super::in_use::InUse;
+use super::kernel::Grid;
 use super::memory::Staging;
 use super::modules::{COMPILER, MODULES};
-use super::tape::busy;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as DeviceLimit, CUfunction_attribute as FunctionLimit};
@@ -45,7 +45,7 @@ unsafe impl Send for Driver {}
 // SAFETY: as above.
 unsafe impl Sync for Driver {}
 
-/// What belongs to whoever enqueues.
+/// State guarded by the enqueue lock.
 pub(super) struct Queue {
     /// Whether a graph is being recorded, by the one thread that has its turn.
     pub records: bool,

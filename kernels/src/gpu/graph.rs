@@ -1,11 +1,11 @@
 //! Work recorded from the stream and replayed with one call. Tested over a stand-in for the driver only.
+use super::backend::Shared;
 use super::driver::{Driver, code, failure};
 use super::memory::release;
-use super::turn::Turns;
 use crate::{Error, Graph, Result};
 use cudarc::driver::result;
 use cudarc::driver::sys;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Keeps the memory that a graph uses from being freed.
 struct Uses {
@@ -30,8 +30,7 @@ impl Drop for Uses {
 /// A recorded graph.
 struct Recorded {
     graph: sys::CUgraphExec,
-    failed: Arc<OnceLock<Error>>,
-    turns: Arc<Turns>,
+    shared: Shared,
     /// Last, so that the graph goes before the memory.
     uses: Uses,
 }
@@ -43,15 +42,15 @@ unsafe impl Sync for Recorded {}
 
 impl Graph for Recorded {
     fn launch(&self) -> Result<()> {
-        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
-        let _turn = self.turns.take();
+        self.shared.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
+        let _turn = self.shared.turns.take();
         let driver = &self.uses.driver;
         let mut queue = driver.enter("graph", false)?;
         queue.last = "graph";
         // SAFETY: instantiated; the memory of every tensor that its ops were given is kept.
         unsafe { result::graph::launch(self.graph, driver.stream) }.map_err(|error| {
             let error = failure("graph", error);
-            self.failed.get_or_init(|| error.clone());
+            self.shared.failed.get_or_init(|| error.clone());
             error
         })
     }
@@ -101,8 +100,7 @@ impl Drop for Recording<'_> {
 /// Records what `enqueue` launches. The caller has its turn.
 pub(super) fn record(
     driver: &Arc<Driver>,
-    turns: &Arc<Turns>,
-    failed: &Arc<OnceLock<Error>>,
+    shared: Shared,
     enqueue: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Box<dyn Graph>> {
     let mut queue = driver.enter("capture", false)?;
@@ -129,5 +127,5 @@ pub(super) fn record(
         let detail = format!("the recorded ops cannot be replayed, the NVIDIA driver says {}", code(error));
         Error::Contract { op: "capture", detail }
     })?;
-    Ok(Box::new(Recorded { graph, failed: failed.clone(), turns: turns.clone(), uses }))
+    Ok(Box::new(Recorded { graph, shared, uses }))
 }

@@ -2,9 +2,19 @@
 use super::Gpu;
 use super::turn::Turn;
 use crate::{DType, Error, Result, View, ViewMut};
-use med2e3_simt::Entry;
 use std::cell::RefCell;
 use std::ops::Range;
+
+/// What one launch runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Blocks along x, y and z.
+    pub blocks: [u32; 3],
+    /// Threads of a block along x, y and z.
+    pub threads: [u32; 3],
+    /// Bytes of dynamic shared memory of each block.
+    pub shared_bytes: u32,
+}
 
 /// An entry point of a `kernel.cu`: by name in the driver's module, by address in the emulator.
 #[derive(Clone, Copy)]
@@ -13,15 +23,25 @@ pub struct Kernel {
     pub name: &'static str,
     /// Threads of a block; the source says the same.
     pub threads: u32,
-    /// As the host compiler built it.
-    pub plain: Entry,
-    /// The same, reporting every memory access.
-    pub checked: Entry,
-    /// Threads of a block as the source has it.
-    pub source_threads: unsafe extern "C" fn() -> u32,
+    /// What the emulator runs. A kernel of instructions that it lacks has none.
+    #[cfg(feature = "emulator")]
+    pub twin: Option<Twin>,
 }
 
-/// Declares `kernel!(name, THREADS)`: a static [`Kernel`] for the entry point `name`.
+/// A kernel as the host's C++ compiler built it.
+#[cfg(feature = "emulator")]
+#[derive(Clone, Copy)]
+pub struct Twin {
+    /// As it is.
+    pub plain: med2e3_simt::Entry,
+    /// The same, reporting every memory access.
+    pub checked: med2e3_simt::Entry,
+    /// Threads of a block as the source has it.
+    pub threads: unsafe extern "C" fn() -> u32,
+}
+
+/// `kernel!(name, THREADS)`: the [`Kernel`] of the entry point `name`.
+#[cfg(feature = "emulator")]
 macro_rules! kernel {
     ($name:ident, $threads:expr) => {{
         unsafe extern "C" {
@@ -30,10 +50,19 @@ macro_rules! kernel {
             #[link_name = concat!("simt_checked_", stringify!($name))]
             fn checked(params: *const std::ffi::c_void);
             #[link_name = concat!("simt_plain_", stringify!($name), "_threads")]
-            fn source_threads() -> u32;
+            fn threads() -> u32;
         }
-        $crate::gpu::kernel::Kernel { name: stringify!($name), threads: $threads, plain, checked, source_threads }
+        let twin = Some($crate::gpu::kernel::Twin { plain, checked, threads });
+        $crate::gpu::kernel::Kernel { name: stringify!($name), threads: $threads, twin }
     }};
+}
+
+/// `kernel!(name, THREADS)`: the [`Kernel`] of the entry point `name`.
+#[cfg(not(feature = "emulator"))]
+macro_rules! kernel {
+    ($name:ident, $threads:expr) => {
+        $crate::gpu::kernel::Kernel { name: stringify!($name), threads: $threads }
+    };
 }
 pub(crate) use kernel;
 

@@ -1,44 +1,58 @@
 //! The GPU device: one launcher per op over the driver or, in the very same way, over the emulator.
 use crate::ops::*;
 use crate::{DType, Device, Error, Graph, HostTensor, Mem, Plan, Result, Space, Tensor, View};
-use driver::Driver;
+use backend::{Backend, Shared};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
-use tape::{Step, Tape};
+use std::time::Duration;
 use turn::Turns;
 
+mod backend;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 mod convert;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
 mod driver;
+#[cfg(feature = "emulator")]
 mod emulated;
+#[cfg(feature = "cuda")]
 mod graph;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 mod in_use;
 pub(crate) mod kernel;
+#[cfg(feature = "cuda")]
 mod memory;
+#[cfg(feature = "cuda")]
 pub mod modules;
+#[cfg(feature = "cuda")]
+mod nvml;
 mod report;
+#[cfg(feature = "emulator")]
 mod tape;
-#[cfg(test)]
+#[cfg(all(test, feature = "emulator"))]
 mod tests;
+#[cfg(feature = "cuda")]
 mod timer;
 mod turn;
 mod workspace;
 
-pub use emulated::Emulation;
+pub use kernel::Grid;
 pub(crate) use kernel::{Args, Kernel, Ptr, kernel, vectors};
-pub use med2e3_simt::Grid;
 pub use report::{GpuReport, gpus};
 
-/// Where launches go.
-enum Backend {
-    Cuda(Arc<Driver>),
-    Emulated(Emulation, Tape),
+/// How kernels are emulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Emulation {
+    /// 0 runs threads in order; any other seed in an order that it decides.
+    pub seed: u64,
+    /// Checks every memory access; about three times slower.
+    pub checked: bool,
 }
 
 /// A GPU, or its emulation: activations and weights in bf16, sums in f32.
 pub struct Gpu {
-    backend: Backend,
+    backend: Box<dyn Backend>,
     space: Space,
     /// The first launch that failed; nothing runs after it.
     failed: Arc<OnceLock<Error>>,
@@ -46,31 +60,51 @@ pub struct Gpu {
     workspace: Mutex<Option<Tensor>>,
     /// Threads that share the device take turns, op by op, since a graph that is recorded or replayed is one op.
     turns: Arc<Turns>,
-    /// Bytes that an emulated GPU has left, if they are counted.
-    room: Option<Arc<AtomicUsize>>,
 }
-
-/// Numbers GPUs, so that memory of one is not handed to another. No process lives long enough to use up 64 bits.
-static GPUS: AtomicU64 = AtomicU64::new(0);
 
 impl Gpu {
     /// The emulator.
+    #[cfg(feature = "emulator")]
     pub fn emulated(emulation: Emulation) -> Self {
-        Self::new(Backend::Emulated(emulation, Tape::default()))
+        Self::new(Box::new(emulated::Emulated { emulation, tape: tape::Tape::default(), room: None }))
     }
 
     /// The emulator of a GPU that has `bytes` of memory.
+    #[cfg(feature = "emulator")]
     pub fn emulated_with_memory(emulation: Emulation, bytes: usize) -> Self {
-        Self { room: Some(Arc::new(AtomicUsize::new(bytes))), ..Self::emulated(emulation) }
+        let room = Some(Arc::new(bytes.into()));
+        Self::new(Box::new(emulated::Emulated { emulation, tape: tape::Tape::default(), room }))
     }
 
-    /// A real GPU, by the driver's number. No real one has run it yet: tests have a stand-in for
-    /// the driver.
+    /// The emulator, if this build has it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] in a build without the feature `emulator`.
+    pub fn try_emulated(emulation: Emulation) -> Result<Self> {
+        #[cfg(feature = "emulator")]
+        let gpu = Ok(Self::emulated(emulation));
+        #[cfg(not(feature = "emulator"))]
+        let gpu = {
+            let Emulation { .. } = emulation;
+            let detail = "this build has no emulated GPU; build it with --features emulator".into();
+            Err(Error::Unavailable { detail })
+        };
+        gpu
+    }
+
+    /// A real GPU, by the driver's number. No real one has run it yet: tests run it over a fake driver.
     ///
     /// # Errors
     /// [`Error::Unavailable`] with a sentence if this build, the driver or the machine has none, or it is too old.
     pub fn cuda(ordinal: usize) -> Result<Self> {
-        Driver::open(ordinal).map(|driver| Self::new(Backend::Cuda(driver)))
+        #[cfg(feature = "cuda")]
+        let gpu = driver::Driver::open(ordinal).map(|driver| Self::new(Box::new(driver)));
+        #[cfg(not(feature = "cuda"))]
+        let gpu = {
+            let detail = format!("this build cannot use GPU {ordinal}; build it with --features cuda");
+            Err(Error::Unavailable { detail })
+        };
+        gpu
     }
 
     /// The GPU that `MED2E3_TEST_DEVICE` names (`cuda` or `cuda:N`), for tests that run on the emulator where it names
@@ -89,9 +123,13 @@ impl Gpu {
         Self::cuda(ordinal.ok_or_else(unknown)?).map(Some)
     }
 
-    fn new(backend: Backend) -> Self {
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    fn new(backend: Box<dyn Backend>) -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        /// Numbers GPUs, so that memory of one is not handed to another. No process uses up 64 bits.
+        static GPUS: AtomicU64 = AtomicU64::new(0);
         let space = Space::Gpu(GPUS.fetch_add(1, Ordering::Relaxed));
-        Self { backend, space, failed: Arc::default(), workspace: Mutex::default(), turns: Arc::default(), room: None }
+        Self { backend, space, failed: Arc::default(), workspace: Mutex::default(), turns: Arc::default() }
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -106,10 +144,7 @@ impl Gpu {
 
     /// Notes memory that an op was given: while a graph is recorded, it is the graph's.
     fn note_use(&self, bytes: Range<usize>) {
-        match &self.backend {
-            Backend::Cuda(driver) => driver.in_use().note(bytes),
-            Backend::Emulated(_, tape) => tape.note(bytes),
-        }
+        self.backend.note_use(bytes);
     }
 
     /// Remembers a failure, after which nothing runs any more; other errors pass.
@@ -148,29 +183,20 @@ impl Gpu {
         let grid = Grid { blocks, threads: [kernel.threads, 1, 1], shared_bytes };
         // SAFETY: `P` is plain data; padding is never read by the kernel.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const *params).cast::<u8>(), size_of::<P>()) };
-        // SAFETY: a constant of the compiled source.
-        let threads = unsafe { (kernel.source_threads)() };
-        assert_eq!(kernel.threads, threads, "{}: launcher and source disagree about threads", kernel.name);
-        self.note(match &self.backend {
-            // SAFETY: as the caller promises.
-            Backend::Cuda(driver) => unsafe { driver.launch(kernel.name, grid, bytes) },
-            Backend::Emulated(emulation, tape) => match tape.offer(Step::of(kernel, grid, bytes)) {
-                // SAFETY: as the caller promises.
-                Some(launch) => unsafe { launch.run(*emulation) },
-                None => Ok(()),
-            },
-        })
+        #[cfg(feature = "emulator")]
+        if let Some(twin) = &kernel.twin {
+            // SAFETY: a constant of the compiled source.
+            let threads = unsafe { (twin.threads)() };
+            assert_eq!(kernel.threads, threads, "{}: launcher and source disagree about threads", kernel.name);
+        }
+        // SAFETY: as the caller promises.
+        self.note(unsafe { self.backend.launch(kernel, grid, bytes) })
     }
 }
 
 impl Device for Gpu {
     fn describe(&self) -> String {
-        match &self.backend {
-            Backend::Cuda(driver) => driver.name.clone(),
-            Backend::Emulated(Emulation { seed, checked }, _) => {
-                format!("emulated GPU, seed {seed}, memory checks {}", if *checked { "on" } else { "off" })
-            }
-        }
+        self.backend.describe()
     }
 
     fn activation(&self) -> DType {
@@ -178,10 +204,7 @@ impl Device for Gpu {
     }
 
     fn free_bytes(&self) -> Option<usize> {
-        match &self.backend {
-            Backend::Cuda(driver) => memory::free_bytes(driver),
-            Backend::Emulated(..) => self.room.as_ref().map(|room| room.load(Ordering::Relaxed)),
-        }
+        self.backend.free_bytes()
     }
 
     fn plan(&self) -> Option<Plan> {
@@ -195,25 +218,13 @@ impl Device for Gpu {
     fn time(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
         self.usable()?;
         let _turn = self.turns.take();
-        match &self.backend {
-            Backend::Cuda(driver) => self.note(timer::time(driver, enqueue)),
-            Backend::Emulated(..) => {
-                let start = Instant::now();
-                enqueue().map(|()| start.elapsed())
-            }
-        }
+        self.note(self.backend.time(enqueue))
     }
 
     fn alloc(&self, bytes: usize) -> Result<Mem> {
         self.usable()?;
         let _turn = self.turns.take();
-        match &self.backend {
-            Backend::Cuda(driver) => self.note(memory::alloc(driver, bytes, self.space)),
-            Backend::Emulated(_, tape) => {
-                tape.idle("alloc")?;
-                emulated::alloc_guarded(bytes, self.space, tape, self.room.clone())
-            }
-        }
+        self.note(self.backend.alloc(bytes, self.space))
     }
 
     fn weight(&self, tensor: HostTensor) -> Result<Tensor> {
@@ -239,33 +250,16 @@ impl Device for Gpu {
         self.usable()?;
         same_size("copy_out", src.dims().count() * src.dtype().bytes(), dst.len())?;
         self.own("copy_out", src.space())?;
-        let width = src.dims().as_slice().last().copied().unwrap_or(1) * src.dtype().bytes();
-        let (from, stride) = (src.addr(), src.stride() * src.dtype().bytes());
         let _turn = self.turns.take();
-        match &self.backend {
-            Backend::Cuda(driver) => {
-                let rows = memory::Rows { from: from.addr() as u64, width, stride };
-                // SAFETY: `dst` holds as many rows as the view.
-                self.note(unsafe { memory::download(driver, rows, dst) })
-            }
-            Backend::Emulated(_, tape) => {
-                tape.idle("copy_out")?;
-                for (row, dst) in dst.chunks_exact_mut(width.max(1)).enumerate() {
-                    // SAFETY: row by row inside the view, which is emulated, that is host, memory.
-                    unsafe { from.add(row * stride).copy_to(dst.as_mut_ptr(), width) }
-                }
-                Ok(())
-            }
-        }
+        // SAFETY: the sizes were compared, and the tensor is this GPU's.
+        self.note(unsafe { self.backend.download(&src, dst) })
     }
 
     fn capture(&self, enqueue: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Graph>>> {
         self.usable()?;
         let _turn = self.turns.take();
-        match &self.backend {
-            Backend::Cuda(driver) => self.note(graph::record(driver, &self.turns, &self.failed, enqueue)).map(Some),
-            Backend::Emulated(emulation, tape) => tape.record(*emulation, &self.turns, &self.failed, enqueue).map(Some),
-        }
+        let shared = Shared { turns: self.turns.clone(), failed: self.failed.clone() };
+        self.note(self.backend.record(shared, enqueue)).map(Some)
     }
 
     fn copy(&self, op: Copy<'_>) -> Result<()> {
@@ -337,26 +331,14 @@ impl Device for Gpu {
 }
 
 impl Gpu {
-    /// Overwrites a tensor with as many elements of the host's, rounded if their type is another.
+    /// Overwrites a tensor with as many elements of the host's, rounded if their type is another. The caller has
+    /// compared the counts.
     fn fill(&self, dst: &mut Tensor, src: &[u8], dtype: DType) -> Result<()> {
         self.usable()?;
-        let (bytes, kinds) = (dst.dims().count() * dst.dtype().bytes(), [dtype, dst.dtype()]);
         self.own("copy_in", dst.view().space())?;
-        let mut view = dst.view_mut();
         let _turn = self.turns.take();
-        match &self.backend {
-            Backend::Cuda(driver) => {
-                let to = view.addr().addr() as u64;
-                // SAFETY: the tensor holds as many elements as the host's bytes; the caller has compared them.
-                self.note(unsafe { memory::upload(driver, to, src, kinds) })
-            }
-            Backend::Emulated(_, tape) => {
-                tape.idle("copy_in")?;
-                // SAFETY: the tensor holds `bytes` bytes of the emulator's host memory, uniquely borrowed.
-                convert::fill(unsafe { std::slice::from_raw_parts_mut(view.addr(), bytes) }, src, kinds);
-                Ok(())
-            }
-        }
+        // SAFETY: the tensor is this GPU's and holds as many elements as the host's bytes.
+        self.note(unsafe { self.backend.upload(&mut dst.view_mut(), src, dtype) })
     }
 
     fn own(&self, op: &'static str, space: Space) -> Result<()> {

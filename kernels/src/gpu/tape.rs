@@ -1,18 +1,18 @@
 //! Launches that the emulator records and runs again, under the rules of a driver's graph.
-use super::Kernel;
-use super::emulated::{Block, Emulation, launch};
+use super::Emulation;
+use super::backend::{Shared, busy};
+use super::emulated::{Block, launch};
 use super::in_use::InUse;
-use super::turn::Turns;
-use crate::{Error, Graph, Result};
-use med2e3_simt::Grid;
+use super::kernel::{Grid, Kernel};
+use crate::{Graph, Result};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What happens on the emulated stream.
 pub(super) enum Step {
     /// A kernel with its parameter block, in words because its fields want their alignment.
     Launch { kernel: Kernel, grid: Grid, params: Box<[u64]> },
-    /// So many bytes of the workspace lose their content.
+    /// Fills the workspace with NaN.
     Poison { at: usize, bytes: usize },
 }
 
@@ -90,13 +90,12 @@ impl Tape {
     pub fn record(
         &self,
         emulation: Emulation,
-        turns: &Arc<Turns>,
-        failed: &Arc<OnceLock<Error>>,
+        shared: Shared,
         enqueue: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Box<dyn Graph>> {
         self.idle("capture")?;
         let uses = Uses { tape: self.clone(), graph: self.lock().in_use.record() };
-        let mut graph = Recorded { steps: Vec::new(), emulation, failed: failed.clone(), turns: turns.clone(), uses };
+        let mut graph = Recorded { steps: Vec::new(), emulation, shared, uses };
         self.lock().records = true;
         let recording = Recording(self);
         enqueue()?;
@@ -138,29 +137,22 @@ impl Drop for Uses {
 struct Recorded {
     steps: Vec<Step>,
     emulation: Emulation,
-    failed: Arc<OnceLock<Error>>,
-    turns: Arc<Turns>,
+    shared: Shared,
     uses: Uses,
 }
 
 impl Graph for Recorded {
     fn launch(&self) -> Result<()> {
-        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
-        let _turn = self.turns.take();
+        self.shared.failed.get().map_or(Ok(()), |error| Err(error.clone()))?;
+        let _turn = self.shared.turns.take();
         self.uses.tape.idle("graph")?;
         for step in &self.steps {
             // SAFETY: as it was recorded: the memory of every tensor that its ops were given is kept, and no other
             // thread reads or writes the device's memory during this turn.
             unsafe { step.run(self.emulation) }.inspect_err(|error| {
-                self.failed.get_or_init(|| error.clone());
+                self.shared.failed.get_or_init(|| error.clone());
             })?;
         }
         Ok(())
     }
-}
-
-/// What `op` may not do now.
-pub(super) fn busy(op: &'static str) -> Error {
-    let detail = "a graph is being recorded, which takes ops only: nothing may be copied or allocated";
-    Error::Contract { op, detail: detail.into() }
 }

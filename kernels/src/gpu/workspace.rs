@@ -1,7 +1,6 @@
 //! Memory that an op needs between its launches, kept from op to op.
-use super::tape::Step;
 use super::turn::Turn;
-use super::{Backend, Gpu, Ptr};
+use super::{Gpu, Ptr};
 use crate::{DType, Device, Dims, Mem, Result, Tensor, View};
 use std::sync::{MutexGuard, PoisonError};
 
@@ -30,13 +29,10 @@ impl Gpu {
         if let Some(tensor) = &*memory {
             self.note_use(tensor.view().span());
         }
-        if let (Backend::Emulated(emulation, tape), Some(tensor)) = (&self.backend, memory.as_mut()) {
-            let poison = Step::Poison { at: tensor.view_mut().addr().expose_provenance(), bytes };
-            if let Some(poison) = tape.offer(poison) {
-                // SAFETY: the emulator's memory is the host's; the tensor is ours alone while it is locked, and
-                // launches have ended. NaN, so that an op that trusts what it did not write shows.
-                unsafe { poison.run(*emulation)? };
-            }
+        if let Some(tensor) = memory.as_mut() {
+            // SAFETY: allocated above on this GPU, and this thread alone uses it while it is locked. NaN, so that an op
+            // that trusts what it did not write shows.
+            unsafe { self.backend.poison(&mut tensor.view_mut(), bytes)? };
         }
         Ok(Workspace { memory, _turn: turn })
     }

@@ -57,7 +57,7 @@ fn format_of(path: &Path, start: &[u8]) -> Format {
         Format::Npy
     } else if start.get(128..132) == Some(b"DICM") {
         Format::Dicom
-    } else if images::is_image(start) {
+    } else if is_image(start) {
         Format::Image
     } else if nifti_header::sniff(start).is_some()
         || nifti::header_of(path).is_some()
@@ -67,6 +67,11 @@ fn format_of(path: &Path, start: &[u8]) -> Format {
     } else {
         Format::Other
     }
+}
+
+/// Whether `start`, the first bytes of a file, are those of a PNG or JPEG image.
+fn is_image(start: &[u8]) -> bool {
+    start.starts_with(b"\x89PNG\r\n\x1a\n") || start.starts_with(&[0xff, 0xd8, 0xff])
 }
 
 /// A file that is none of ours.

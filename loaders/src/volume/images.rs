@@ -12,7 +12,8 @@ use super::names::{listed, name_of};
 use super::orientation::flip;
 use super::scalar::voxel_count;
 use super::{Parts, Problem, Unit, VolumeOptions};
-use crate::memory::{self, Budget};
+use crate::budget::Budget;
+use crate::memory;
 
 /// Memory that decoding slices may take, all threads together: one of 8192 by 8192 pixels of 16-bit RGBA.
 const DECODING_BYTES_MAX: u64 = 512 << 20;
@@ -25,11 +26,6 @@ struct Shaped<'a> {
     file: &'a Path,
     columns: u32,
     rows: u32,
-}
-
-/// Whether `start`, the first bytes of a file, are those of a PNG or JPEG image.
-pub(crate) fn is_image(start: &[u8]) -> bool {
-    start.starts_with(b"\x89PNG\r\n\x1a\n") || start.starts_with(&[0xff, 0xd8, 0xff])
 }
 
 /// Reads the slices `files` as M3D does: in the order of their stems, those of the most common shape, grey.

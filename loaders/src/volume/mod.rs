@@ -5,9 +5,13 @@
 //! voxels are finite and not all alike.
 
 mod detect;
+#[cfg(feature = "dicom")]
 mod dicom;
 mod fill;
+#[cfg(feature = "images")]
 mod images;
+#[cfg(not(all(feature = "dicom", feature = "images")))]
+mod left_out;
 mod names;
 mod nifti;
 mod nifti_header;
@@ -29,6 +33,10 @@ pub(crate) use window::decide;
 pub use window::{AppliedWindow, Preset, Window, WindowChoice, WindowDecision, WindowSource};
 
 use crate::error::{Error, Result};
+#[cfg(not(feature = "dicom"))]
+use left_out::dicom;
+#[cfg(not(feature = "images"))]
+use left_out::images;
 
 /// Most voxels of one volume: 2048 slices of 512 by 512, 2 GiB as f32.
 pub const VOXELS_MAX: u64 = 1 << 29;
@@ -258,6 +266,7 @@ pub fn parse_npy_bytes(bytes: &[u8], options: &VolumeOptions) -> Result<RawVolum
 ///
 /// # Errors
 /// As [`read_volume`].
+#[cfg(feature = "dicom")]
 pub fn parse_dicom_files(files: &[(String, Vec<u8>)], options: &VolumeOptions) -> Result<RawVolume, Problem> {
     dicom::read(files, options)?.settle()
 }

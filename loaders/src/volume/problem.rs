@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::names::name_of;
 use crate::error::Error;
 use crate::memory::OutOfMemory;
 
@@ -61,11 +60,13 @@ impl Problem {
         Self { cause, ..Self::cut_short(format!("cannot be read to its end ({error})")) }
     }
 
+    #[cfg(feature = "dicom")]
     /// The name of the file to blame without its folder, and what was found there.
     pub(crate) fn named_finding(&self) -> String {
-        format!("{} ({})", self.file.as_ref().map(name_of).unwrap_or_default(), self.finding)
+        format!("{} ({})", self.file.as_ref().map(super::names::name_of).unwrap_or_default(), self.finding)
     }
 
+    #[cfg(feature = "dicom")]
     /// Whether it is not the bytes that are at fault, but memory that could not be had.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         matches!(self.cause, Some(Cause::OutOfMemory(_)))

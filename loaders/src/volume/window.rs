@@ -33,6 +33,7 @@ impl Window {
         self.hi
     }
 
+    #[cfg(feature = "dicom")]
     /// The window of `width` around `centre`, as DICOM writes it.
     pub(crate) fn around(centre: f64, width: f64) -> Option<Self> {
         Self::new((centre - width / 2.0) as f32, (centre + width / 2.0) as f32)

@@ -1,4 +1,4 @@
-//! Rules about Cargo.toml files: which crate imports which, and exact versions.
+//! Rules about Cargo.toml files: which crate imports which, and what versions they ask for.
 use super::{File, Tree};
 use toml::{Table, Value};
 
@@ -57,16 +57,24 @@ pub(super) fn directions(tree: &Tree) -> Vec<String> {
     found
 }
 
-pub(super) fn pins(tree: &Tree) -> Vec<String> {
+/// An exact version in a library keeps everyone who uses it from newer ones, and no version at all cannot be published.
+/// Cargo.lock pins what we build with.
+pub(super) fn requirements(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for (file, manifest) in manifests(tree) {
         for (_, name, value) in dependencies(&manifest) {
             let is_elsewhere = value.get("path").is_some() || value.get("workspace").is_some();
             let version = value.as_str().or_else(|| value.get("version").and_then(Value::as_str));
-            if !is_elsewhere && !version.is_some_and(|version| version.starts_with('=')) {
+            let is_caret = version.is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()));
+            if !is_elsewhere && !is_caret {
                 let version = version.unwrap_or("no version");
-                found.push(format!("{}: `{name}` is not pinned with `=`: {version}", file.path));
+                found.push(format!("{}: `{name}` wants {version}, not a version such as 1.2.3", file.path));
             }
+        }
+        let is_root =
+            file.path == "Cargo.toml" && manifest.get("workspace").is_some_and(|own| own.get("members").is_some());
+        if is_root && tree.find("Cargo.lock").is_none() {
+            found.push("Cargo.lock is not committed".into());
         }
     }
     found

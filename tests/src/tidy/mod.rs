@@ -106,6 +106,6 @@ pub const RULES: &[Rule] = &[
     Rule { name: "unsafe", check: rust::unsafe_code },
     Rule { name: "prints", check: rust::prints },
     Rule { name: "crate directions", check: manifests::directions },
-    Rule { name: "pins", check: manifests::pins },
+    Rule { name: "requirements", check: manifests::requirements },
     Rule { name: "op folders", check: ops::folders },
 ];

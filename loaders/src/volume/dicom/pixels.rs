@@ -11,8 +11,9 @@ use super::super::Problem;
 use super::codec::{Codec, Promise, UNPACKING_BYTES_MAX};
 use super::image::{Image, PixelFormat, Pixels};
 use super::padding::{Meaning, StoredPixel, number};
+use crate::budget::Budget;
 use crate::guard::guarded;
-use crate::memory::{self, Budget};
+use crate::memory;
 
 /// What all threads together may take to unpack slices.
 static UNPACKING: Budget = Budget::new(UNPACKING_BYTES_MAX);

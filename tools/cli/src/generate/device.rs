@@ -65,7 +65,7 @@ impl DeviceChoice {
         match self {
             Self::Cpu => Ok(None),
             Self::Cuda(ordinal) => Ok(Some(Arc::new(Gpu::cuda(ordinal)?))),
-            Self::Emulated(emulation) => Ok(Some(Arc::new(Gpu::emulated(emulation)))),
+            Self::Emulated(emulation) => Ok(Some(Arc::new(Gpu::try_emulated(emulation)?))),
             Self::Auto => match Gpu::cuda(0) {
                 Ok(gpu) => Ok(Some(Arc::new(gpu))),
                 Err(Error::Unavailable { .. }) => Ok(None),

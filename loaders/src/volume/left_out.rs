@@ -1,0 +1,31 @@
+//! Formats that this build recognises and does not read.
+
+use super::Problem;
+
+fn refuse(what: &str, feature: &str) -> Problem {
+    Problem::new(format!("{what}, which this build does not read"), format!("build it with --features {feature}"))
+}
+
+/// In the place of the reader of DICOM.
+#[cfg(not(feature = "dicom"))]
+pub(super) mod dicom {
+    use std::path::PathBuf;
+
+    use crate::volume::{Parts, Problem, VolumeOptions};
+
+    pub(crate) fn read(_: &[PathBuf], _: &VolumeOptions) -> Result<Parts, Problem> {
+        Err(super::refuse("holds DICOM", "dicom"))
+    }
+}
+
+/// In the place of the reader of folders of images.
+#[cfg(not(feature = "images"))]
+pub(super) mod images {
+    use std::path::PathBuf;
+
+    use crate::volume::{Parts, Problem, VolumeOptions};
+
+    pub(crate) fn read_files(_: &[PathBuf], _: &VolumeOptions) -> Result<Parts, Problem> {
+        Err(super::refuse("holds PNG or JPEG slices", "images"))
+    }
+}
