@@ -4,15 +4,13 @@
 //! [`Engine::ask`] answers questions about it:
 //!
 //! ```no_run
-//! use med2e3::{Engine, LoadOptions, Request};
-//! use med2e3_kernels::{Cpu, Precision};
-//! use med2e3_loaders::volume::{VolumeOptions, prepare, read_volume};
+//! use med2e3::volume::{VolumeOptions, prepare, read_volume};
+//! use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request};
 //! use std::ops::ControlFlow;
-//! use std::sync::Arc;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = med2e3_loaders::ModelFolder::open("Med-2E3-M3D".as_ref())?;
-//! let device = Arc::new(Cpu { precision: Precision::Exact });
+//! let folder = ModelFolder::open("Med-2E3-M3D".as_ref())?;
+//! let device = DeviceChoice::Auto.open(None, &folder)?;
 //! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
 //!
 //! let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
@@ -28,11 +26,24 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A volume that is in memory becomes one with [`volume::RawVolume::from_slices`].
+//!
+//! # Features
+//! `cuda`, `dicom` and `images` are on by default; `emulator` runs the GPU's kernels on the processor, for tests. With
+//! none of them the engine computes on the processor and reads .npy and NIfTI.
+//!
+//! # In a program of your own
+//! Cargo compiles dependencies of a debug build without optimisation, in which the engine's loops
+//! are far slower; add `[profile.dev.package.med2e3-kernels] opt-level = 2` to your `Cargo.toml`. Products run on rayon's
+//! global pool; call the engine inside `pool.install` to give it another. [`Engine`] and all that it returns are `Send`
+//! and `Sync`.
 #![forbid(unsafe_code)]
 
 mod checked;
 mod connector;
 mod decoding;
+pub mod device;
 mod encoder;
 mod engine;
 mod error;
@@ -53,10 +64,30 @@ mod vision_2d;
 mod vision_3d;
 mod weights;
 
+pub use device::DeviceChoice;
 pub use engine::{EncodedVolume, Engine, MemoryPlan};
 pub use error::{Error, Result};
 pub use finite::Stage;
 pub use generate::Question;
+pub use med2e3_kernels::ops::Sampling;
+pub use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
+pub use med2e3_loaders::{ModelFolder, volume};
 pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};
 pub use trace::{Trace, TraceTensor};
+/// The crates below this one, whole: a caller needs no other dependency.
+pub use {med2e3_kernels as kernels, med2e3_loaders as loaders};
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, EncodedVolume, Engine, Error};
+
+    #[test]
+    fn threads_may_hand_on_everything() {
+        fn is_shareable<T: Send + Sync>() {}
+        is_shareable::<Engine>();
+        is_shareable::<EncodedVolume>();
+        is_shareable::<Answer>();
+        is_shareable::<Error>();
+    }
+}

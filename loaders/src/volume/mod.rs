@@ -33,6 +33,7 @@ pub(crate) use window::decide;
 pub use window::{AppliedWindow, Preset, Window, WindowChoice, WindowDecision, WindowSource};
 
 use crate::error::{Error, Result};
+use crate::memory;
 #[cfg(not(feature = "dicom"))]
 use left_out::dicom;
 #[cfg(not(feature = "images"))]
@@ -199,6 +200,39 @@ impl Found {
 }
 
 impl RawVolume {
+    /// A volume that the caller has in memory: `voxels` are `dims[0]` slices, the head's end first, of `dims[1]` rows,
+    /// anterior first, of `dims[2]` columns, patient-right first, each slice after the other without gaps. Voxels that
+    /// are not finite take the smallest value, and a note says so.
+    ///
+    /// ```
+    /// use med2e3_loaders::volume::{RawVolume, VolumeKind};
+    /// let hu: Vec<f32> = (0..4 * 5 * 6).map(|voxel| voxel as f32 - 60.0).collect();
+    /// let volume = RawVolume::from_slices(&hu, [4, 5, 6], VolumeKind::Intensity)?;
+    /// assert_eq!(volume.info.range, [-60.0, 59.0]);
+    /// # Ok::<(), med2e3_loaders::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The voxels are not as many as `dims` says or too many, none of them is finite, all are the same, or those of a
+    /// prepared volume are not within 0..1; memory runs out.
+    pub fn from_slices(voxels: &[f32], dims: [usize; 3], kind: VolumeKind) -> Result<Self> {
+        if voxels.len() as u64 > VOXELS_MAX {
+            let finding = format!("has {} voxels", voxels.len());
+            return Err(Error::bad_input("volume", finding, format!("give at most {VOXELS_MAX}")));
+        }
+        let lack = |lack| Error::out_of_memory("volume", lack);
+        let mut copy = memory::filled(0.0, voxels.len()).map_err(lack)?;
+        copy.copy_from_slice(voxels);
+        let mut volume = Self { voxels: copy, dims, kind, info: VolumeInfo::default() };
+        let found = volume.check()?;
+        volume.info.notes.extend(found.repair(&mut volume.voxels));
+        volume.info.format = "memory".to_owned();
+        volume.info.dtype = "f32".to_owned();
+        volume.info.source_dims = dims.to_vec();
+        volume.info.range = found.range;
+        Ok(volume)
+    }
+
     /// Looks at a volume that any caller may have made: the voxels must be as many as the sizes say, and of a prepared
     /// volume within 0..1.
     pub(crate) fn check(&self) -> Result<Found> {

@@ -15,14 +15,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use med2e3::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TextMlp, TgisMode};
+use med2e3::{
+    Answer, DeviceChoice, EncodedVolume, Engine, LoadOptions, Precision, Question, Request, TextMlp, TgisMode,
+};
 use med2e3_loaders::ModelFolder;
 use med2e3_loaders::volume::{self, VolumeOptions};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, Result};
-use crate::generate::device::{DeviceChoice, PrecisionChoice};
+use crate::generate::device::{self, PrecisionChoice};
 use crate::generate::{options, report};
 use crate::output;
 use crate::progress::Bars;
@@ -115,7 +117,7 @@ const SWAPPED: &str = "Every question's slices were weighed by another question.
 impl Eval {
     /// Answers what is not answered yet and prints the tables.
     pub fn run(&self) -> Result<()> {
-        self.device.check()?;
+        device::check(self.device)?;
         self.check_written()?;
         let items = data::read(&self.data)?;
         let sizes = self.check_volumes(&items)?;
@@ -185,7 +187,7 @@ impl Eval {
 
     /// Everything but the model and the items that changes answers or scores.
     fn identity_options(&self, folder: &ModelFolder) -> Result<Map<String, Value>> {
-        let device = self.device.open(self.precision, folder)?.describe();
+        let device = self.device.open(self.precision.map(Precision::from), folder)?.describe();
         let VolumeArgs { window, slice_order, index, allow_gaps } = &self.how;
         let options = json!({
             "blind": self.blind,
@@ -212,7 +214,7 @@ impl Eval {
     /// Loads the model and answers, volume by volume, what `results` does not have.
     fn answer_all(&self, folder: &ModelFolder, asked: &Asked<'_>, results: &mut Results) -> Result<()> {
         let mut bars = Bars::new();
-        let device = self.device.open(self.precision, folder)?;
+        let device = self.device.open(self.precision.map(Precision::from), folder)?;
         let (batch, tgis, text_mlp) = (self.batch, self.tgis, self.tgis_text_mlp);
         let load = LoadOptions { batch, tgis, text_mlp, ..LoadOptions::default() };
         let mut engine = Engine::load(device, folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?;

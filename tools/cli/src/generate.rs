@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use med2e3::{Answer, Engine, LoadOptions, Request, TextMlp, TgisMode};
+use med2e3::{Answer, DeviceChoice, Engine, LoadOptions, Precision, Request, TextMlp, TgisMode};
 use med2e3_kernels::ops::Sampling;
 use med2e3_loaders::ModelFolder;
 use med2e3_loaders::sentence::sentence;
@@ -23,7 +23,7 @@ use crate::output::{self, Reader, Then};
 use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
 use crate::{chart, interrupt, montage, terminal};
-use device::{DeviceChoice, PrecisionChoice};
+use device::PrecisionChoice;
 use report::{Ranking, Report, Timings};
 
 /// Answer a question about a scan
@@ -102,7 +102,7 @@ impl Generate {
         let patient = (self.demo && self.volume.is_none()).then(|| self.patient());
         let (prepared, prepare_ms) = timed(|| self.prepare(&folder, patient.as_ref()))?;
         timings.preprocess = prepare_ms;
-        let mut device = gpu.unwrap_or_else(|| device::cpu(self.precision, &folder));
+        let mut device = gpu.unwrap_or_else(|| med2e3::device::cpu(self.precision.map(Precision::from), &folder));
         if self.shadow {
             device = Arc::new(med2e3_kernels::Shadow::new(device));
         }
