@@ -34,11 +34,11 @@
 //! none of them the engine computes on the processor and reads .npy and NIfTI.
 //!
 //! # In a program of your own
-//! Cargo compiles dependencies of a debug build without optimisation, in which the engine's loops
-//! are far slower; add `[profile.dev.package.med2e3-kernels] opt-level = 2` to your `Cargo.toml`. Products run on rayon's
-//! global pool; call the engine inside `pool.install` to give it another. [`Engine`] and all that it returns are `Send`
-//! and `Sync`.
+//! Cargo compiles dependencies of a debug build without optimisation, which slows the engine's loops down; add
+//! `[profile.dev.package.med2e3-kernels] opt-level = 2` to your `Cargo.toml`. Products run on rayon's global pool; call
+//! the engine inside `pool.install` to give it another. [`Engine`] and all that it returns are `Send` and `Sync`.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod checked;
 mod connector;

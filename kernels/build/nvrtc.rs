@@ -1,4 +1,6 @@
 //! NVIDIA's compiler as a library: CUDA C++ in, machine code and PTX out. It needs neither a GPU nor a driver.
+#![allow(unsafe_code)]
+
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};

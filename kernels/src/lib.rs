@@ -3,6 +3,9 @@
 //! An op is a struct of borrowed inputs and one or more outputs; its folder `ops/<op>/` holds the contract
 //! (`mod.rs`), the plain f64 definition (`reference.rs`), what the CPU runs (`cpu.rs`) and the tests. A
 //! [`Device`] runs ops in order. [`Cpu`] is the device that every machine has.
+#![allow(unsafe_code)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod check;
 pub mod cpu;
 pub mod device;

@@ -1,5 +1,6 @@
 //! Bytes on disk to checked host data: checkpoints, configs, tokenizers, CT volumes, preprocessing.
 #![deny(unsafe_code)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod adapter;
 #[cfg(any(feature = "dicom", feature = "images"))]

@@ -53,30 +53,15 @@ fn text_cases() -> Vec<Planted> {
 }
 
 fn code_cases() -> Vec<Planted> {
-    let unsafe_line = "//! A file.\nlet a = unsafe { b() };\n".to_owned();
-    let argued = "// SAFETY: b is sound.\nlet a =\n    unsafe { b() };\n".to_owned();
-    let stale = "// SAFETY: about c.\nc();\nlet a = unsafe { b() };\n".to_owned();
-    let in_words = "#![forbid(unsafe_code)] // unsafe\nlet a = \"unsafe\";\n".to_owned();
-    let in_test = "fn a() {}\n#[cfg(test)]\nmod tests {\n    println!();\n}\n".to_owned();
+    let allow = concat!("#![allow(", "unsafe_code)]\n").to_owned();
     vec![
-        Planted("function length", "a.rs", function(71), "a.rs:2: 71 lines"),
-        Planted("function length", "a.rs", function(70), ""),
         Planted("function length", "a.cu", function(151).replace("pub fn", "void"), "a.cu:2: 151 lines"),
         Planted("function length", "a.cu", function(150).replace("pub fn", "void"), ""),
         Planted("header", "a.rs", "use b;\n".into(), "a.rs:1"),
         Planted("header", "a.rs", "//! A file.\n".into(), ""),
-        Planted("unsafe", "engine/src/a.rs", unsafe_line.clone(), "engine/src/a.rs:2: `unsafe` outside"),
-        Planted("unsafe", "engine/src/a.rs", argued.clone(), "engine/src/a.rs:3: `unsafe` outside"),
-        Planted("unsafe", "kernels/src/a.rs", unsafe_line, "kernels/src/a.rs:2: `unsafe` without"),
-        Planted("unsafe", "kernels/src/a.rs", stale, "kernels/src/a.rs:3: `unsafe` without"),
-        Planted("unsafe", "kernels/src/a.rs", argued, ""),
-        Planted("unsafe", "kernels/src/a.rs", "unsafe impl Send for A {}".into(), "`unsafe` without"),
-        Planted("unsafe", "kernels/src/a.rs", "    unsafe fn load(at: *const f32);".into(), ""),
-        Planted("unsafe", "engine/src/a.rs", in_words, ""),
-        Planted("prints", "loaders/src/a.rs", "    println!(\"a\");".into(), "loaders/src/a.rs:1"),
-        Planted("prints", "engine/src/a.rs", "    eprint!(\"a\");".into(), "engine/src/a.rs:1"),
-        Planted("prints", "tools/cli/src/a.rs", "println!();".into(), ""),
-        Planted("prints", "loaders/src/a.rs", in_test, ""),
+        Planted("unsafe", "engine/src/a.rs", allow.clone(), "engine/src/a.rs:1: allows `unsafe` outside"),
+        Planted("unsafe", "loaders/src/a.rs", allow.clone(), "loaders/src/a.rs:1: allows `unsafe` outside"),
+        Planted("unsafe", "kernels/src/a.rs", allow, ""),
     ]
 }
 

@@ -11,6 +11,7 @@
 //!
 //! Device addresses are addresses of the process, so that emulated kernels can use them. `tools/fake-cuda` runs a
 //! program with it; the variable `FAKE_CUDA` makes it another machine, or one with a fault ([`settings`]).
+#![allow(unsafe_code)]
 #![allow(non_snake_case, reason = "the driver's names")]
 use cudarc::driver::sys::CUresult;
 use state::State;

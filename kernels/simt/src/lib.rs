@@ -18,6 +18,9 @@
 //! `block` schedules, `collective`, `copy` and `mma` execute, `shared` owns shared memory; `check` looks accesses up,
 //! `shadow` remembers them, `clock` knows which are ordered, `site` turns addresses of code into lines; `skip` leaves a
 //! barrier out, for tests of tests; `meter` counts what a launch moves.
+#![allow(unsafe_code)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ffi::c_void;

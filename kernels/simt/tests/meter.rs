@@ -1,4 +1,6 @@
 //! What kernels move is counted: sectors, requests and turns that can be told by hand.
+#![allow(unsafe_code)]
+
 mod support;
 use med2e3_simt::{Traffic, metered};
 use support::{Buffer, Kernel, Params, grid, launch};

@@ -1,4 +1,6 @@
 //! Each class of defect is reported, word for word; the mended twin gives no report under any seed.
+#![allow(unsafe_code)]
+
 mod support;
 use support::{Buffer, Kernel, Params, grid, launch, located};
 

@@ -1,4 +1,6 @@
 //! Every primitive against plain Rust, plain and checked, under many schedules.
+#![allow(unsafe_code)]
+
 mod support;
 use half::{bf16, f16};
 use med2e3_simt::Grid;

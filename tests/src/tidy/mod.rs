@@ -104,7 +104,6 @@ pub const RULES: &[Rule] = &[
     Rule { name: "function length", check: rust::function_length },
     Rule { name: "header", check: rust::header },
     Rule { name: "unsafe", check: rust::unsafe_code },
-    Rule { name: "prints", check: rust::prints },
     Rule { name: "crate directions", check: manifests::directions },
     Rule { name: "requirements", check: manifests::requirements },
     Rule { name: "op folders", check: ops::folders },
