@@ -1,6 +1,6 @@
 //! Asks a model about a scan: `cargo run --release -p med2e3 --example ask -- MODEL SCAN QUESTION`.
-use med2e3::volume::{VolumeOptions, prepare, read_volume};
-use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request};
+use med2e3::volume::{VolumeOptions, read_volume};
+use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request, prepare};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [model, scan, question] = std::array::from_fn(|i| std::env::args().nth(i + 1).expect("MODEL SCAN QUESTION"));
@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = DeviceChoice::Auto.open(None, &folder)?;
     let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
     let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
-    let volume = prepare(&read_volume(scan.as_ref(), &options)?, engine.img_size(), &options)?;
+    let volume = prepare(engine.device(), &read_volume(scan.as_ref(), &options)?, engine.img_size(), &options)?;
     let encoded = engine.encode(&volume.voxels, &mut |_| ())?;
     println!("{}", engine.ask(&encoded, &Request::new(&question), &mut |_| std::ops::ControlFlow::Continue(()))?.text);
     Ok(())

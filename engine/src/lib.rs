@@ -4,8 +4,8 @@
 //! [`Engine::ask`] answers questions about it:
 //!
 //! ```no_run
-//! use med2e3::volume::{VolumeOptions, prepare, read_volume};
-//! use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request};
+//! use med2e3::volume::{VolumeOptions, read_volume};
+//! use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request, prepare};
 //! use std::ops::ControlFlow;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,7 +14,8 @@
 //! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
 //!
 //! let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
-//! let volume = prepare(&read_volume("scan.nii.gz".as_ref(), &options)?, engine.img_size(), &options)?;
+//! let scan = read_volume("scan.nii.gz".as_ref(), &options)?;
+//! let volume = prepare(engine.device(), &scan, engine.img_size(), &options)?;
 //! let encoded = engine.encode(&volume.voxels, &mut |_| ())?; // once per volume
 //! for question in ["Which plane is shown?", "Is there a nodule?"] {
 //!     let answer = engine.ask(&encoded, &Request::new(question), &mut |token| {
@@ -52,6 +53,7 @@ mod generate;
 mod kv_cache;
 mod llm;
 mod options;
+mod prepare;
 pub mod prompt;
 mod request;
 mod rope;
@@ -73,6 +75,7 @@ pub use med2e3_kernels::ops::Sampling;
 pub use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
 pub use med2e3_loaders::{ModelFolder, volume};
 pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
+pub use prepare::{PreparedVolume, prepare};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};
 pub use trace::{Trace, TraceTensor};
 /// The crates below this one, whole: a caller needs no other dependency.

@@ -34,7 +34,6 @@ const CASES: &[Case] = &[
     Case { op: "attention_full", run: Run::Op(attention_full_case) },
     Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 0, 70)) },
     Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 199, 1)) },
-    Case { op: "preprocess_volume", run: Run::Op(preprocess_volume_case) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, Sampling::GREEDY)) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(1.0, 40, 0.9))) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(0.7, 0, 0.5))) },
@@ -138,19 +137,6 @@ fn attention_paged_case(rig: &Rig<'_>, first: usize, rows: usize) -> Result<Vec<
         out: out.view_mut(),
     })?;
     Ok(rig.read(&out))
-}
-
-fn preprocess_volume_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let volume = rig.floats(&[3, 9, 40], &numbers(1, 1080, 1.0));
-    let (mut crop, mut out) = (rig.ids(&[0; 6]), rig.poisoned_floats(&[2, 3, 5]));
-    rig.device.preprocess_volume(PreprocessVolume {
-        volume: volume.view(),
-        intensity: Intensity::MinMax,
-        crop: crop.view_mut(),
-        out: out.view_mut(),
-    })?;
-    let crop = rig.device.read_u32(crop.view())?;
-    Ok(crop.into_iter().map(|bound| bound as f32).chain(rig.read(&out)).collect())
 }
 
 fn draw(temperature: f32, top_k: u32, top_p: f32) -> Sampling {

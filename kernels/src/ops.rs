@@ -33,7 +33,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Epilogue, Linear};
 pub use patch_embed_2d::PatchEmbed2d;
 pub use patch_embed_3d::PatchEmbed3d;
-pub use preprocess_volume::{Intensity, PreprocessVolume};
+pub use preprocess_volume::PreprocessVolume;
 pub use qkv_rope_append::QkvRopeAppend;
 pub use rms_linear::RmsLinear;
 pub use rms_linear_argmax::RmsLinearArgmax;

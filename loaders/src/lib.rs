@@ -17,7 +17,6 @@ mod memory;
 pub mod mmap;
 pub mod model_folder;
 mod pickle;
-pub mod preprocess;
 pub mod preprocess_json;
 pub mod safetensors;
 pub mod safetensors_writer;

@@ -1,12 +1,12 @@
 //! From a volume as read to tokens: preparation, patches, norms, pooling.
 use super::{Call, Entry, bytes};
-use crate::inputs::{activations, floats, ids, weights};
+use crate::inputs::{activations, floats, weights};
 use med2e3_kernels::Device;
 use med2e3_kernels::ops::*;
 
 pub(super) fn entries() -> Vec<Entry> {
     vec![
-        Entry::new("preprocess_volume", "256_512_512", preprocess),
+        Entry::new("preprocess_volume", "64_512_512", preprocess),
         Entry::new("patch_embed_3d", "released", patches_3d),
         Entry::new("patch_embed_2d", "8_slices", patches_2d),
         Entry::new("layer_norm", "siglip", |device| layer_norm(device, [2048, 1024])),
@@ -15,16 +15,21 @@ pub(super) fn entries() -> Vec<Entry> {
     ]
 }
 
+/// A quarter of a scan of 256 slices, in one slab.
 fn preprocess(device: &dyn Device) -> Call<'_> {
-    let (volume, mut out) = (floats(device, &[256, 512, 512]), floats(device, &[32, 256, 256]));
-    let mut crop = ids(device, &[0; 6]);
+    let (slab, mut out) = (floats(device, &[64, 512, 512]), floats(device, &[8, 256, 256]));
     Call {
         flops: 0,
-        // The range must be known before the first voxel is scaled.
-        bytes: 2 * volume.bytes() + out.bytes(),
+        bytes: slab.bytes() + out.bytes(),
         run: Box::new(move || {
-            let (volume, intensity) = (volume.view(), Intensity::MinMax);
-            device.preprocess_volume(PreprocessVolume { volume, intensity, crop: crop.view_mut(), out: out.view_mut() })
+            let (scale, crop) = (Some([-1.0, 1.0]), [[0, 64], [0, 512], [0, 512]]);
+            device.preprocess_volume(PreprocessVolume {
+                slab: slab.view(),
+                first_slice: 0,
+                scale,
+                crop,
+                out: out.view_mut(),
+            })
         }),
     }
 }

@@ -1,7 +1,7 @@
 //! What every kernel moves, counted by the emulator at sizes like the model's, against the least that it could move and
 //! against the committed table `kernels/traffic.tsv`. `tools/kernel-traffic --update` writes the table anew.
 use crate::testing_gpu::Rig;
-use crate::{DType, Emulation, Gpu, Tensor};
+use crate::{Emulation, Gpu, Tensor};
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -78,11 +78,6 @@ impl Bench<'_> {
     /// As [`Bench::acts`], but nobody must move it.
     fn free(&self, dims: &[usize]) -> Tensor {
         self.rig.acts(dims, &crate::testing::numbers(1, dims.iter().product(), 1.0))
-    }
-
-    /// As [`Bench::free`], u32.
-    fn room(&self, count: usize) -> Tensor {
-        self.rig.device.tensor(&[count], DType::U32).expect("test memory")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calls of the ops that only encoders use.
 use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
-use med2e3_kernels::ops::{AttentionFull, AvgPool, Intensity, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
+use med2e3_kernels::ops::{AttentionFull, AvgPool, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
 
 pub fn attention_full(draw: &mut Draw) -> Call {
     let [sequences, tokens, heads, head_dim] =
@@ -77,13 +77,22 @@ pub fn patch_embed_2d(draw: &mut Draw) -> Call {
 pub fn preprocess_volume(draw: &mut Draw) -> Call {
     let [size, out] = [(); 2].map(|()| [(); 3].map(|()| 1 + draw.below(5)));
     let inputs = vec![Part::new(draw, Kind::Floats, &size)];
-    let outputs = vec![Part::new(draw, Kind::Ids, &[6]), Part::new(draw, Kind::Floats, &out)];
+    let outputs = vec![Part::new(draw, Kind::Floats, &out)];
     let wrong = draw.pick(&[[1.0, 0.0], [f32::NAN, 1.0], [0.0, f32::INFINITY]]);
-    let window = if draw.errs(4) { wrong } else { [-0.5, 0.25] };
-    let intensity = draw.pick(&[Intensity::Prepared, Intensity::MinMax, Intensity::Window(window)]);
+    let rising = if draw.errs(4) { wrong } else { [-0.5, 0.25] };
+    let scale = draw.pick(&[None, Some(rising)]);
+    let first_slice = draw.pick(&[0, 1, 2, usize::MAX]);
+    let bound = |draw: &mut Draw, size: usize| {
+        let first = draw.below(size);
+        let end =
+            if draw.errs(4) { draw.pick(&[0, size + 1, usize::MAX]) } else { first + 1 + draw.below(size - first) };
+        [first, end]
+    };
+    let slices = draw.pick(&[1, 5, 9]);
+    let crop = [bound(draw, slices), bound(draw, size[1]), bound(draw, size[2])];
     Call::new(inputs, outputs, move |device, inputs, outputs| {
-        let [volume] = all(inputs);
-        let [crop, out] = these(outputs);
-        device.preprocess_volume(PreprocessVolume { volume, intensity, crop, out })
+        let [slab] = all(inputs);
+        let [out] = these(outputs);
+        device.preprocess_volume(PreprocessVolume { slab, first_slice, scale, crop, out })
     })
 }

@@ -8,6 +8,7 @@ mod detect;
 #[cfg(feature = "dicom")]
 mod dicom;
 mod fill;
+mod framing;
 #[cfg(feature = "images")]
 mod images;
 #[cfg(not(all(feature = "dicom", feature = "images")))]
@@ -16,6 +17,7 @@ mod names;
 mod nifti;
 mod nifti_header;
 mod npy;
+mod npy_writer;
 mod orientation;
 mod problem;
 mod scalar;
@@ -26,7 +28,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use crate::preprocess::{PreparedVolume, prepare, write_npy};
+pub use framing::{Framed, frame};
+pub use npy_writer::write_npy;
 pub use orientation::Orientation;
 pub use problem::Problem;
 pub(crate) use window::decide;

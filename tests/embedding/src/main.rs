@@ -3,8 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use med2e3::volume::{RawVolume, VolumeKind, VolumeOptions, prepare};
-use med2e3::{DeviceChoice, Emulation, Engine, Gpu, LoadOptions, ModelFolder, Request};
+use med2e3::volume::{RawVolume, VolumeKind, VolumeOptions};
+use med2e3::{DeviceChoice, Emulation, Engine, Gpu, LoadOptions, ModelFolder, Request, prepare};
 use rayon::prelude::*;
 
 /// What is printed, one JSON object on a line.
@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut engine =
         Engine::load(DeviceChoice::Auto.open(None, &folder)?, &folder, &LoadOptions::default(), &mut |_| ())?;
     let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
-    let volume = prepare(&RawVolume::from_slices(&voxels, DIMS, VolumeKind::Intensity)?, engine.img_size(), &options)?;
+    let scan = RawVolume::from_slices(&voxels, DIMS, VolumeKind::Intensity)?;
+    let volume = prepare(engine.device(), &scan, engine.img_size(), &options)?;
     let encoded = engine.encode(&volume.voxels, &mut |_| ())?;
     for (question, wanted) in [("Which plane is shown?", "Axial"), ("Which organ is abnormal?", "")] {
         let answer = engine.ask(&encoded, &Request::new(question), &mut |_| ControlFlow::Continue(()))?;

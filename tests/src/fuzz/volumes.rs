@@ -1,9 +1,12 @@
 //! Readers of volumes, and what every volume that was read must hold.
 use super::{Seed, case_folder, dicom, images, seeds, write};
+use med2e3::{Cpu, Precision, prepare};
 use med2e3_loaders::volume::{
-    Problem, RawVolume, VolumeKind, VolumeOptions, parse_nifti_bytes, parse_npy_bytes, prepare, read_volume,
+    Problem, RawVolume, VolumeKind, VolumeOptions, parse_nifti_bytes, parse_npy_bytes, read_volume,
 };
 use std::path::Path;
+
+const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 /// What a volume is prepared to: fewer and more voxels than seeds have along an axis.
 const SIZE: [usize; 3] = [4, 6, 3];
@@ -56,7 +59,7 @@ fn check(raw: &RawVolume) -> Result<(), String> {
 }
 
 fn check_prepared(raw: &RawVolume) -> Result<(), String> {
-    let prepared = prepare(raw, SIZE, &VolumeOptions::default()).map_err(|error| error.to_string())?;
+    let prepared = prepare(&CPU, raw, SIZE, &VolumeOptions::default()).map_err(|error| error.to_string())?;
     assert_eq!((prepared.dims, prepared.voxels.len()), (SIZE, SIZE.iter().product()));
     let odd = prepared.voxels.iter().find(|voxel| !(0.0..=1.0 + ROUNDING).contains(*voxel));
     assert!(odd.is_none(), "{odd:?} is outside 0..1");

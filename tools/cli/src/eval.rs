@@ -252,7 +252,7 @@ impl Eval {
             return Ok(Seen { encoded, sources: (0..slices).map(|slice| [slice, slice]).collect() });
         }
         let raw = volume::read_volume(&self.data.volumes.join(&item.volume), options)?;
-        let prepared = volume::prepare(&raw, engine.img_size(), options)?;
+        let prepared = med2e3::prepare(engine.device(), &raw, engine.img_size(), options)?;
         for warning in &prepared.warnings {
             bars.note(&format!("warning: {}: {warning}", item.volume));
         }

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use med2e3::{Answer, DeviceChoice, Engine, LoadOptions, Precision, Request, TextMlp, TgisMode};
+use med2e3::{
+    Answer, Device, DeviceChoice, Engine, LoadOptions, Precision, PreparedVolume, Request, TextMlp, TgisMode,
+};
 use med2e3_kernels::ops::Sampling;
 use med2e3_loaders::ModelFolder;
 use med2e3_loaders::sentence::sentence;
-use med2e3_loaders::volume::{self, PreparedVolume};
+use med2e3_loaders::volume;
 
 use crate::failure::{Failure, Result};
 use crate::output::{self, Reader, Then};
@@ -100,12 +102,12 @@ impl Generate {
         let model = self.model()?;
         let (folder, open_ms) = timed(|| Ok(ModelFolder::open(model.path())?))?;
         let patient = (self.demo && self.volume.is_none()).then(|| self.patient());
-        let (prepared, prepare_ms) = timed(|| self.prepare(&folder, patient.as_ref()))?;
-        timings.preprocess = prepare_ms;
         let mut device = gpu.unwrap_or_else(|| med2e3::device::cpu(self.precision.map(Precision::from), &folder));
         if self.shadow {
             device = Arc::new(med2e3_kernels::Shadow::new(device));
         }
+        let (prepared, prepare_ms) = timed(|| self.prepare(&*device, &folder, patient.as_ref()))?;
+        timings.preprocess = prepare_ms;
         let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
         let (mut engine, load_ms) =
             timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;
@@ -176,14 +178,19 @@ impl Generate {
     }
 
     /// Reads the volume and makes it the model's input.
-    fn prepare(&self, folder: &ModelFolder, patient: Option<&demo::Patient>) -> Result<PreparedVolume> {
+    fn prepare(
+        &self,
+        device: &dyn Device,
+        folder: &ModelFolder,
+        patient: Option<&demo::Patient>,
+    ) -> Result<PreparedVolume> {
         let options = self.how.options(folder.window);
         let raw = match (&self.volume, patient) {
             (Some(path), _) => volume::read_volume(path, &options)?,
             (None, Some(patient)) => patient.volume(),
             (None, None) => unreachable!("without --demo a volume is required"),
         };
-        Ok(volume::prepare(&raw, folder.config.vision_3d.img_size, &options)?)
+        Ok(med2e3::prepare(device, &raw, folder.config.vision_3d.img_size, &options)?)
     }
 
     /// The demo's, by `--seed`.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use med2e3::{Cpu, Precision};
 use med2e3_loaders::{ModelFolder, volume};
 
 use crate::failure::Result;
@@ -43,7 +44,7 @@ impl Preprocess {
         let models = folder.as_ref().map_or(RELEASED_SIZE, |folder| folder.config.vision_3d.img_size);
         let options = self.how.options(folder.and_then(|folder| folder.window));
         let raw = volume::read_volume(&self.volume, &options)?;
-        let prepared = volume::prepare(&raw, self.size.unwrap_or(models), &options)?;
+        let prepared = med2e3::prepare(&CPU, &raw, self.size.unwrap_or(models), &options)?;
         for warning in &prepared.warnings {
             output::note(&format!("warning: {warning}"));
         }
@@ -52,6 +53,9 @@ impl Preprocess {
         })
     }
 }
+
+/// What prepares volumes for files: every device gives the same bits.
+pub const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 /// The released model's input.
 pub const RELEASED_SIZE: [usize; 3] = [32, 256, 256];

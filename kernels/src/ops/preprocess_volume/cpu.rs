@@ -1,36 +1,57 @@
-//! Slices in parallel: the range, the box, then every voxel of the output from its eight neighbours.
-use super::{Intensity, PreprocessVolume};
+//! Output slices in parallel; a source row is blended along columns and slices once for the rows of `out` that need it.
+use super::{PreprocessVolume, Tap, taps};
 use crate::Result;
 use rayon::prelude::*;
 
 pub(crate) fn run(mut op: PreprocessVolume<'_>) -> Result<()> {
-    let [size, resized] = op.check()?;
-    let volume = op.volume.host::<f32>()?;
-    let scaling = Scaling::of(volume, op.intensity);
-    let crop = scaling.and_then(|scaling| Some((scaling, foreground(volume, size, scaling)?)));
-    let (crop_out, out) = (op.crop.host::<u32>()?, op.out.host::<f32>()?);
-    let Some((scaling, crop)) = crop else {
-        crop_out.fill(0);
-        out.fill(f32::NAN);
-        return Ok(());
-    };
-    for (out, &bound) in crop_out.iter_mut().zip(crop.as_flattened()) {
-        *out = bound as u32;
-    }
-    let [slice_taps, row_taps, column_taps] = [0, 1, 2].map(|axis| taps(crop[axis], resized[axis]));
-    out.par_chunks_exact_mut(resized[1] * resized[2]).zip(&slice_taps).for_each(|(plane, slice)| {
-        for (line, row) in plane.chunks_exact_mut(resized[2]).zip(&row_taps) {
-            for (out, column) in line.iter_mut().zip(&column_taps) {
-                let at = |n: usize, y: usize, x: usize| scaling.apply(volume[(n * size[1] + y) * size[2] + x]);
-                let along = |n, y| column.blend(|x| at(n, y, x));
-                *out = row.blend(|y| slice.blend(|n| along(n, y)));
+    let shape = op.check()?;
+    let ([_, rows, columns], [_, out_rows, out_columns]) = (shape.slab, shape.out);
+    let slab = op.slab.host::<f32>()?;
+    let scaling = Scaling::of(op.scale);
+    let slice_taps = &taps(op.crop[0], shape.out[0])[shape.written.clone()];
+    let [row_taps, column_taps] = [1, 2].map(|axis| taps(op.crop[axis], shape.out[axis]));
+    let plane = out_rows * out_columns;
+    let out = &mut op.out.host::<f32>()?[shape.written.start * plane..shape.written.end * plane];
+    out.par_chunks_exact_mut(plane).zip(slice_taps).for_each(|(plane, slice)| {
+        let line = |source: usize, row: usize| {
+            let source = source - op.first_slice;
+            &slab[(source * rows + row) * columns..][..columns]
+        };
+        // One source row at each of the two slices, resized along columns and blended between the slices.
+        let blended = |row: usize, out: &mut [f32]| {
+            let [near, far] = [slice.first, slice.second].map(|source| line(source, row));
+            for (voxel, column) in out.iter_mut().zip(&column_taps) {
+                let along =
+                    |line: &[f32]| column.blend(scaling.apply(line[column.first]), scaling.apply(line[column.second]));
+                *voxel = slice.blend(along(near), along(far));
+            }
+        };
+        let mut held = [(usize::MAX, vec![0.0; out_columns]), (usize::MAX, vec![0.0; out_columns])];
+        for (out, tap) in plane.chunks_exact_mut(out_columns).zip(&row_taps) {
+            if held[1].0 == tap.first {
+                held.swap(0, 1);
+            }
+            for (place, row) in [tap.first, tap.second].into_iter().enumerate() {
+                if held[place].0 != row {
+                    blended(row, &mut held[place].1);
+                    held[place].0 = row;
+                }
+            }
+            for (voxel, (above, below)) in out.iter_mut().zip(held[0].1.iter().zip(&held[1].1)) {
+                *voxel = tap.blend(*above, *below);
             }
         }
     });
     Ok(())
 }
 
-/// Clipping to `low..high` and scaling of that range to 0..1.
+impl Tap {
+    fn blend(&self, first: f32, second: f32) -> f32 {
+        first * (1.0 - self.weight) + second * self.weight
+    }
+}
+
+/// Clipping to `low..high` and scaling of that range to 0..1, applied to each voxel as it is used.
 #[derive(Clone, Copy)]
 struct Scaling {
     low: f32,
@@ -40,65 +61,15 @@ struct Scaling {
 }
 
 impl Scaling {
-    /// `None` for a volume that is constant.
-    fn of(volume: &[f32], intensity: Intensity) -> Option<Self> {
-        let join = |a: [f32; 2], b: [f32; 2]| [a[0].min(b[0]), a[1].max(b[1])];
-        let none = [f32::INFINITY, f32::NEG_INFINITY];
-        let range = || volume.par_iter().map(|&v| [v, v]).reduce(|| none, join);
-        let [low, high] = match intensity {
-            Intensity::Prepared => {
-                return Some(Self { low: f32::NEG_INFINITY, high: f32::INFINITY, base: 0.0, span: 1.0 });
-            }
-            Intensity::MinMax => range(),
-            Intensity::Window([from, to]) => range().map(|bound| bound.clamp(from, to)),
+    fn of(scale: Option<[f32; 2]>) -> Self {
+        let Some([low, high]) = scale else {
+            return Self { low: f32::NEG_INFINITY, high: f32::INFINITY, base: 0.0, span: 1.0 };
         };
-        (low < high).then(|| Self { low, high, base: low.into(), span: f64::from(high) - f64::from(low) })
+        Self { low, high, base: f64::from(low), span: f64::from(high) - f64::from(low) }
     }
 
+    /// The scaled voxel, computed in f64.
     fn apply(self, voxel: f32) -> f32 {
         ((f64::from(voxel.clamp(self.low, self.high)) - self.base) / self.span) as f32
     }
-}
-
-/// The box of voxels above 0.
-fn foreground(volume: &[f32], size: [usize; 3], scaling: Scaling) -> Option<[[usize; 2]; 3]> {
-    let none = [[usize::MAX, 0]; 3];
-    let join = |a: [[usize; 2]; 3], b: [[usize; 2]; 3]| {
-        [0, 1, 2].map(|axis| [a[axis][0].min(b[axis][0]), a[axis][1].max(b[axis][1])])
-    };
-    let in_row = |(row, line): (usize, &[f32])| {
-        let is_above = |&voxel: &f32| scaling.apply(voxel) > 0.0;
-        let Some(first) = line.iter().position(is_above) else { return none };
-        let last = line.iter().rposition(is_above).unwrap_or(first);
-        let (slice, row) = (row / size[1], row % size[1]);
-        [[slice, slice + 1], [row, row + 1], [first, last + 1]]
-    };
-    let found = volume.par_chunks_exact(size[2]).enumerate().map(in_row).reduce(|| none, join);
-    (found != none).then_some(found)
-}
-
-/// Where one output index samples its axis: `weight` belongs to `second`.
-struct Tap {
-    first: usize,
-    second: usize,
-    weight: f32,
-}
-
-impl Tap {
-    fn blend(&self, at: impl Fn(usize) -> f32) -> f32 {
-        at(self.first) * (1.0 - self.weight) + at(self.second) * self.weight
-    }
-}
-
-/// Half-pixel sampling of `start..end` at `size` places.
-fn taps([start, end]: [usize; 2], size: usize) -> Vec<Tap> {
-    let length = end - start;
-    let ratio = length as f32 / size as f32;
-    let tap = |index: usize| {
-        let place = ((index as f32 + 0.5) * ratio - 0.5).max(0.0);
-        let first = (place as usize).min(length - 1);
-        let weight = (place - first as f32).clamp(0.0, 1.0);
-        Tap { first: start + first, second: start + (first + 1).min(length - 1), weight }
-    };
-    (0..size).map(tap).collect()
 }

@@ -1,26 +1,19 @@
 //! The definition, in f64.
-use super::Intensity;
+use super::Crop;
 
-/// A box: first and one past the last index along each axis.
-pub type Crop = [[usize; 2]; 3];
-
-/// The box that is kept and the resized voxels; `None` where nothing is above 0.
+/// Resizes the box `crop` of a whole volume, scaled where `scale` is given.
 pub fn preprocess_volume(
     volume: &[f32],
     size: [usize; 3],
-    intensity: Intensity,
+    scale: Option<[f32; 2]>,
+    crop: Crop,
     out: [usize; 3],
-) -> Option<(Crop, Vec<f64>)> {
-    let scaled = scaled(volume, intensity)?;
-    let at = |slice: usize, row: usize, column: usize| scaled[(slice * size[1] + row) * size[2] + column];
-    let mut crop = [[usize::MAX, 0]; 3];
-    for i in (0..scaled.len()).filter(|&i| scaled[i] > 0.0) {
-        let place = [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
-        crop = [0, 1, 2].map(|axis| [crop[axis][0].min(place[axis]), crop[axis][1].max(place[axis] + 1)]);
-    }
-    if crop[0][1] == 0 {
-        return None;
-    }
+) -> Vec<f64> {
+    let scaled = |voxel: f32| match scale.map(|scale| scale.map(f64::from)) {
+        Some([low, high]) => (f64::from(voxel).clamp(low, high) - low) / (high - low),
+        None => f64::from(voxel),
+    };
+    let at = |slice: usize, row: usize, column: usize| scaled(volume[(slice * size[1] + row) * size[2] + column]);
     let mut resized = Vec::with_capacity(out.iter().product());
     for i in 0..out.iter().product::<usize>() {
         let place = [i / (out[1] * out[2]), i / out[2] % out[1], i % out[2]];
@@ -35,20 +28,7 @@ pub fn preprocess_volume(
         }
         resized.push(sum);
     }
-    Some((crop, resized))
-}
-
-fn scaled(volume: &[f32], intensity: Intensity) -> Option<Vec<f64>> {
-    let wide = volume.iter().map(|&v| f64::from(v));
-    let clip = match intensity {
-        Intensity::Prepared => return Some(wide.collect()),
-        Intensity::MinMax => [f64::MIN, f64::MAX],
-        Intensity::Window(window) => window.map(f64::from),
-    };
-    let clipped: Vec<f64> = wide.map(|v| v.clamp(clip[0], clip[1])).collect();
-    let low = clipped.iter().copied().fold(f64::MAX, f64::min);
-    let high = clipped.iter().copied().fold(f64::MIN, f64::max);
-    (low < high).then(|| clipped.iter().map(|v| (v - low) / (high - low)).collect())
+    resized
 }
 
 /// The two voxels, with their weights, between which index `index` of `size` lies along an axis.

@@ -1,98 +1,149 @@
 //! Tests of `preprocess_volume`.
-use super::{Intensity, PreprocessVolume, reference};
+use super::{Crop, PreprocessVolume, Tap, reference, taps, written};
+use crate::Device;
 use crate::testing::*;
-use crate::{Device, Tensor};
 
-/// A volume of background with a lump of noise inside, as a body lies in air.
-pub(super) fn body(seed: u32, size: [usize; 3], scale: f32) -> Vec<f32> {
-    let noise = numbers(seed, size.iter().product(), scale);
-    let is_inside = |i: usize| {
-        let place = [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
-        (0..3).all(|axis| place[axis] >= size[axis] / 4 && place[axis] <= size[axis] * 3 / 4)
-    };
-    noise.iter().enumerate().map(|(i, &v)| if is_inside(i) { v } else { -scale }).collect()
+/// A size, a box in it, a scale, and the size that the box becomes.
+pub(super) struct Case {
+    pub size: [usize; 3],
+    pub crop: Crop,
+    pub scale: Option<[f32; 2]>,
+    pub out: [usize; 3],
 }
 
-/// Sizes and scalings that tests share: larger and smaller than the output, one voxel thick, one voxel, windows.
-pub(super) const CASES: [([usize; 3], f32, Intensity, [usize; 3]); 7] = [
-    ([9, 21, 34], 1000.0, Intensity::MinMax, [4, 16, 16]),
-    ([3, 5, 7], 1.0, Intensity::MinMax, [8, 9, 10]),
-    ([1, 40, 33], 1000.0, Intensity::Window([-160.0, 240.0]), [2, 16, 7]),
-    ([6, 1, 65], 1e6, Intensity::Window([-1e9, 1e5]), [3, 3, 63]),
-    ([1, 1, 2], 1e-30, Intensity::MinMax, [2, 1, 3]),
-    ([8, 16, 16], 1.0, Intensity::Prepared, [4, 8, 8]),
-    ([4, 8, 70], 3e38, Intensity::MinMax, [4, 8, 70]),
+const fn case(size: [usize; 3], crop: Crop, scale: Option<[f32; 2]>, out: [usize; 3]) -> Case {
+    Case { size, crop, scale, out }
+}
+
+/// Larger and smaller than the output, one voxel thick, one voxel, whole and parts, extreme scales.
+pub(super) const CASES: [Case; 7] = [
+    case([9, 21, 34], [[2, 8], [5, 16], [8, 26]], Some([-1000.0, 900.0]), [4, 16, 16]),
+    case([3, 5, 7], [[0, 3], [0, 5], [0, 7]], Some([-1.0, 1.0]), [8, 9, 10]),
+    case([1, 40, 33], [[0, 1], [10, 31], [8, 25]], Some([-160.0, 240.0]), [2, 16, 7]),
+    case([6, 1, 65], [[1, 5], [0, 1], [16, 49]], Some([-1e6, 1e5]), [3, 3, 63]),
+    case([1, 1, 2], [[0, 1], [0, 1], [1, 2]], Some([-1e-30, 1e-30]), [2, 1, 3]),
+    case([8, 16, 16], [[2, 7], [4, 13], [4, 13]], None, [4, 8, 8]),
+    case([4, 8, 70], [[0, 4], [0, 8], [0, 70]], Some([-3e38, 3e38]), [4, 8, 70]),
 ];
 
-fn run(volume: &[f32], size: [usize; 3], intensity: Intensity, out: [usize; 3]) -> ([u32; 6], Vec<f32>) {
-    let (volume, mut crop, mut resized) = (tensor(&size, volume), tensor_u32(&[7; 6]), poisoned(&out));
-    let op = PreprocessVolume { volume: volume.view(), intensity, crop: crop.view_mut(), out: resized.view_mut() };
-    CPU.preprocess_volume(op).expect("valid");
-    let crop = (&CPU as &dyn Device).read_u32(crop.view()).expect("whole numbers");
-    (crop.try_into().expect("six"), values(&resized))
+impl Case {
+    /// Noise over the whole of the scale and beyond.
+    pub fn volume(&self, seed: u32) -> Vec<f32> {
+        let [low, high] = self.scale.unwrap_or([0.0, 1.0]);
+        numbers(seed, self.size.iter().product(), 1.0).iter().map(|&v| (v * high).max(low * 1.1)).collect()
+    }
+
+    /// The whole volume in slabs of `slices` slices that overlap as they must.
+    pub fn slabs(&self, slices: usize) -> Vec<std::ops::Range<usize>> {
+        let slice_taps = taps(self.crop[0], self.out[0]);
+        let mut slabs = Vec::new();
+        let mut next = 0;
+        while next < slice_taps.len() {
+            let first = slice_taps[next].first;
+            let slab = first..(first + slices).min(self.size[0]);
+            next = written(&slice_taps, &slab).end;
+            slabs.push(slab);
+        }
+        slabs
+    }
+}
+
+fn run(case: &Case, volume: &[f32], slices: usize) -> Vec<f32> {
+    let mut out = poisoned(&case.out);
+    let [_, rows, columns] = case.size;
+    for slab in case.slabs(slices) {
+        let part = &volume[slab.start * rows * columns..slab.end * rows * columns];
+        let part = tensor(&[slab.len(), rows, columns], part);
+        let (scale, crop) = (case.scale, case.crop);
+        let op = PreprocessVolume { slab: part.view(), first_slice: slab.start, scale, crop, out: out.view_mut() };
+        CPU.preprocess_volume(op).expect("valid");
+    }
+    values(&out)
 }
 
 #[test]
 fn worked_by_hand() {
-    // -2..6 becomes 0..1; the box is columns 1 to 3; stretched to 6: places -0.25, 0.25, 0.75, 1.25, 1.75, 2.25.
+    // -2..6 becomes 0..1; columns 1 to 3 are stretched to 6: places -0.25, 0.25, 0.75, 1.25, 1.75, 2.25.
     let volume = [-2.0, 6.0, -2.0, 2.0, -2.0];
-    let (crop, out) = run(&volume, [1, 1, 5], Intensity::MinMax, [1, 1, 6]);
-    assert_eq!(crop, [0, 1, 0, 1, 1, 4]);
-    assert_eq!(out, [1.0, 0.75, 0.25, 0.125, 0.375, 0.5]);
+    let crop = [[0, 1], [0, 1], [1, 4]];
+    let stretched = case([1, 1, 5], crop, Some([-2.0, 6.0]), [1, 1, 6]);
+    assert_eq!(run(&stretched, &volume, 1), [1.0, 0.75, 0.25, 0.125, 0.375, 0.5]);
     // Clipped to 0..2: both peaks become 1.
-    assert_eq!(run(&volume, [1, 1, 5], Intensity::Window([0.0, 2.0]), [1, 1, 3]).1, [1.0, 0.0, 1.0]);
-    assert_eq!(run(&[-2.0, 0.5], [1, 2, 1], Intensity::Prepared, [1, 1, 1]), ([0, 1, 1, 2, 0, 1], vec![0.5]));
+    assert_eq!(run(&case([1, 1, 5], crop, Some([0.0, 2.0]), [1, 1, 3]), &volume, 1), [1.0, 0.0, 1.0]);
+    // Taken as they are.
+    assert_eq!(run(&case([1, 2, 1], [[0, 1], [1, 2], [0, 1]], None, [1, 1, 1]), &[-2.0, 0.5], 1), [0.5]);
 }
 
 /// A place is off by less than two roundings of an axis' length, between voxels that differ by 1 at most; then eight
 /// roundings at most of a value up to 1.
 #[test]
 fn agrees_with_f64() {
-    for (seed, (size, scale, intensity, out)) in (480..).zip(CASES) {
-        let volume = body(seed, size, scale);
-        let (crop, got) = run(&volume, size, intensity, out);
-        let (want_crop, want) = reference::preprocess_volume(&volume, size, intensity, out).expect("a body");
-        assert_eq!(crop.map(|bound| bound as usize), want_crop.as_flattened());
-        let bound = 2f64.powi(-24) * (8.0 + 2.0 * size.iter().sum::<usize>() as f64);
-        assert_within(&format!("{size:?} to {out:?}"), &got, &want, |_| bound);
-        assert_eq!(got, run(&volume, size, intensity, out).1, "repeats");
+    for (seed, case) in (480..).zip(&CASES) {
+        let volume = case.volume(seed);
+        let got = run(case, &volume, case.size[0]);
+        let want = reference::preprocess_volume(&volume, case.size, case.scale, case.crop, case.out);
+        let bound = 2f64.powi(-24) * (8.0 + 2.0 * case.size.iter().sum::<usize>() as f64);
+        assert_within(&format!("{:?} to {:?}", case.size, case.out), &got, &want, |_| bound);
     }
 }
 
+/// However the volume is cut, no bit changes.
 #[test]
-fn nothing_to_see() {
-    for (volume, intensity) in [
-        ([5.0; 8], Intensity::MinMax),
-        ([0.0; 8], Intensity::Prepared),
-        ([-1.0; 8], Intensity::Prepared),
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], Intensity::Window([10.0, 20.0])),
-    ] {
-        let (crop, out) = run(&volume, [2, 2, 2], intensity, [1, 2, 1]);
-        assert_eq!(crop, [0; 6]);
-        assert!(out.iter().all(|v| v.is_nan()));
+fn slabs_do_not_matter() {
+    for (seed, case) in (480..).zip(&CASES) {
+        let volume = case.volume(seed);
+        let whole = run(case, &volume, case.size[0]);
+        for slices in 2..case.size[0] {
+            assert_eq!(run(case, &volume, slices), whole, "{:?} in slabs of {slices}", case.size);
+        }
     }
+}
+
+/// What the slab does not decide stays as it is.
+#[test]
+fn other_slices_are_left_alone() {
+    let Case { crop, scale, .. } = case([4, 1, 1], [[0, 4], [0, 1], [0, 1]], None, [4, 1, 1]);
+    let (slab, mut out) = (tensor(&[2, 1, 1], &[5.0, 6.0]), tensor(&[4, 1, 1], &[9.0; 4]));
+    let op = PreprocessVolume { slab: slab.view(), first_slice: 2, scale, crop, out: out.view_mut() };
+    CPU.preprocess_volume(op).expect("valid");
+    assert_eq!(values(&out), [9.0, 9.0, 5.0, 6.0]);
+    let op = PreprocessVolume { slab: slab.view(), first_slice: 7, scale, crop, out: out.view_mut() };
+    CPU.preprocess_volume(op).expect("a slab of which nothing is wanted");
+    assert_eq!(values(&out), [9.0, 9.0, 5.0, 6.0]);
+}
+
+#[test]
+fn taps_are_half_pixel_and_clamped() {
+    // 2 -> 4 along an axis that starts at 5: places -0.25, 0.25, 0.75, 1.25, the first clamped to 0.
+    let want = [(5, 6, 0.0), (5, 6, 0.25), (5, 6, 0.75), (6, 6, 0.25)];
+    assert_eq!(taps([5, 7], 4), want.map(|(first, second, weight)| Tap { first, second, weight }));
+    // One slice stretched to three: all of them are that slice.
+    assert!(taps([0, 1], 3).iter().all(|tap| tap.first == 0 && tap.second == 0));
+    assert_eq!([0..7, 5..6, 6..7, 0..5].map(|slices| written(&taps([5, 7], 4), &slices)), [0..4, 0..0, 3..4, 0..0]);
 }
 
 #[test]
 fn contract_errors() {
-    let refused = |volume: &[usize], intensity, crop: &mut Tensor, out: &mut Tensor, text: &str| {
-        let volume = poisoned(volume);
-        let op = PreprocessVolume { volume: volume.view(), intensity, crop: crop.view_mut(), out: out.view_mut() };
+    let refused = |slab: &[usize], first_slice, scale, crop, out: &[usize], text: &str| {
+        let (slab, mut out) = (poisoned(slab), poisoned(out));
+        let op = PreprocessVolume { slab: slab.view(), first_slice, scale, crop, out: out.view_mut() };
         assert_refused(CPU.preprocess_volume(op), text);
     };
-    let (mut crop, mut out) = (tensor_u32(&[0; 6]), poisoned(&[1, 2, 3]));
-    let text = r#"preprocess_volume: volume has dims [4], wanted ["slices", "height", "width"]"#;
-    refused(&[4], Intensity::MinMax, &mut crop, &mut out, text);
-    let text = "preprocess_volume: volume is [4, 0, 4], wanted sizes above 0";
-    refused(&[4, 0, 4], Intensity::MinMax, &mut crop, &mut out, text);
+    let (scale, whole) = (Some([0.0, 1.0]), [[0, 4]; 3]);
+    let text = r#"preprocess_volume: slab has dims [4], wanted ["slices", "height", "width"]"#;
+    refused(&[4], 0, scale, whole, &[1, 2, 3], text);
+    let text = "preprocess_volume: slab is [4, 0, 4], wanted sizes above 0";
+    refused(&[4, 0, 4], 0, scale, whole, &[1, 2, 3], text);
     let text = "preprocess_volume: out is [0, 2, 3], wanted sizes above 0";
-    refused(&[4, 4, 4], Intensity::MinMax, &mut crop, &mut poisoned(&[0, 2, 3]), text);
-    let text = "preprocess_volume: crop.6 is 5, wanted 6";
-    refused(&[4, 4, 4], Intensity::MinMax, &mut tensor_u32(&[0; 5]), &mut out, text);
-    let text = "preprocess_volume: crop holds F32, wanted U32";
-    refused(&[4, 4, 4], Intensity::MinMax, &mut poisoned(&[6]), &mut out, text);
-    let text = "preprocess_volume: window is 3..3, wanted finite numbers that rise";
-    refused(&[4, 4, 4], Intensity::Window([3.0, 3.0]), &mut crop, &mut out, text);
-    let text = "preprocess_volume: window is 0..inf, wanted finite numbers that rise";
-    refused(&[4, 4, 4], Intensity::Window([0.0, f32::INFINITY]), &mut crop, &mut out, text);
+    refused(&[4, 4, 4], 0, scale, whole, &[0, 2, 3], text);
+    for crop in [[[0, 4], [0, 5], [0, 4]], [[0, 4], [0, 4], [4, 4]], [[3, 2], [0, 4], [0, 4]]] {
+        let text = format!("preprocess_volume: crop is {crop:?}, wanted a box that has voxels, in slices of 4 by 4");
+        refused(&[4, 4, 4], 0, scale, crop, &[1, 2, 3], &text);
+    }
+    let text = "preprocess_volume: scale is 3..3, wanted finite numbers that rise";
+    refused(&[4, 4, 4], 0, Some([3.0, 3.0]), whole, &[1, 2, 3], text);
+    let text = "preprocess_volume: scale is 0..inf, wanted finite numbers that rise";
+    refused(&[4, 4, 4], 0, Some([0.0, f32::INFINITY]), whole, &[1, 2, 3], text);
+    let text = format!("preprocess_volume: first_slice is {}, too large a number", usize::MAX);
+    refused(&[4, 4, 4], usize::MAX, scale, whole, &[1, 2, 3], &text);
 }

@@ -1,7 +1,8 @@
 //! What `generate --json` prints.
 
+use med2e3::PreparedVolume;
 use med2e3::{Answer, AskTimings, FinishReason};
-use med2e3_loaders::volume::{AppliedWindow, PreparedVolume};
+use med2e3_loaders::volume::AppliedWindow;
 use serde::Serialize;
 
 use super::demo::Truth;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::failure::Result;
 use crate::generate::report::VolumeReport;
 use crate::output::Then;
-use crate::preprocess::RELEASED_SIZE;
+use crate::preprocess::{CPU, RELEASED_SIZE};
 use crate::{montage, output, terminal};
 
 /// Columns of the histogram.
@@ -51,7 +51,7 @@ pub fn inspect(
         output::print(&text(&shown, &raw, &decision, &histogram))?;
     }
     if let Some(target) = montage_path {
-        let prepared = volume::prepare(&raw, RELEASED_SIZE, options)?;
+        let prepared = med2e3::prepare(&CPU, &raw, RELEASED_SIZE, options)?;
         output::write_bytes(target, force, Then::Done, &montage::montage_png(&prepared.voxels, prepared.dims, None)?)?;
     }
     Ok(())

@@ -10,6 +10,7 @@ use super::questions::{Item, items};
 use super::scan::{DIMS, Scan, WINDOW, paint, touched};
 use super::view::Point;
 use super::{Form, json, nifti, size};
+use crate::preprocess::CPU;
 
 /// FNV-1a.
 fn digest(bytes: impl IntoIterator<Item = u8>) -> u64 {
@@ -181,7 +182,7 @@ fn a_prepared_volume_is_kept_as_it_is_and_equals_the_windowed_scan() {
         let options = VolumeOptions::default();
         let raw = volume::read_volume(&path, &options).unwrap();
         assert_eq!(raw.kind, VolumeKind::Prepared, "{case:?}");
-        let prepared = volume::prepare(&raw, DIMS, &options).unwrap();
+        let prepared = med2e3::prepare(&CPU, &raw, DIMS, &options).unwrap();
         assert_eq!(prepared.crop, [[0, 32], [0, 64], [0, 64]], "{case:?}");
         assert_eq!(prepared.voxels, scan.prepared(), "{case:?}");
         assert_eq!(prepared.warnings, [""; 0]);
@@ -198,7 +199,7 @@ fn a_prepared_volume_is_kept_as_it_is_and_equals_the_windowed_scan() {
         assert_eq!((orientation.source_axes.as_str(), orientation.flipped), ("LPI", [false; 3]));
         assert_eq!(raw.info.spacing_mm, Some(scan.spacing_mm.map(f64::from)));
         assert_eq!(raw.info.notes, [""; 0]);
-        assert_eq!(volume::prepare(&raw, DIMS, &options).unwrap().voxels, scan.prepared(), "seed {seed}");
+        assert_eq!(med2e3::prepare(&CPU, &raw, DIMS, &options).unwrap().voxels, scan.prepared(), "seed {seed}");
     }
 }
 

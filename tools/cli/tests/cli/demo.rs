@@ -56,7 +56,7 @@ fn a_seed_is_a_patient_of_phantom() {
     let question = item["question"].as_str().unwrap();
     let asked = ["--volume", text(&volume), "--prompt", question, "--json"];
     let carried = run_json(&demo(&asked));
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/model");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../research/demo/model");
     let given = run_json(&[&["generate", "--model", folder], &asked[..]].concat());
     for same in [&carried, &given] {
         assert_eq!((&same["text"], &same["slice_scores"]), (&report["text"], &report["slice_scores"]));

@@ -37,7 +37,7 @@ struct Answer {
 }
 
 fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../research/demo").join(name)
 }
 
 /// What the model answers to all closed-ended questions about the patients.

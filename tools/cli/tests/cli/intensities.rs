@@ -58,11 +58,11 @@ impl Patients {
         for (seed, scan) in self.questions.keys().zip(&scans) {
             succeed(&["phantom", "--seed", &seed.to_string(), "--out", text(scan)]);
         }
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = Command::new(tools.join("setup-python")).output().unwrap();
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = Command::new(crate_folder.join("../setup-python")).output().unwrap();
         assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
         let python = String::from_utf8(python.stdout).unwrap();
-        let script = tools.join("tests/python/dicom_series.py");
+        let script = crate_folder.join("tests/python/dicom_series.py");
         let made = Command::new(python.trim()).arg(script).arg(self.folder.path()).args(&scans).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
@@ -111,7 +111,7 @@ impl Patients {
     }
 }
 
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/model");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../research/demo/model");
 
 #[test]
 fn the_demo_answers_alike_about_every_form_of_a_scan() {

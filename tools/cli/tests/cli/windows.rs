@@ -74,7 +74,7 @@ fn preprocess_takes_a_models_size_and_window() {
     assert_eq!(by_model, written(&["--window", "-200,300", "--size", "16,32,32"]).0);
     assert_ne!(by_model, written(&["--size", "16,32,32"]).0);
     assert_eq!(written(&["--model", &model, "--window", "soft"]).0, written(&["--window", "soft"]).0);
-    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/model");
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../research/demo/model");
     let sized = written(&["--model", demo]).0;
     assert!(String::from_utf8_lossy(&sized[..128]).contains("'shape': (1, 32, 64, 64)"), "the demo's own size");
     assert!(

@@ -24,7 +24,7 @@ struct Pair {
 }
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/metrics")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../research/golden/metrics")
 }
 
 fn expected() -> Expected {

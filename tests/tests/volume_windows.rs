@@ -1,19 +1,22 @@
 //! Which window is applied: the user's, the model's, the scan's own or none; and what a caller's own volume may be.
 
-#[path = "volume_support/dicom_edits.rs"]
+#[path = "../../loaders/tests/volume_support/dicom_edits.rs"]
 mod dicom_edits;
-#[path = "volume_support/dicom_file.rs"]
+#[path = "../../loaders/tests/volume_support/dicom_file.rs"]
 mod dicom_file;
-#[path = "volume_support/nifti_file.rs"]
+#[path = "../../loaders/tests/volume_support/nifti_file.rs"]
 mod nifti_file;
 
 use dicom_edits::{Edit, edited, item};
 use dicom_file::{DicomSlice, element};
-use med2e3_loaders::preprocess::{prepare, write_npy};
+use med2e3::{Cpu, Precision, prepare};
+use med2e3_loaders::volume::write_npy;
 use med2e3_loaders::volume::{
     AppliedWindow, RawVolume, Unit, VolumeInfo, VolumeKind, VolumeOptions, Window, WindowChoice, WindowSource,
     parse_dicom_files, parse_nifti_bytes,
 };
+
+const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 const SIZE: [usize; 3] = [3, 6, 8];
 
@@ -42,7 +45,7 @@ fn series(edits: [Vec<Edit>; 3]) -> RawVolume {
 }
 
 fn applied(raw: &RawVolume, options: &VolumeOptions) -> AppliedWindow {
-    let prepared = prepare(raw, SIZE, options).unwrap_or_else(|error| panic!("{error}"));
+    let prepared = prepare(&CPU, raw, SIZE, options).unwrap_or_else(|error| panic!("{error}"));
     let decision = raw.window(options).expect("as prepare");
     assert_eq!(decision.applied, prepared.window);
     assert!(prepared.warnings.ends_with(&decision.notes), "{:?}", prepared.warnings);
@@ -72,7 +75,8 @@ fn auto_takes_the_models_then_a_cts_own_then_none() {
     assert_eq!(applied(&raw, &options(given, models)), from(WindowSource::User, -750.0, -650.0));
     assert_eq!(applied(&raw, &options(WindowChoice::Full, models)), from(WindowSource::None, -900.0, -653.0));
     assert_eq!(applied(&raw, &options(WindowChoice::File, models)), from(WindowSource::File, -800.0, -600.0));
-    let refused = prepare(&plain, SIZE, &options(WindowChoice::File, models)).expect_err("it has none").to_string();
+    let refused =
+        prepare(&CPU, &plain, SIZE, &options(WindowChoice::File, models)).expect_err("it has none").to_string();
     assert!(refused.contains("holds no window"), "{refused}");
     let shown = serde_json::to_string(&applied(&raw, &options(auto, None))).expect("JSON");
     assert_eq!(shown, r#"{"from":"file","lo":-800.0,"hi":-600.0}"#);
@@ -102,7 +106,8 @@ fn a_windows_first_values_count_and_broken_ones_are_none() {
     assert_eq!(applied(&beside, &auto).from, WindowSource::None);
     let notes = beside.window(&auto).expect("none").notes;
     assert_eq!(notes[0], "the scan's own window, 4995 to 5005, shows nothing of it and was not used");
-    let error = prepare(&beside, SIZE, &options(WindowChoice::File, None)).expect_err("nothing to see").to_string();
+    let error =
+        prepare(&CPU, &beside, SIZE, &options(WindowChoice::File, None)).expect_err("nothing to see").to_string();
     assert!(error.contains("4995,5005 leaves nothing of the volume's range -900..-653"), "{error}");
 }
 
@@ -174,7 +179,7 @@ fn what_lies_below_air_is_air_unless_all_is_wanted() {
     assert_eq!(applied(&raw, &options(WindowChoice::Full, None)), from(WindowSource::None, -2000.0, 119.0));
 
     let air = parse_nifti_bytes(&nifti(1, -1024), &VolumeOptions::default()).expect("a volume");
-    let voxels = |raw, window| prepare(raw, [6, 5, 4], &options(window, None)).expect("prepared").voxels;
+    let voxels = |raw, window| prepare(&CPU, raw, [6, 5, 4], &options(window, None)).expect("prepared").voxels;
     assert_eq!(voxels(&raw, WindowChoice::Auto), voxels(&air, WindowChoice::Full));
     assert_ne!(voxels(&raw, WindowChoice::Full), voxels(&air, WindowChoice::Full));
 
@@ -183,9 +188,9 @@ fn what_lies_below_air_is_air_unless_all_is_wanted() {
     let mut bytes = nifti_file::nifti(1);
     bytes[352..].copy_from_slice(&low);
     let raw = parse_nifti_bytes(&bytes, &VolumeOptions::default()).expect("a volume");
-    let error = prepare(&raw, SIZE, &auto).expect_err("nothing above air").to_string();
+    let error = prepare(&CPU, &raw, SIZE, &auto).expect_err("nothing above air").to_string();
     assert!(error.contains("-1024") && error.contains("--window full"), "{error}");
-    assert!(prepare(&raw, SIZE, &options(WindowChoice::Full, None)).is_ok());
+    assert!(prepare(&CPU, &raw, SIZE, &options(WindowChoice::Full, None)).is_ok());
 }
 
 #[test]
@@ -231,12 +236,13 @@ fn a_callers_volume_never_panics() {
     ];
     let auto = VolumeOptions::default();
     for (raw, wanted) in refused {
-        let error = prepare(&raw, [2, 2, 2], &auto).expect_err(wanted).to_string();
+        let error = prepare(&CPU, &raw, [2, 2, 2], &auto).expect_err(wanted).to_string();
         assert!(error.contains(wanted) && error.contains(';'), "{error}");
         assert!(raw.window(&auto).is_err(), "{wanted}");
     }
     for size in [[0, 2, 2], [usize::MAX, 2, 2], [1 << 20, 1 << 20, 1 << 20], [1 << 30, 1, 1]] {
-        let error = prepare(&volume([1, 1, 3], rising(3), intensity), size, &auto).expect_err("a size").to_string();
+        let error =
+            prepare(&CPU, &volume([1, 1, 3], rising(3), intensity), size, &auto).expect_err("a size").to_string();
         assert!(error.contains("cannot be resized"), "{error}");
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -254,8 +260,8 @@ fn a_callers_non_finite_voxels_are_repaired() {
         (f32::NEG_INFINITY, VolumeKind::Prepared),
     ] {
         let raw = |hole: f32| volume([1, 2, 2], vec![0.25, hole, 1.0, 0.5], kind);
-        let repaired = prepare(&raw(bad), [1, 2, 2], &options(wide, None)).expect("repaired");
-        let wanted = prepare(&raw(0.25), [1, 2, 2], &options(wide, None)).expect("prepared");
+        let repaired = prepare(&CPU, &raw(bad), [1, 2, 2], &options(wide, None)).expect("repaired");
+        let wanted = prepare(&CPU, &raw(0.25), [1, 2, 2], &options(wide, None)).expect("prepared");
         assert_eq!(repaired.voxels, wanted.voxels, "{bad}");
         let warning = "1 voxels were not finite and took the volume's minimum, 0.25";
         assert_eq!(repaired.warnings[0], warning);

@@ -1,15 +1,21 @@
 //! Volumes and preprocessing against MONAI 1.3 on real files (`m3d/golden_preprocess.json`).
 
+#[path = "../../loaders/tests/volume_support/mod.rs"]
 mod volume_support;
 
 use std::path::Path;
 
-use med2e3_loaders::preprocess::{PreparedVolume, prepare, write_npy};
+use med2e3::{Cpu, Device, Emulation, Gpu, Precision, PreparedVolume, prepare};
+use med2e3_kernels::DType;
+use med2e3_kernels::ops::PreprocessVolume;
+use med2e3_loaders::volume::write_npy;
 use med2e3_loaders::volume::{
-    SliceOrder, VolumeKind, VolumeOptions, Window, WindowChoice, parse_npy_bytes, read_volume,
+    RawVolume, SliceOrder, VolumeKind, VolumeOptions, Window, WindowChoice, parse_npy_bytes, read_volume,
 };
 use serde_json::Value;
 use volume_support::{golden, shared_data};
+
+const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 const IMG_SIZE: [usize; 3] = [32, 256, 256];
 
@@ -18,7 +24,7 @@ const TOLERANCE: f64 = 1e-5;
 
 fn prepared(path: &Path, options: &VolumeOptions) -> PreparedVolume {
     let raw = read_volume(path, options).unwrap_or_else(|error| panic!("{error}"));
-    prepare(&raw, IMG_SIZE, options).unwrap_or_else(|error| panic!("{error}"))
+    prepare(&CPU, &raw, IMG_SIZE, options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn mean(voxels: &[f32]) -> f64 {
@@ -79,6 +85,53 @@ fn the_png_folder_gives_the_prepared_npy() {
     assert!(f64::from(worst) <= TOLERANCE, "worst difference {worst}");
 }
 
+/// An ellipsoid of waves in air, so that the box is a part and no slice is like another.
+fn phantom([slices, rows, columns]: [usize; 3]) -> RawVolume {
+    let place = |index: usize, size: usize| (2 * index + 1) as f64 / size as f64 - 1.0;
+    let mut voxels = Vec::with_capacity(slices * rows * columns);
+    for (n, y, x) in (0..slices).flat_map(|n| (0..rows).flat_map(move |y| (0..columns).map(move |x| (n, y, x)))) {
+        let [a, b, c] = [place(n, slices) - 0.1, place(y, rows) + 0.05, place(x, columns)];
+        let is_inside = a * a / 0.9 + b * b / 0.4 + c * c / 0.6 < 1.0;
+        let wave = 400.0 * (9.0 * a).sin() + 300.0 * (13.0 * b).cos() * (7.0 * c).sin() + 100.0;
+        voxels.push(if is_inside { wave as f32 } else { -1000.0 });
+    }
+    RawVolume::from_slices(&voxels, [slices, rows, columns], VolumeKind::Intensity).expect("a phantom")
+}
+
+/// The emulated GPU prepares to the bit what the processor prepares, which the goldens compare with MONAI.
+#[test]
+fn devices_prepare_alike() {
+    let gpu = Gpu::emulated(Emulation::default());
+    let narrow = WindowChoice::Given(Window::new(-160.0, 240.0).expect("rising"));
+    for (dims, size, window) in [
+        ([40, 90, 70], [8, 32, 32], WindowChoice::Full),
+        ([12, 33, 47], [16, 24, 20], narrow),
+        ([1, 17, 130], [4, 16, 16], WindowChoice::Auto),
+    ] {
+        let (raw, options) = (phantom(dims), VolumeOptions { window, ..VolumeOptions::default() });
+        let [got, want] = [&gpu as &dyn Device, &CPU].map(|device| prepare(device, &raw, size, &options));
+        assert_eq!(got.expect("prepared"), want.expect("prepared"), "{dims:?}");
+    }
+}
+
+/// 160 MB of voxels are three slabs and more; the result is that of the whole volume in one call.
+#[test]
+fn slabs_are_joined() {
+    let dims = [40, 1024, 1024];
+    let raw = phantom(dims);
+    for size in [[32, 16, 16], [7, 16, 16], [90, 8, 8]] {
+        let got = prepare(&CPU, &raw, size, &VolumeOptions::default()).expect("prepared");
+        let cpu: &dyn Device = &CPU;
+        let mut slab = cpu.tensor(&dims, DType::F32).expect("memory");
+        cpu.write(&mut slab, &raw.voxels).expect("sizes agree");
+        let mut out = cpu.tensor(&size, DType::F32).expect("memory");
+        let (scale, crop) = (Some(raw.info.range), got.crop);
+        let op = PreprocessVolume { slab: slab.view(), first_slice: 0, scale, crop, out: out.view_mut() };
+        cpu.preprocess_volume(op).expect("valid");
+        assert_eq!(got.voxels, cpu.read(out.view()).expect("readable"), "{size:?}");
+    }
+}
+
 /// What `write_npy` writes is read back to the bit, and the slices that contribute to each are named.
 #[test]
 fn a_written_npy_is_read_back() {
@@ -91,7 +144,7 @@ fn a_written_npy_is_read_back() {
     assert_eq!((raw.dims, &raw.voxels, raw.kind), ([6, 4, 5], &voxels, VolumeKind::Prepared));
     assert_eq!(raw.info.source_dims, [1, 6, 4, 5]);
     // The first slice keeps its voxels above 0, so nothing is cropped; 3 of 6 slices blend two each.
-    let small = prepare(&raw, [3, 4, 5], &options).expect("prepared");
+    let small = prepare(&CPU, &raw, [3, 4, 5], &options).expect("prepared");
     assert_eq!(small.crop, [[0, 6], [0, 4], [0, 5]]);
     assert_eq!(small.source_slices, [[0, 1], [2, 3], [4, 5]]);
     let reversed = VolumeOptions { slice_order: SliceOrder::InferiorFirst, ..options };
@@ -165,6 +218,6 @@ fn odd_values_are_repaired_or_refused() {
     }
     let beside = Window::new(100.0, 200.0).expect("a window");
     let options = VolumeOptions { window: WindowChoice::Given(beside), ..VolumeOptions::default() };
-    let error = prepare(&raw, [2, 2, 2], &options).expect_err("nothing to see");
+    let error = prepare(&CPU, &raw, [2, 2, 2], &options).expect_err("nothing to see");
     assert!(error.to_string().contains("the window 100,200 leaves nothing of the volume's range -5..8"), "{error}");
 }

@@ -1,14 +1,16 @@
 //! PixelPaddingValue and PixelPaddingRangeLimit, in files written by hand: every sign and depth, every modality.
 
-#[path = "volume_support/dicom_edits.rs"]
+#[path = "../../loaders/tests/volume_support/dicom_edits.rs"]
 mod dicom_edits;
-#[path = "volume_support/dicom_file.rs"]
+#[path = "../../loaders/tests/volume_support/dicom_file.rs"]
 mod dicom_file;
 
 use dicom_edits::{Edit, edited, item};
 use dicom_file::{DicomSlice, element};
-use med2e3_loaders::preprocess::prepare;
+use med2e3::{Cpu, Precision, prepare};
 use med2e3_loaders::volume::{Preset, RawVolume, VolumeOptions, Window, WindowChoice, parse_dicom_files};
+
+const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 const PADDING: u32 = 0x0028_0120;
 const LIMIT: u32 = 0x0028_0121;
@@ -218,7 +220,7 @@ fn padding_is_gone_under_every_window() {
         WindowChoice::Preset(Preset::Soft),
     ] {
         let options = VolumeOptions { window, ..VolumeOptions::default() };
-        let [padded, air] = [&padded, &air].map(|raw| prepare(raw, [3, 6, 8], &options).expect("prepared"));
+        let [padded, air] = [&padded, &air].map(|raw| prepare(&CPU, raw, [3, 6, 8], &options).expect("prepared"));
         assert_eq!((padded.voxels, padded.window), (air.voxels, air.window), "{window}");
     }
 }
