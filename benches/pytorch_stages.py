@@ -1,4 +1,4 @@
-"""What `stages` times, in PyTorch: the same layers at the same sizes, for a comparison in one sitting.
+"""The stages that `profile` times, in PyTorch: the same layers at the same sizes, for a comparison in one sitting.
 
 Usage: python pytorch_stages.py [bfloat16|float32] [threads] [encode_3d|encode_2d|prefill|decode]...
 Needs torch (written with 2.5.1). Prints one JSON object per stage: the best of three runs of one layer, times layers.

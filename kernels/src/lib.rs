@@ -18,6 +18,7 @@ pub mod ops;
 pub mod plan;
 #[cfg(test)]
 mod primitives;
+pub mod profile;
 pub mod shadow;
 pub mod tensor;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod testing;
 mod testing_gpu;
 #[cfg(test)]
 mod traffic;
+mod work;
 
 pub use check::DimCheck;
 pub use cpu::{Cpu, Precision};
@@ -34,8 +36,10 @@ pub use dtype::{DType, Elem};
 pub use error::{Error, Result};
 pub use gpu::{Emulation, Gpu, GpuReport};
 pub use plan::Plan;
+pub use profile::Profile;
 pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
+pub use work::Work;
 
 /// Rows up to which products stream their weights and fused ops exist: a step of decoding, or a few of them.
 pub const FEW_ROWS: usize = 16;

@@ -1,26 +1,37 @@
 //! A device that runs every op a second time on the CPU, from the very same inputs, and stops at the first difference.
 use crate::ops::*;
 use crate::{Cpu, DType, Device, Error, HostTensor, Mem, Plan, Precision, Result, Tensor, View};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const CPU: Cpu = Cpu { precision: Precision::Exact };
 
 /// Wraps a device; slow, since inputs and outputs of every op travel to the host.
 pub struct Shadow {
     device: Arc<dyn Device>,
+    /// Tensors that were compared.
     ops: AtomicU64,
+    called: Mutex<Vec<&'static str>>,
 }
 
 impl Shadow {
     /// Checks `device` op by op.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self { device, ops: AtomicU64::new(0) }
+        Self { device, ops: AtomicU64::new(0), called: Mutex::default() }
     }
 
     /// Ops that were compared so far.
     pub fn compared(&self) -> u64 {
         self.ops.load(Ordering::Relaxed)
+    }
+
+    /// The ops that were called so far, in order.
+    pub fn called(&self) -> Vec<&'static str> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, op: &'static str) {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner).push(op);
     }
 
     /// A copy on the CPU: floats as f32, which holds every float type exactly.
@@ -91,6 +102,7 @@ macro_rules! twin {
         $($input:ident),*; $($optional:ident),*; $($plain:ident),*; $output:ident
     }) => {{
         let $kind { $($input,)* $($optional,)* $($plain,)* mut $output } = $op;
+        $self.note(stringify!($method));
         let mut want = $self.twin($output.as_view())?;
         $(let $input = ($input, $self.seen(stringify!($method), stringify!($input), $input)?);)*
         $(let $optional = ($optional, $optional.map(|view| $self.twin(view)).transpose()?);)*
@@ -181,6 +193,7 @@ impl Device for Shadow {
         twin!(self, slice_max, op, SliceMax { z_2d_slices;;; out })
     }
     fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()> {
+        self.note("qkv_rope_append");
         let QkvRopeAppend { qkv, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
         let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
         let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
@@ -217,6 +230,7 @@ impl Device for Shadow {
         self.compare("qkv_rope_append", "v_pages", v_pages.as_view(), &want[2])
     }
     fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
+        self.note("rms_qkv_rope_append");
         let RmsQkvRopeAppend { x, norm, eps, weight, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
         let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
         let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
@@ -264,6 +278,7 @@ impl Device for Shadow {
     }
     /// Logits that differ by less than the bound may change places, so the device's choice is compared by its logit.
     fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
+        self.note("rms_linear_argmax");
         let RmsLinearArgmax { x, norm, eps, weight, mut scratch, mut out } = op;
         let (scratch, chosen) = (scratch.reborrow(), out.reborrow());
         self.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch, out: chosen })?;

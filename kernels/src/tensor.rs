@@ -201,6 +201,11 @@ impl<'a> View<'a> {
         self.dims
     }
 
+    /// Bytes of its elements, without gaps between rows.
+    pub fn bytes(&self) -> usize {
+        self.dims.count() * self.dtype.bytes()
+    }
+
     /// Its element type.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -315,6 +320,11 @@ impl<'a> ViewMut<'a> {
     /// Its dims.
     pub fn dims(&self) -> Dims {
         self.dims
+    }
+
+    /// As [`View::bytes`].
+    pub fn bytes(&self) -> usize {
+        self.dims.count() * self.dtype.bytes()
     }
 
     /// Its element type.

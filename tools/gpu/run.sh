@@ -68,9 +68,12 @@ rm -f "$out"/time-*.log
 if [ -n "$emulated" ]; then
     step time-ops bin/ops "$device" quick advance copy embed_bert sample tgis_scores
     skipped time-stages "the emulator's times mean nothing"
+    skipped make-released "nothing is timed with it"
 else
     step time-ops bin/ops "$device"
-    step time-stages bin/stages "$device"
+    step make-released bin/engine-cli make-model --preset released --seed 1 --out "$out/released"
+    step time-stages bin/profile "$out/released" "$device"
+    rm -rf "$out/released"
 fi
 
 tab=$(printf '\t')

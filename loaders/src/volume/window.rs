@@ -166,7 +166,7 @@ pub struct WindowDecision {
 }
 
 impl RawVolume {
-    /// The window that [`prepare`](super::prepare) applies to this volume.
+    /// The window that [`frame`](super::frame) finds for this volume.
     ///
     /// # Errors
     /// The window shows nothing of the volume; the scan's own is asked for and it has none; the voxels are constant, or

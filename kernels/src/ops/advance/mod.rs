@@ -1,5 +1,5 @@
 //! `advance`: what changes from one decoding step to the next, changed on the device.
-use crate::{DType, DimCheck, Result, ViewMut};
+use crate::{DType, DimCheck, Result, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -18,6 +18,11 @@ pub struct Advance<'a> {
 }
 
 impl Advance<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work { bytes: 2 * self.counters.bytes(), flops: 0 }
+    }
+
     /// Checks the contract; gives `count`.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `attention_full`: bidirectional attention within each sequence of a batch.
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -42,6 +42,13 @@ pub struct Shape {
 }
 
 impl AttentionFull<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.q.dims().as_slice()[0];
+        let flops = 4 * self.q.dims().count() * (rows / self.sequences.max(1));
+        Work::of(&[&self.q, &self.k, &self.v], &[&self.out], flops)
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `attention_paged`: causal attention of new tokens over the paged KV cache.
-use crate::{DType, DimCheck, FEW_ROWS, PAGE_TOKENS, Result, View, ViewMut};
+use crate::{DType, DimCheck, FEW_ROWS, PAGE_TOKENS, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -56,6 +56,18 @@ pub struct Shape {
 }
 
 impl AttentionPaged<'_> {
+    /// The least that the call must move and compute, which depends on what `positions` holds: a sequence's keys and
+    /// values up to its last row are read once.
+    pub fn work(&self, positions: &[u32]) -> Work {
+        let [_, _, head_dim] = *self.k_pages.dims().as_slice() else { return Work::default() };
+        let seen = positions.iter().map(|&position| position as usize + 1);
+        let flops = 4 * seen.clone().sum::<usize>() * self.heads * head_dim;
+        let has_own_tables = self.block_table.dims().as_slice().len() == 2;
+        let tokens = if has_own_tables { seen.sum() } else { seen.max().unwrap_or(0) };
+        let cached = 2 * tokens * self.kv_heads * head_dim * self.k_pages.dtype().bytes();
+        Work::of(&[&self.q, &self.positions], &[&self.out], flops).and_bytes(cached)
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

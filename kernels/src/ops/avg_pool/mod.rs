@@ -1,5 +1,5 @@
 //! `avg_pool`: plain means over boxes of a token grid.
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -27,6 +27,11 @@ pub struct AvgPool<'a> {
 }
 
 impl AvgPool<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.x], &[&self.out], self.x.dims().count())
+    }
+
     /// Checks the contract; gives the number of grids.
     ///
     /// # Errors

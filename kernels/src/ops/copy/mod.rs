@@ -1,5 +1,5 @@
 //! `copy`: rows from one tensor to another.
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -20,6 +20,11 @@ pub struct Copy<'a> {
 }
 
 impl Copy<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.x], &[&self.out], 0)
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

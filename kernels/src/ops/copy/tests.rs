@@ -47,3 +47,12 @@ fn contract_errors() {
     assert_refused(device.copy_in(&mut out, &[0; 31]), "copy_in: the tensor has 32 bytes, the host side 31");
     assert_refused(device.copy_out(x.view(), &mut [0; 25]), "copy_out: the tensor has 24 bytes, the host side 25");
 }
+
+/// A window of columns, whose rows lie apart, comes out as a GPU gives it: row after row without gaps.
+#[test]
+fn a_window_of_columns_is_read() {
+    let values: Vec<f32> = (0..12).map(|value| value as f32).collect();
+    let (x, device) = (tensor(&[3, 4], &values), &CPU as &dyn Device);
+    assert_eq!(device.read(x.view().cols(1..3)).expect("readable"), [1.0, 2.0, 5.0, 6.0, 9.0, 10.0]);
+    assert_eq!(device.read(x.view().rows(1..2).cols(3..4)).expect("readable"), [7.0]);
+}

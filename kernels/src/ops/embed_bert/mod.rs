@@ -1,5 +1,5 @@
 //! `embed_bert`: BERT's input, the layer norm of word + position + token type.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -33,6 +33,13 @@ pub struct EmbedBert<'a> {
 }
 
 impl EmbedBert<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let elements = self.out.dims().count();
+        let table_rows = 2 * elements * self.words.dtype().bytes();
+        Work::of(&[&self.weight, &self.bias, &self.ids], &[&self.out], 10 * elements).and_bytes(table_rows)
+    }
+
     /// Checks the contract; gives the vocabulary's size.
     ///
     /// # Errors

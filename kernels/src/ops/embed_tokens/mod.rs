@@ -1,5 +1,5 @@
 //! `embed_tokens`: rows of the token table.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -23,6 +23,12 @@ pub struct EmbedTokens<'a> {
 }
 
 impl EmbedTokens<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let table_rows = self.out.dims().count() * self.table.dtype().bytes();
+        Work::of(&[&self.ids], &[&self.out], 0).and_bytes(table_rows)
+    }
+
     /// Checks the contract; gives the vocabulary's size.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `layer_norm`: (x − mean) / √(variance + eps) · weight + bias, one row per token.
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -27,6 +27,11 @@ pub struct LayerNorm<'a> {
 }
 
 impl LayerNorm<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.x, &self.weight, &self.bias], &[&self.out], 8 * self.x.dims().count())
+    }
+
     /// Checks the contract; gives `dim`.
     ///
     /// # Errors

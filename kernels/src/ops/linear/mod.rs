@@ -1,5 +1,5 @@
 //! `linear`: x · Wᵀ + b with a fused epilogue; nearly all arithmetic of the model.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 pub(crate) mod few;
@@ -60,6 +60,15 @@ pub struct Shape {
 }
 
 impl Linear<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.x.dims().as_slice()[0];
+        let bias = self.bias.map_or(0, |bias| bias.bytes());
+        let old = if self.epilogue == Epilogue::Residual { self.out.bytes() } else { 0 };
+        let flops = 2 * rows * self.weight.dims().count();
+        Work::of(&[&self.x, &self.weight], &[&self.out], flops).and_bytes(bias + old)
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

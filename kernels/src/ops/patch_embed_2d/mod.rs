@@ -1,5 +1,5 @@
 //! `patch_embed_2d`: SigLIP's input, every slice a grey image whose three channels are equal.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -32,6 +32,13 @@ pub struct PatchEmbed2d<'a> {
 }
 
 impl PatchEmbed2d<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let elements = self.patch * self.patch;
+        let inputs = [&self.volume, &self.weight, &self.bias, &self.positions];
+        Work::of(&inputs, &[&self.out], 2 * self.out.dims().count() * elements)
+    }
+
     /// Checks the contract; gives slices and the grid of patches of one slice.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `patch_embed_3d`: the 3D ViT's input, one token per box of voxels and the class token.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -34,6 +34,13 @@ pub struct PatchEmbed3d<'a> {
 }
 
 impl PatchEmbed3d<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let elements: usize = self.patch.iter().product();
+        let inputs = [&self.volume, &self.weight, &self.bias, &self.positions, &self.class_token];
+        Work::of(&inputs, &[&self.out], 2 * self.positions.dims().count() * elements)
+    }
+
     /// Checks the contract; gives the grid of patches.
     ///
     /// # Errors

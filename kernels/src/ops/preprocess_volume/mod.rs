@@ -1,5 +1,5 @@
 //! `preprocess_volume`: from a slab of a volume as read to slices of the one that the encoders see.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 use std::ops::Range;
 
 pub(crate) mod cpu;
@@ -47,6 +47,14 @@ pub(crate) struct Shape {
 }
 
 impl PreprocessVolume<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let plane = self.out.bytes() / self.out.dims().as_slice()[0].max(1);
+        let slices = self.check().map_or(0, |shape| shape.written.len());
+        // Seven blends of three operations.
+        Work::of(&[&self.slab], &[], 21 * slices * plane / size_of::<f32>()).and_bytes(slices * plane)
+    }
+
     /// Checks the contract.
     pub(crate) fn check(&self) -> Result<Shape> {
         const SIZES: [[&str; 3]; 2] = [["slices", "height", "width"], ["out slices", "out height", "out width"]];

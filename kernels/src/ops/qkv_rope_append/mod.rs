@@ -1,6 +1,6 @@
 //! `qkv_rope_append`: splits the fused projection, rotates queries and keys, appends keys and values to the cache.
 use crate::ops::attention_paged::{check_tables, whole_pages};
-use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut};
+use crate::{DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -46,6 +46,16 @@ pub struct QkvRopeAppend<'a> {
 }
 
 impl QkvRopeAppend<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.qkv.dims().as_slice()[0];
+        let [_, _, head_dim] = *self.k_pages.dims().as_slice() else { return Work::default() };
+        let stored = 2 * rows * self.kv_heads * head_dim * self.k_pages.dtype().bytes();
+        let angles = rows * head_dim * size_of::<f32>();
+        let flops = 3 * rows * (self.heads + self.kv_heads) * head_dim;
+        Work::of(&[&self.qkv, &self.positions], &[&self.q], flops).and_bytes(stored + angles)
+    }
+
     /// Checks the contract; gives the sizes of heads and cache.
     ///
     /// # Errors

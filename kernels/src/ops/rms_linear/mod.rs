@@ -1,7 +1,7 @@
 //! `rms_linear`: an RMS norm and the product behind it, for the few rows of a decoding step.
 use crate::ops::linear::{Shape, check_product};
 use crate::ops::{Epilogue, Linear};
-use crate::{FEW_ROWS, Result, View, ViewMut};
+use crate::{FEW_ROWS, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -34,6 +34,14 @@ pub struct RmsLinear<'a> {
 }
 
 impl<'a> RmsLinear<'a> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.x.dims().as_slice()[0];
+        let old = if self.epilogue == Epilogue::Residual { self.out.bytes() } else { 0 };
+        let flops = 4 * self.x.dims().count() + 2 * rows * self.weight.dims().count();
+        Work::of(&[&self.x, &self.norm, &self.weight], &[&self.out], flops).and_bytes(old)
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

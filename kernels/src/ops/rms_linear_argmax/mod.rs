@@ -1,6 +1,6 @@
 //! `rms_linear_argmax`: the greedy token of each row, for the few rows of a decoding step.
 use crate::ops::rms_linear::require_few;
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -36,6 +36,13 @@ pub const fn candidates(vocab: usize) -> usize {
 }
 
 impl RmsLinearArgmax<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.x.dims().as_slice()[0];
+        let flops = 4 * self.x.dims().count() + 2 * rows * self.weight.dims().count();
+        Work::of(&[&self.x, &self.norm, &self.weight], &[&self.out], flops)
+    }
+
     /// Checks the contract; gives rows and vocab.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `rms_norm`: x / √(mean of squares + eps) · weight, one row per token.
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -25,6 +25,11 @@ pub struct RmsNorm<'a> {
 }
 
 impl RmsNorm<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.x, &self.weight], &[&self.out], 4 * self.x.dims().count())
+    }
+
     /// Checks the contract; gives `dim`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! `rms_qkv_rope_append`: an attention block's beginning, for the few rows of a decoding step.
 use crate::ops::qkv_rope_append::{Heads, check_heads};
 use crate::ops::rms_linear::require_few;
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -48,6 +48,18 @@ pub struct RmsQkvRopeAppend<'a> {
 }
 
 impl RmsQkvRopeAppend<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let rows = self.x.dims().as_slice()[0];
+        let [_, _, head_dim] = *self.k_pages.dims().as_slice() else { return Work::default() };
+        let stored = 2 * rows * self.kv_heads * head_dim * self.k_pages.dtype().bytes();
+        let angles = rows * head_dim * size_of::<f32>();
+        let rotation = 3 * rows * (self.heads + self.kv_heads) * head_dim;
+        let flops = 4 * self.x.dims().count() + 2 * rows * self.weight.dims().count() + rotation;
+        let inputs = [&self.x, &self.norm, &self.weight, &self.positions];
+        Work::of(&inputs, &[&self.q], flops).and_bytes(stored + angles)
+    }
+
     /// Checks the contract; gives the sizes of heads and cache.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `sample`: the next token from the logits.
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -60,6 +60,11 @@ pub struct Sample<'a> {
 }
 
 impl Sample<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.logits], &[&self.out], self.logits.dims().count())
+    }
+
     /// Checks the contract.
     ///
     /// # Errors

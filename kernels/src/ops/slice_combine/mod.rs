@@ -1,5 +1,5 @@
 //! `slice_combine`: the weighted sum of the slices' tokens (paper, Eq. 7).
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -22,6 +22,11 @@ pub struct SliceCombine<'a> {
 }
 
 impl SliceCombine<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.z_2d_slices, &self.scores], &[&self.out], 2 * self.z_2d_slices.dims().count())
+    }
+
     /// Checks the contract; gives the elements of one slice.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `slice_keys`: what is scored, one vector per slice (paper, Eq. 4 and Table 5).
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -29,6 +29,14 @@ pub struct SliceKeys<'a> {
 }
 
 impl SliceKeys<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        let inputs = [self.z_3d, self.z_2d_slices].into_iter().flatten();
+        let (bytes, flops) =
+            inputs.fold((0, 0), |(bytes, flops), view| (bytes + view.bytes(), flops + view.dims().count()));
+        Work::of(&[], &[&self.keys], flops).and_bytes(bytes)
+    }
+
     /// Checks the contract; gives `slices` and `dim`.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! `slice_max`: the largest value over slices, element by element (paper, Table 4's MaxPooling).
-use crate::{DimCheck, Result, View, ViewMut};
+use crate::{DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -20,6 +20,11 @@ pub struct SliceMax<'a> {
 }
 
 impl SliceMax<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.z_2d_slices], &[&self.out], self.z_2d_slices.dims().count())
+    }
+
     /// Checks the contract; gives the elements of one slice.
     ///
     /// # Errors

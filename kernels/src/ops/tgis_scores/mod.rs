@@ -1,5 +1,5 @@
 //! `tgis_scores`: how much each slice counts for this question (paper, Eq. 6).
-use crate::{DType, DimCheck, Result, View, ViewMut};
+use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -28,6 +28,11 @@ pub struct TgisScores<'a> {
 }
 
 impl TgisScores<'_> {
+    /// The least that the call must move and compute.
+    pub fn work(&self) -> Work {
+        Work::of(&[&self.keys, &self.guide], &[&self.scores], 2 * self.keys.dims().count())
+    }
+
     /// Checks the contract; gives `dim`.
     ///
     /// # Errors
