@@ -15,7 +15,7 @@ pub struct Call {
     pub work: Work,
 }
 
-/// Wraps a device. Every op is waited for, and no graph is recorded, so that each is timed by itself: the sum is what
+/// Wraps a device. Every op is waited for, and no graph is recorded, so that each is timed alone: the sum is what
 /// the ops take, without what launching them one after the other costs or saves.
 pub struct Profile {
     device: Arc<dyn Device>,

@@ -18,7 +18,7 @@ impl Work {
         Self { bytes: read + written, flops }
     }
 
-    /// The same with more bytes, of which there is no whole tensor.
+    /// The same with bytes of tensors that are read or written in part.
     pub(crate) fn and_bytes(self, bytes: usize) -> Self {
         Self { bytes: self.bytes + bytes, ..self }
     }

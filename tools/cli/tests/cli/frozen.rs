@@ -1,6 +1,6 @@
 //! The demo's model answers as it did when its answers were written down, about patients that it was not trained on.
 //!
-//! After the model has changed, `MED2E3_FREEZE=1 cargo test -p med2e3-cli --test cli frozen` writes them down anew.
+//! After the model has changed, `MED2E3_FREEZE=1 cargo test -p med2e3-cli --test cli frozen` writes them down again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
