@@ -1,4 +1,5 @@
-// The only file with PTX. Every primitive has a scalar twin for the emulator, and `gpu-check` compares the two.
+// The only file with PTX. Every primitive has a scalar twin for the emulator, and the tests of `primitives` compare the
+// two, on a GPU where `tools/gpu-check` runs them.
 #pragma once
 #include "kernel.cuh"
 

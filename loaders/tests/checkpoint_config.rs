@@ -73,7 +73,7 @@ fn the_released_configuration() {
     assert_eq!((config.vision_3d.layers_run, config.vision_2d.as_ref().unwrap().layers_run), (12, 24));
     let Rope::Longrope { short_factor, attention_factor, .. } = &config.llm.rope else { panic!("longrope") };
     assert_eq!(short_factor.len(), 48);
-    // MODEL_SPEC: the factor that transformers computes is 1.1902380714238083.
+    // The factor that transformers computes is 1.1902380714238083.
     assert_eq!(*attention_factor, 1.190_238_1_f32);
 }
 
@@ -85,7 +85,7 @@ fn expected_tensors_are_the_official_ones() {
     let count = |part: Part| specs.iter().filter(|spec| spec.part == part).count();
     assert_eq!(Part::ALL.map(count), [195, 400, 4, 342, 6]);
     let parameters: usize = specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
-    assert_eq!(parameters, 4_361_842_433, "MODEL_SPEC 7.1");
+    assert_eq!(parameters, 4_361_842_433, "as the official classes have");
 
     let Some(shared) = shared_data() else { return };
     for (part, file, key) in [

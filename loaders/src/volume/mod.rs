@@ -1,8 +1,8 @@
 //! CT volumes: any supported file or folder to voxels in one order, checked, with what there is to know about them.
 //!
-//! Formats are told apart by content, never by name. Whatever the source, the volume that comes out has its slices
-//! superior first, rows anterior first and columns patient-right first where the file says where those are, and its
-//! voxels are finite and not all alike.
+//! Formats are told apart by content; a name only decides whether a NIfTI file may be compressed. Whatever the source,
+//! the volume that comes out has its slices superior first, rows anterior first and columns patient-right first where
+//! the file says where those are, and its voxels are finite and not all alike.
 
 mod detect;
 #[cfg(feature = "dicom")]

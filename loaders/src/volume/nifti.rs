@@ -1,4 +1,4 @@
-//! NIfTI volumes: .nii, .nii.gz and .hdr/.img pairs, whatever their names say.
+//! NIfTI volumes: .nii, .nii.gz and .hdr/.img pairs, by content; only .gz in a name must be true.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};

@@ -197,7 +197,7 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// The numbers of tensors and parameters in MODEL_SPEC's tables, part by part.
+    /// The numbers of tensors and parameters of the official classes, part by part.
     #[test]
     fn the_released_preset_has_the_releases_sizes() {
         let folder = tempfile::tempdir().unwrap();

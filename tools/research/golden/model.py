@@ -126,7 +126,7 @@ class Networks:
     """The four networks and both connectors, and the glue between them up to the image rows.
 
     `configs` holds the JSON of `args`, `llm`, `vision2d_model` and `vision3d_model`. A dict of stages goes from step to
-    step and gains the tensors that DESIGN names.
+    step and gains the tensors that README.md lists.
     """
 
     def __init__(self, configs, attention="eager"):
