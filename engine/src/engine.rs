@@ -7,8 +7,8 @@ use crate::trace::{Recorder, Trace};
 use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
-use crate::{Error, LoadOptions, Progress, Result};
-use med2e3_kernels::{DType, Device, FEW_ROWS, Plan, Tensor};
+use crate::{BATCH_MAX, Error, LoadOptions, Progress, Result};
+use med2e3_kernels::{DType, Device, Plan, Tensor};
 use med2e3_loaders::config::Connector2d;
 use med2e3_loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use med2e3_loaders::{ModelConfig, ModelFolder};
@@ -129,8 +129,8 @@ impl Engine {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
-        if !(1..=FEW_ROWS).contains(&options.batch) {
-            let detail = format!("{} questions at a time, 1 to {FEW_ROWS} are possible", options.batch);
+        if !(1..=BATCH_MAX).contains(&options.batch) {
+            let detail = format!("{} questions at a time, 1 to {BATCH_MAX} are possible", options.batch);
             return Err(Error::Request(detail));
         }
         let tokenizers = folder.check(check_options(options))?;

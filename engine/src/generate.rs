@@ -6,6 +6,7 @@ use crate::running::{Chosen, OnToken, Place, Running};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
 use crate::{Answer, EncodedVolume, Engine, Progress, Request, Result, TokenEvent};
+use med2e3_kernels::DECODE_ROWS_MAX;
 use med2e3_kernels::ops::{AvgPool, Copy, Sample};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -211,8 +212,13 @@ impl Engine {
         self.choose(0, begun, on_token)
     }
 
-    /// One more token for each: a step, then what it chose.
+    /// One more token for each. More rows than ops take in one step take turns.
     fn step(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) -> Result<()> {
+        running.chunks_mut(DECODE_ROWS_MAX).try_for_each(|rows| self.step_together(rows, on_token))
+    }
+
+    /// A step of the device, then what it chose.
+    fn step_together(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) -> Result<()> {
         let device = self.device.clone();
         let slots: Vec<usize> = running.iter().map(|one| one.place.slot).collect();
         let ids: Vec<u32> = running.iter().map(Running::last_id).collect();

@@ -74,7 +74,7 @@ pub use generate::Question;
 pub use med2e3_kernels::ops::Sampling;
 pub use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
 pub use med2e3_loaders::{ModelFolder, volume};
-pub use options::{LoadOptions, Progress, TextMlp, TgisMode};
+pub use options::{BATCH_MAX, LoadOptions, Progress, TextMlp, TgisMode};
 pub use prepare::{PreparedVolume, prepare};
 pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};
 pub use trace::{Trace, TraceTensor};

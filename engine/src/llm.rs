@@ -9,7 +9,7 @@ use med2e3_kernels::ops::{
     Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
     RmsQkvRopeAppend, rms_linear_argmax,
 };
-use med2e3_kernels::{DType, Device, FEW_ROWS, Tensor, View};
+use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, Tensor, View};
 use med2e3_loaders::ModelConfig;
 use med2e3_loaders::config::LlmConfig;
 
@@ -44,7 +44,7 @@ pub(crate) struct Llm {
     q: Tensor,
     mixed: Tensor,
     ffn: Tensor,
-    /// `[batch, vocab]`, f32.
+    /// `[rows of a step, vocab]`, f32.
     pub logits: Tensor,
     candidates: Tensor,
     /// `[1]`, u32: what was drawn last.
@@ -84,6 +84,7 @@ impl Llm {
         let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
+        let together = batch.min(DECODE_ROWS_MAX);
         let mut every_position = device.tensor(&[rows], DType::U32)?;
         device.write(&mut every_position, &(0..rows as u32).collect::<Vec<u32>>())?;
         Ok(Self {
@@ -95,7 +96,7 @@ impl Llm {
             cache: KvCache::new(device, llm.num_hidden_layers, [batch, rows], [llm.num_key_value_heads, llm.head_dim])?,
             sequences: (0..batch).map(|_| Sequence::new(device, rows)).collect::<Result<_>>()?,
             every_position,
-            decoding: Decoding::new(device, batch, rows)?,
+            decoding: Decoding::new(device, together, rows)?,
             hidden: device.activations(&[rows, hidden])?,
             ids: device.tensor(&[rows], DType::U32)?,
             normed: device.activations(&[rows, hidden])?,
@@ -103,8 +104,8 @@ impl Llm {
             q: device.activations(&[rows, queries])?,
             mixed: device.activations(&[rows, queries])?,
             ffn: device.activations(&[rows, llm.intermediate_size])?,
-            logits: device.tensor(&[batch, llm.vocab_size], DType::F32)?,
-            candidates: device.tensor(&[batch, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
+            logits: device.tensor(&[together, llm.vocab_size], DType::F32)?,
+            candidates: device.tensor(&[together, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
             chosen: device.tensor(&[1], DType::U32)?,
             config: llm,
         })
@@ -130,7 +131,7 @@ impl Llm {
 
     /// Shows a plan the widest step of decoding, whose attention needs the most room.
     pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
-        let count = FEW_ROWS.min(self.ids.dims().count());
+        let count = DECODE_ROWS_MAX.min(self.ids.dims().count());
         self.start(device, 0, count)?;
         self.sequences[0].append(count);
         Ok(self.attention(device, 0, Rows::Prompt { slot: 0, count, long: false }, 0)?)
@@ -269,7 +270,7 @@ impl Llm {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (x, q) = (self.hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
         let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
-        if rows.count() <= FEW_ROWS {
+        if rows.count() <= DECODE_ROWS_MAX {
             let weight = layer.qkv.view();
             device.rms_qkv_rope_append(RmsQkvRopeAppend {
                 x,
@@ -329,7 +330,7 @@ impl Llm {
     fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> med2e3_kernels::Result<()> {
         let (layer, window, eps) = (&self.layers[index], first..end, self.config.rms_norm_eps);
         let (x, norm) = (self.hidden.view().rows(window.clone()), layer.post_attention_norm.view());
-        if window.len() <= FEW_ROWS {
+        if window.len() <= DECODE_ROWS_MAX {
             let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(window.clone()));
             device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::SwiGlu, out })?;
         } else {

@@ -1,5 +1,8 @@
 //! What a caller may choose when a model is loaded.
 
+/// The most questions at a time: a released model's cache takes 0.3 GB for each, so that more fit nowhere.
+pub const BATCH_MAX: usize = 256;
+
 /// How the slices are weighed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TgisMode {
@@ -27,7 +30,7 @@ pub enum TextMlp {
 /// Choices made once, at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// How many questions are answered at the same time, 1 to 16; each takes room in the KV cache.
+    /// How many questions are answered at the same time, 1 to [`BATCH_MAX`]; each takes room in the KV cache.
     pub batch: usize,
     /// How the slices are weighed.
     pub tgis: TgisMode,

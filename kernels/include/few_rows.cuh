@@ -16,7 +16,7 @@
 
 constexpr uint32_t kFewThreads = 256;
 constexpr uint32_t kFewWarps = kFewThreads / kWarp;
-constexpr uint32_t kFewRows = 16;
+constexpr uint32_t kDecodeRowsMax = 16;
 // Blocks on a multiprocessor.
 constexpr int kFewBlocks = 2;
 // Elements of a turn: four pieces of 32, eight for each lane of four.
@@ -124,9 +124,9 @@ __device__ __forceinline__ void few_warp(const FewInput& in, const FewColumns& c
 // it is taken at the end, and the squares are summed on the way.
 template <bool kVectors, bool kNorm>
 __device__ __forceinline__ FewSums few_rows(const FewInput& in, const FewColumns& columns) {
-    constexpr uint32_t kSums = kFewRows * 8;
+    constexpr uint32_t kSums = kDecodeRowsMax * 8;
     SHARED(float, partial, kFewWarps * 2 * kSums);
-    SHARED(float, partial_squares, kFewWarps * kFewRows);
+    SHARED(float, partial_squares, kFewWarps * kDecodeRowsMax);
     float sums[2][4] = {}, squares[2] = {};
     few_warp<kVectors, kNorm>(in, columns, sums, squares);
     uint32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4;
@@ -142,7 +142,7 @@ __device__ __forceinline__ FewSums few_rows(const FewInput& in, const FewColumns
             float sum = squares[half];
             sum += __shfl_xor_sync(kAllLanes, sum, 1);
             sum += __shfl_xor_sync(kAllLanes, sum, 2);
-            if (lane % 4 == 0) partial_squares[warp * kFewRows + row + half * 8] = sum;
+            if (lane % 4 == 0) partial_squares[warp * kDecodeRowsMax + row + half * 8] = sum;
         }
     }
     __syncthreads();  // every warp's share is written
@@ -154,7 +154,7 @@ __device__ __forceinline__ FewSums few_rows(const FewInput& in, const FewColumns
     for (uint32_t i = 0; i < kFewWarps; i++) {
         out.first += partial[i * 2 * kSums + threadIdx.x];
         out.second += partial[(i * 2 + 1) * kSums + threadIdx.x];
-        if constexpr (kNorm) square += partial_squares[i * kFewRows + out.row];
+        if constexpr (kNorm) square += partial_squares[i * kDecodeRowsMax + out.row];
     }
     if constexpr (kNorm) {
         float scale = rsqrtf(square / static_cast<float>(in.inner) + in.eps);

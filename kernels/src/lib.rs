@@ -41,8 +41,9 @@ pub use shadow::Shadow;
 pub use tensor::{Dims, Mem, Space, Tensor, View, ViewMut};
 pub use work::Work;
 
-/// Rows up to which products stream their weights and fused ops exist: a step of decoding, or a few of them.
-pub const FEW_ROWS: usize = 16;
+/// The most rows of a decoding step. Up to here products stream their weights and fused ops exist, on every device; the
+/// engine runs more rows in turns.
+pub const DECODE_ROWS_MAX: usize = 16;
 
 /// Tokens in one page of the KV cache.
 pub const PAGE_TOKENS: usize = 64;

@@ -8,7 +8,7 @@ const MODEL: &str = "b_score15";
 /// Tokens of each answer.
 const TOKENS: u32 = 40;
 
-/// Sixteen questions with answers that are given, each another.
+/// Questions, more than a step of the device takes, with answers that are given, each another.
 fn requests() -> Vec<Request> {
     let prompts = ["Which plane is shown?", "Is there a nodule?", "Where is the mass?", "What organ is it?"];
     let request = |row: u32| Request {
@@ -16,17 +16,17 @@ fn requests() -> Vec<Request> {
         logprobs: 4,
         ..Request::new(prompts[row as usize % prompts.len()])
     };
-    (0..16).map(request).collect()
+    (0..33).map(request).collect()
 }
 
 fn check(precision: Precision) {
-    let options = LoadOptions { batch: 16, ..LoadOptions::default() };
+    let options = LoadOptions { batch: 33, ..LoadOptions::default() };
     let mut engine = load(MODEL, Arc::new(Cpu { precision }), &options);
     let volume = encode(&mut engine, MODEL);
     let requests = requests();
     let alone: Vec<String> = requests.iter().map(|request| facts(&ask(&mut engine, &volume, request))).collect();
     assert_ne!(alone[0], alone[4], "answers that can be told apart");
-    for rows in [2, 8, 9, 16] {
+    for rows in [2, 8, 9, 16, 17, 33] {
         let questions: Vec<Question<'_>> =
             requests[..rows].iter().map(|request| Question { volume: &volume, request }).collect();
         let together = engine.ask_many(&questions, &mut |_, token| go(token));

@@ -125,9 +125,9 @@ fn impossible_batches_are_refused() {
     let (goldens, _) = open();
     let model = goldens.model_folder(MODEL);
     let folder = med2e3_loaders::ModelFolder::open(model.path()).expect("a model");
-    for batch in [0, 17] {
+    for batch in [0, 257] {
         let options = LoadOptions { batch, ..LoadOptions::default() };
         let refused = Engine::load(gpu(2), &folder, &options, &mut |_| ()).err().expect("refused").to_string();
-        assert_eq!(refused, format!("{batch} questions at a time, 1 to 16 are possible"));
+        assert_eq!(refused, format!("{batch} questions at a time, 1 to 256 are possible"));
     }
 }

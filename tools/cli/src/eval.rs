@@ -88,7 +88,7 @@ pub struct Eval {
     /// Stop after N new tokens [default: the model's limit]
     #[arg(long, value_name = "N", value_parser = options::at_least_one)]
     max_new_tokens: Option<usize>,
-    /// Answer N questions about a volume at a time, 1 to 16; takes more memory, changes no answer
+    /// Answer N questions about a volume at a time, 1 to 256; takes more memory, changes no answer
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = options::batch)]
     batch: usize,
     #[command(flatten)]

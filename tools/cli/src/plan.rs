@@ -21,7 +21,7 @@ pub struct Plan {
     /// Element types of which kind of device
     #[arg(long, value_enum, default_value_t = Kind::Cuda)]
     device: Kind,
-    /// Questions that are answered at a time, 1 to 16
+    /// Questions that are answered at a time, 1 to 256
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::batch)]
     batch: usize,
     /// Print one JSON object

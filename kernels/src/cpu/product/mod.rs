@@ -8,7 +8,7 @@ use super::fast;
 use super::lanes::Isa;
 use crate::cpu::Precision;
 use crate::ops::Epilogue;
-use crate::{DType, Error, FEW_ROWS, Result, View};
+use crate::{DECODE_ROWS_MAX, DType, Error, Result, View};
 use half::{bf16, f16};
 
 mod finish;
@@ -66,7 +66,7 @@ impl Product<'_> {
         assert_eq!(weights, (self.columns << double) * self.inner, "weights");
         assert_eq!(out.len(), self.rows * self.columns, "out");
         assert!(self.bias.is_none_or(|bias| bias.len() == self.columns), "bias");
-        if self.rows <= FEW_ROWS {
+        if self.rows <= DECODE_ROWS_MAX {
             match self.weights {
                 Weights::F32(w) => gemv::run(isa, self, w, out),
                 Weights::F16(w) => gemv::run(isa, self, w, out),

@@ -1,6 +1,6 @@
 //! The kernels against the CPU.
 use super::AttentionPaged;
-use super::launch::DECODE_ROWS;
+use crate::DECODE_ROWS_MAX;
 use crate::ops::attention_full::gpu_tests::{assert_near, slack};
 use crate::testing::numbers;
 use crate::testing_gpu::*;
@@ -198,7 +198,7 @@ fn saturates() {
 #[test]
 fn other_rows_do_not_matter() {
     let run = |case: Case| one_gpu(Emulation::default(), |gpu| case.run(&Rig { device: gpu }));
-    let decode = || Case::new(500, [4, 2, 24], 60..60 + DECODE_ROWS as u32, 1.5);
+    let decode = || Case::new(500, [4, 2, 24], 60..60 + DECODE_ROWS_MAX as u32, 1.5);
     let all = run(decode());
     for row in [0, 3, 4, 15] {
         assert_eq!(run(decode().only(row..row + 1)), all[row * 96..(row + 1) * 96], "row {row}");

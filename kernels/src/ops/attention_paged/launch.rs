@@ -2,7 +2,7 @@
 use super::{AttentionPaged, Shape, logical_pages, table_stride};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::attention_full::launch::stages_bytes;
-use crate::{DType, PAGE_TOKENS, Result};
+use crate::{DECODE_ROWS_MAX, DType, PAGE_TOKENS, Result};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -27,9 +27,6 @@ struct AttentionPagedParams {
 }
 
 const _: () = assert!(size_of::<AttentionPagedParams>() == 88 && offset_of!(AttentionPagedParams, cache_pages) == 84);
-
-/// Most rows that are split over pages; more fill the device by themselves. A decoding batch stays below it.
-pub(crate) const DECODE_ROWS: usize = 16;
 
 /// Queries of a block of prefill.
 const PREFILL_QUERIES: usize = 64;
@@ -62,7 +59,7 @@ const MERGE: Kernel = kernel!(attention_paged_merge, THREADS);
 pub(crate) fn workspace_bytes(op: &AttentionPaged<'_>, shape: Shape) -> usize {
     let padded = shape.head_dim.next_multiple_of(32);
     let factors = [shape.rows, op.heads, logical_pages(&op.block_table), 2 + padded, size_of::<f32>()];
-    if shape.rows > DECODE_ROWS { 0 } else { factors.into_iter().fold(1, usize::saturating_mul) }
+    if shape.rows > DECODE_ROWS_MAX { 0 } else { factors.into_iter().fold(1, usize::saturating_mul) }
 }
 
 pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
@@ -93,7 +90,7 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
     args.size("heads·head_dim", op.heads * head_dim)?;
     args.size("tokens", pages.saturating_mul(PAGE_TOKENS))?;
     let single = usize::from(vectors(head_dim, &[params.q, params.k_pages, params.v_pages, params.out]) == 0);
-    if rows > DECODE_ROWS {
+    if rows > DECODE_ROWS_MAX {
         let blocks = [params.heads, args.size("blocks of rows", rows.div_ceil(PREFILL_QUERIES))?, 1];
         // SAFETY: the contract fixed all shapes; the kernel compares positions with the table's pages, and page numbers
         // with the cache's, before it uses them; the layout is asserted on both sides.

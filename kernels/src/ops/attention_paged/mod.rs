@@ -1,5 +1,5 @@
 //! `attention_paged`: causal attention of new tokens over the paged KV cache.
-use crate::{DType, DimCheck, FEW_ROWS, PAGE_TOKENS, Result, View, ViewMut, Work};
+use crate::{DECODE_ROWS_MAX, DType, DimCheck, PAGE_TOKENS, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -20,8 +20,8 @@ mod tests;
 /// `block_table` does not cover its position or a page up to there is not one of the cache; other rows do not change.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, more than [`crate::FEW_ROWS`] rows have sequences
-/// of their own, the key heads divide neither the heads nor the cache, or head_dim exceeds 128 on a GPU.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, more than [`crate::DECODE_ROWS_MAX`] rows have
+/// sequences of their own, the key heads divide neither the heads nor the cache, or head_dim exceeds 128 on a GPU.
 pub struct AttentionPaged<'a> {
     /// `[rows, heads·head_dim]`, activations, rotated.
     pub q: View<'a>,
@@ -87,8 +87,8 @@ impl AttentionPaged<'_> {
             format!("{} heads do not share {} key heads evenly", self.heads, self.kv_heads)
         })?;
         let rows = dims.size("rows");
-        dims.require(rows <= FEW_ROWS || table_stride(&self.block_table) == 0, || {
-            format!("{rows} rows have sequences of their own, at most {FEW_ROWS} may")
+        dims.require(rows <= DECODE_ROWS_MAX || table_stride(&self.block_table) == 0, || {
+            format!("{rows} rows have sequences of their own, at most {DECODE_ROWS_MAX} may")
         })?;
         let pages = whole_pages(&dims, self.kv_heads)?;
         Ok(Shape { rows, head_dim: dims.size("head_dim"), pages })

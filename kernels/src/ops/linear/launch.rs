@@ -1,7 +1,7 @@
 //! Many rows: chooses the tile, and hands over addresses and sizes.
 use super::{Epilogue, Linear, Shape, few};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel};
-use crate::{DType, FEW_ROWS, Result, View};
+use crate::{DECODE_ROWS_MAX, DType, Result, View};
 use std::mem::offset_of;
 
 /// The parameter block of `kernel.cu`.
@@ -100,7 +100,7 @@ pub(crate) fn aligned(view: &View<'_>) -> bool {
 
 pub(crate) fn run(gpu: &Gpu, op: Linear<'_>) -> Result<()> {
     let shape = op.check()?;
-    if shape.rows <= FEW_ROWS {
+    if shape.rows <= DECODE_ROWS_MAX {
         return few::run(gpu, op);
     }
     let way = Way::of([&op.x, &op.weight], op.epilogue, shape);

@@ -3,7 +3,7 @@ use super::{Epilogue, Linear, reference};
 use crate::cpu::lanes::Isa;
 use crate::cpu::product::{Product, Weights};
 use crate::testing::*;
-use crate::{DType, Device, FEW_ROWS, Precision, Tensor};
+use crate::{DECODE_ROWS_MAX, DType, Device, Precision, Tensor};
 
 const EPILOGUES: [Epilogue; 6] =
     [Epilogue::None, Epilogue::GeluErf, Epilogue::GeluTanh, Epilogue::Tanh, Epilogue::Residual, Epilogue::SwiGlu];
@@ -135,7 +135,7 @@ fn agrees_with_f64() {
 /// What Miri can run: every epilogue and weight type, streamed and tiled, by vectors that Rust alone computes.
 #[test]
 fn small_sizes() {
-    for (index, sizes) in [[3, 9, 5], [FEW_ROWS + 1, 2, 3]].into_iter().enumerate() {
+    for (index, sizes) in [[3, 9, 5], [DECODE_ROWS_MAX + 1, 2, 3]].into_iter().enumerate() {
         for (kind, epilogue) in EPILOGUES.into_iter().enumerate() {
             let case = Case::new((600 + index * 10 + kind) as u32, sizes, epilogue, WEIGHT_TYPES[(index + kind) % 3]);
             for isa in Isa::all() {
@@ -175,7 +175,7 @@ fn a_row_of_a_step_is_computed_as_alone() {
     let precisions = [Precision::Exact, Precision::Fast, Precision::FastTwin];
     for (seed, epilogue) in (20..).zip(EPILOGUES) {
         let of = |first: usize, rows: usize| {
-            let mut case = Case::new(seed, [FEW_ROWS, 96, 64], epilogue, DType::Bf16);
+            let mut case = Case::new(seed, [DECODE_ROWS_MAX, 96, 64], epilogue, DType::Bf16);
             case.sizes[0] = rows;
             case.x = case.x[first * 96..][..rows * 96].to_vec();
             case.old = case.old[first * 64..][..rows * 64].to_vec();
@@ -183,8 +183,9 @@ fn a_row_of_a_step_is_computed_as_alone() {
         };
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
         for (isa, precision) in Isa::all().into_iter().flat_map(|isa| precisions.map(|precision| (isa, precision))) {
-            let alone: Vec<u32> = (0..FEW_ROWS).flat_map(|row| bits(of(row, 1).run_in(precision, isa))).collect();
-            for rows in [2, 8, 9, FEW_ROWS] {
+            let alone: Vec<u32> =
+                (0..DECODE_ROWS_MAX).flat_map(|row| bits(of(row, 1).run_in(precision, isa))).collect();
+            for rows in [2, 8, 9, DECODE_ROWS_MAX] {
                 let got = bits(of(0, rows).run_in(precision, isa));
                 assert!(got == alone[..rows * 64], "{rows} rows, {epilogue:?}, {precision:?}, {isa:?}");
             }
@@ -276,4 +277,11 @@ fn contract_errors() {
     let mut out = (&CPU as &dyn Device).tensor(&[2, 4], DType::Bf16).expect("memory");
     let op = Linear { x: x.view(), weight: w.view(), bias: None, epilogue: Plain, out: out.view_mut() };
     assert_refused(CPU.linear(op), "linear: out holds Bf16, wanted F32 or x's F32");
+}
+
+/// The kernels count on the same limit.
+#[test]
+fn the_kernels_have_the_same_limit() {
+    let line = format!("constexpr uint32_t kDecodeRowsMax = {DECODE_ROWS_MAX};");
+    assert!(include_str!("../../../include/few_rows.cuh").lines().any(|found| found == line), "wanted {line}");
 }

@@ -1,7 +1,7 @@
 //! `rms_linear`: an RMS norm and the product behind it, for the few rows of a decoding step.
 use crate::ops::linear::{Shape, check_product};
 use crate::ops::{Epilogue, Linear};
-use crate::{FEW_ROWS, Result, View, ViewMut, Work};
+use crate::{DECODE_ROWS_MAX, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
@@ -16,8 +16,8 @@ mod tests;
 /// gives the bits of the two ops.
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`FEW_ROWS`] rows, x has no
-/// columns, or the epilogue is neither [`Epilogue::None`] nor [`Epilogue::SwiGlu`].
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`DECODE_ROWS_MAX`] rows, x
+/// has no columns, or the epilogue is neither [`Epilogue::None`] nor [`Epilogue::SwiGlu`].
 pub struct RmsLinear<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,
@@ -69,6 +69,6 @@ impl<'a> RmsLinear<'a> {
 /// Refuses more rows than a fused op takes, and rows of nothing, which have no root mean square.
 pub(crate) fn require_few(dims: &crate::DimCheck) -> Result<()> {
     let rows = dims.size("rows");
-    dims.require(rows <= FEW_ROWS, || format!("x has {rows} rows, at most {FEW_ROWS} are fused"))?;
+    dims.require(rows <= DECODE_ROWS_MAX, || format!("x has {rows} rows, at most {DECODE_ROWS_MAX} are fused"))?;
     dims.require(dims.size("in") > 0, || "x has no columns".into())
 }

@@ -13,8 +13,8 @@ mod tests;
 /// [`crate::ops::Sample`], without the logits. A row with a logit that is NaN or infinite gives [`crate::NON_FINITE`].
 ///
 /// # Errors
-/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`crate::FEW_ROWS`] rows, or x
-/// has no columns.
+/// [`crate::Error::Contract`] if a dim contradicts the shapes below, there are more than [`crate::DECODE_ROWS_MAX`]
+/// rows, or x has no columns.
 pub struct RmsLinearArgmax<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,

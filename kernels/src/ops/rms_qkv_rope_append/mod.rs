@@ -17,7 +17,7 @@ mod tests;
 /// the bits of the three ops. Rows without a place in the cache are those of [`crate::ops::QkvRopeAppend`].
 ///
 /// # Errors
-/// As [`crate::ops::QkvRopeAppend`]'s, and if there are more than [`crate::FEW_ROWS`] rows or x has no columns.
+/// As [`crate::ops::QkvRopeAppend`]'s, and if there are more than [`crate::DECODE_ROWS_MAX`] rows or x has no columns.
 pub struct RmsQkvRopeAppend<'a> {
     /// `[rows, in]`, activations; 16 rows at most.
     pub x: View<'a>,

@@ -1,8 +1,8 @@
 //! How slices are weighted and tokens are chosen, as typed.
 
 use clap::Args;
+use med2e3::BATCH_MAX;
 use med2e3::{TextMlp, TgisMode};
-use med2e3_kernels::FEW_ROWS;
 use med2e3_kernels::ops::Sampling;
 
 /// How tokens are chosen.
@@ -68,8 +68,8 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// How many questions are answered at a time.
 pub fn batch(text: &str) -> Result<usize, String> {
-    let possible = |count: &usize| (1..=FEW_ROWS).contains(count);
-    text.parse().ok().filter(possible).ok_or_else(|| format!("wanted a whole number, 1 to {FEW_ROWS}"))
+    let possible = |count: &usize| (1..=BATCH_MAX).contains(count);
+    text.parse().ok().filter(possible).ok_or_else(|| format!("wanted a whole number, 1 to {BATCH_MAX}"))
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

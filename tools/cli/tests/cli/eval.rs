@@ -165,9 +165,9 @@ fn batches_change_no_answer() {
     for batch in ["2", "16"] {
         assert_eq!(results(batch), alone, "{batch} at a time");
     }
-    for wrong in ["0", "17", "many"] {
+    for wrong in ["0", "257", "many"] {
         let said = fail(&data.eval("official.json", &["--batch", wrong]), 2);
-        assert!(said.contains("wanted a whole number, 1 to 16"), "{said}");
+        assert!(said.contains("wanted a whole number, 1 to 256"), "{said}");
     }
 }
 
