@@ -27,6 +27,7 @@ use crate::failure::{Failure, Result};
 use crate::generate::device::{self, PrecisionChoice};
 use crate::generate::{options, report};
 use crate::output;
+use crate::preprocess::CPU;
 use crate::progress::Bars;
 use crate::volume_args::VolumeArgs;
 use data::{DataArgs, Item, Kind};
@@ -252,7 +253,8 @@ impl Eval {
             return Ok(Seen { encoded, sources: (0..slices).map(|slice| [slice, slice]).collect() });
         }
         let raw = volume::read_volume(&self.data.volumes.join(&item.volume), options)?;
-        let prepared = med2e3::prepare(engine.device(), &raw, engine.img_size(), options)?;
+        // Not the engine's device, whose memory was planned without a scan; the bits are the same.
+        let prepared = med2e3::prepare(&CPU, &raw, engine.img_size(), options)?;
         for warning in &prepared.warnings {
             bars.note(&format!("warning: {}: {warning}", item.volume));
         }
