@@ -1,5 +1,6 @@
 //! One model on one device: encode a volume once, then ask many questions about it.
 use crate::connector::{Connector, Shape};
+use crate::kv::Pages;
 use crate::llm::Llm;
 use crate::text_encoder::TextEncoder;
 use crate::tgis::Aggregation;
@@ -8,7 +9,7 @@ use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
 use crate::{BATCH_MAX, Error, LoadOptions, Progress, Result};
-use med2e3_kernels::{DType, Device, Plan, Tensor};
+use med2e3_kernels::{DType, Device, PAGE_TOKENS, Plan, Tensor};
 use med2e3_loaders::config::Connector2d;
 use med2e3_loaders::tokenizer::{BertTokenizer, LlmTokenizer};
 use med2e3_loaders::{ModelConfig, ModelFolder};
@@ -29,6 +30,9 @@ pub struct Engine {
     pub(crate) aggregation: Option<Aggregation>,
     pub(crate) text_encoder: Option<TextEncoder>,
     pub(crate) llm: Llm,
+    /// Who holds which page of the LLM's cache.
+    pub(crate) pages: Pages,
+    pub(crate) batch: usize,
     volume: Tensor,
 }
 
@@ -42,6 +46,8 @@ pub(crate) struct Planes {
 pub struct EncodedVolume {
     /// The engine that encoded it: to another one its features mean nothing.
     pub(crate) engine: u64,
+    /// No other volume of the process has it.
+    pub(crate) id: u64,
     /// `[slices, height, width]`, f32.
     pub(crate) volume: Tensor,
     /// `[3D tokens, LLM width]`, activations.
@@ -54,6 +60,9 @@ pub struct EncodedVolume {
 
 /// Numbers engines.
 static ENGINES: AtomicU64 = AtomicU64::new(0);
+
+/// Numbers volumes.
+static VOLUMES: AtomicU64 = AtomicU64::new(0);
 
 impl EncodedVolume {
     /// Device memory behind it.
@@ -136,6 +145,7 @@ impl Engine {
         let tokenizers = folder.check(check_options(options))?;
         Self::take_memory(&*device, folder, options)?;
         let config = folder.config.clone();
+        let pages = options.batch * config.llm_max_length.div_ceil(PAGE_TOKENS);
         let loading = &mut Loading::new(&*device, folder, progress);
         let vision_3d = Vision3d::load(loading, &config)?;
         let connector_3d = load_connector_3d(loading, &config)?;
@@ -145,7 +155,9 @@ impl Engine {
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
         Ok(Self {
             id: ENGINES.fetch_add(1, Ordering::Relaxed),
-            llm: Llm::load(loading, &config, options.batch)?,
+            llm: Llm::load(loading, &config, pages)?,
+            pages: Pages::new(pages),
+            batch: options.batch,
             volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
             tokenizer: Arc::new(tokenizers.llm),
             bert_tokenizer: tokenizers.bert,
@@ -221,7 +233,8 @@ impl Engine {
             (Some(aggregation), Some(z_2d)) => aggregation.keys(device, z_3d.view(), z_2d.view(), layers)?,
             _ => None,
         };
-        Ok(EncodedVolume { engine: self.id, volume: kept, z_3d, z_2d_slices, keys })
+        let id = VOLUMES.fetch_add(1, Ordering::Relaxed);
+        Ok(EncodedVolume { engine: self.id, id, volume: kept, z_3d, z_2d_slices, keys })
     }
 }
 

@@ -1,8 +1,10 @@
 //! From an encoded volume and a question to tokens.
 use crate::checked::Checked;
-use crate::decoding::Head;
+use crate::decoding::{Head, Row};
 use crate::finite::{check_id, check_scores};
-use crate::running::{Chosen, OnToken, Place, Running};
+use crate::kv::{PrefixKey, Sequence};
+use crate::llm::{OnLayer, PromptRows};
+use crate::running::{Chosen, OnToken, Running};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::trace::{Recorder, Trace};
 use crate::{Answer, EncodedVolume, Engine, Progress, Request, Result, TokenEvent};
@@ -92,10 +94,9 @@ impl Engine {
         let mut running: Vec<Running<'_>> = Vec::new();
         let tokenizer = self.tokenizer.clone();
         loop {
-            while let Some(slot) = waiting.front().and_then(|next| self.free_slot(next, &running)) {
+            while waiting.front().is_some_and(|next| self.has_room(next, &running)) {
                 let next = waiting.pop_front().expect("looked at");
-                let place = Place { index: next.index, slot };
-                let mut begun = Running::new(next.question.request, &next.checked, &tokenizer, place, called);
+                let mut begun = Running::new(next.question.request, &next.checked, &tokenizer, next.index, called);
                 let first =
                     self.begin(&mut begun, &next, progress).and_then(|()| self.choose_first(&mut begun, on_token));
                 if let Err(error) = first {
@@ -118,11 +119,14 @@ impl Engine {
         results.into_iter().map(|result| result.expect("every question has come to its end")).collect()
     }
 
-    /// A sequence for the next question, if it can join those that run.
-    fn free_slot(&self, next: &Waiting<'_>, running: &[Running<'_>]) -> Option<usize> {
+    /// Whether the next question can join those that run: there is a row for it, and pages for all that it and they may
+    /// still become.
+    fn has_room(&self, next: &Waiting<'_>, running: &[Running<'_>]) -> bool {
         // A step reads one rotary table; those that need the other wait until it is free.
-        let joins = running.iter().all(|one| one.long == next.checked.long);
-        (0..self.llm.batch()).find(|&slot| joins && running.iter().all(|one| one.place.slot != slot))
+        let joins = running.iter().all(|one| one.sequence.long() == next.checked.long);
+        let promised: usize = running.iter().map(|one| one.sequence.lacks(one.tokens_max)).sum();
+        let lacks = Sequence::new(next.checked.long).lacks(next.checked.rows + next.checked.new_tokens);
+        joins && running.len() < self.batch && promised + lacks <= self.pages.available()
     }
 
     /// Runs a question's prompt, which leaves the first token's logits.
@@ -132,19 +136,53 @@ impl Engine {
         next: &Waiting<'_>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
-        let rows = next.checked.rows;
-        let slot = begun.place.slot;
-        let device = self.device.clone();
-        self.llm.start(&*device, slot, rows + begun.new_tokens)?;
+        let Checked { prompt, rows, long, .. } = &next.checked;
+        let volume = next.question.volume;
+        let shared = (prompt.before.len() + volume.z_3d.dims().as_slice()[0]).min(rows - 1);
+        let key = PrefixKey { volume: volume.id, before: prompt.before.clone(), long: *long };
         let mut trace = next.question.request.trace.then(Trace::default);
+        // A trace shows every row, so those of the prefix are computed again.
+        let known = trace.is_none() && self.pages.has_prefix(&key);
+        let device = self.device.clone();
         let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
-        begun.slice_scores = self.place_prompt(next.question.volume, &next.checked, recorder)?;
+        begun.slice_scores = self.place_prompt(volume, &next.checked, recorder)?;
         check_scores(begun.slice_scores.as_deref())?;
         begun.note_guided();
-        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
-        self.llm.prefill([slot, rows], recorder, progress)?;
+        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..*rows))?;
+        let layers = self.config.llm.num_hidden_layers as u64;
+        let (before, total) = if known { (0, layers) } else { (layers, 2 * layers) };
+        if !known {
+            let on_layer = &mut |done| progress(Progress { stage: "prefill", done, total });
+            self.prefill_prefix(key.clone(), shared, recorder, on_layer)?;
+        }
+        let llm = &mut self.llm;
+        let fork = self.pages.fork(&key, |from, to| llm.copy_page(&*device, from, to));
+        begun.sequence = fork.expect("it was there, or has just been kept")?;
+        assert!(self.pages.grow(&mut begun.sequence, *rows), "admitted questions fit the cache");
+        let prompt = PromptRows { first: shared, end: *rows, long: *long, pages: begun.sequence.pages() };
+        let on_layer = &mut |done| progress(Progress { stage: "prefill", done: before + done, total });
+        self.llm.prefill(prompt, recorder, on_layer)?;
+        begun.sequence.append(rows - shared);
         recorder.record("prompt_logits", self.llm.logits.view().rows(0..1))?;
         begun.trace = trace;
+        Ok(())
+    }
+
+    /// Runs the first `rows` rows of the prompt, which all questions about a volume share, and keeps what they leave in
+    /// the cache.
+    fn prefill_prefix(
+        &mut self,
+        key: PrefixKey,
+        rows: usize,
+        recorder: &mut Recorder<'_>,
+        on_layer: OnLayer<'_>,
+    ) -> Result<()> {
+        let mut prefix = Sequence::new(key.long);
+        assert!(self.pages.grow(&mut prefix, rows), "admitted questions fit the cache");
+        let prompt = PromptRows { first: 0, end: rows, long: key.long, pages: prefix.pages() };
+        self.llm.prefill_prefix(prompt, recorder, on_layer)?;
+        prefix.append(rows);
+        self.pages.keep(key, prefix);
         Ok(())
     }
 
@@ -220,11 +258,17 @@ impl Engine {
     /// A step of the device, then what it chose.
     fn step_together(&mut self, running: &mut [Running<'_>], on_token: OnToken<'_>) -> Result<()> {
         let device = self.device.clone();
-        let slots: Vec<usize> = running.iter().map(|one| one.place.slot).collect();
-        let ids: Vec<u32> = running.iter().map(Running::last_id).collect();
-        // Nobody sees the logits of such answers, so they are never stored.
-        if running.iter().all(Running::is_greedy) {
-            self.llm.step(&*device, &slots, &ids, Head::Greedy)?;
+        for one in running.iter_mut() {
+            let tokens = one.sequence.tokens() + 1;
+            assert!(self.pages.grow(&mut one.sequence, tokens), "admitted questions fit the cache");
+        }
+        let long = running.iter().any(|one| one.sequence.long());
+        // Where only the most likely token matters, no logits are stored.
+        let greedy = running.iter().all(Running::is_greedy);
+        let rows: Vec<Row<'_>> = running.iter().map(Running::row).collect();
+        self.llm.step(&*device, &rows, long, if greedy { Head::Greedy } else { Head::Logits })?;
+        running.iter_mut().for_each(|one| one.sequence.append(1));
+        if greedy {
             let chosen = self.llm.decoding.chosen(&*device)?;
             for (one, id) in running.iter_mut().zip(chosen) {
                 match check_id(id, one.token_ids.len() + 1) {
@@ -233,7 +277,6 @@ impl Engine {
                 }
             }
         } else {
-            self.llm.step(&*device, &slots, &ids, Head::Logits)?;
             for (row, one) in running.iter_mut().enumerate() {
                 if let Err(error) = self.choose(row, one, on_token) {
                     one.fail(error);
@@ -261,7 +304,7 @@ impl Engine {
     /// Moves the answers that have ended to their places.
     fn end(&self, running: &mut Vec<Running<'_>>, results: &mut [Option<Result<Answer>>]) {
         for ended in running.extract_if(.., |one| one.ended) {
-            let index = ended.place.index;
+            let index = ended.index;
             results[index] = Some(ended.finish(&self.tokenizer));
         }
     }

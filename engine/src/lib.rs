@@ -50,6 +50,7 @@ mod engine;
 mod error;
 mod finite;
 mod generate;
+mod kv;
 mod kv_cache;
 mod llm;
 mod options;

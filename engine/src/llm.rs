@@ -1,17 +1,18 @@
 //! Phi-3: a pre-norm decoder with fused projections over the paged cache.
-use crate::decoding::{Decoding, Head, Kind};
-use crate::kv_cache::{KvCache, Sequence};
+use crate::Result;
+use crate::decoding::{Decoding, Head, Kind, Row};
+use crate::kv_cache::KvCache;
 use crate::rope::RopeTables;
 use crate::trace::Recorder;
 use crate::weights::Loading;
-use crate::{Progress, Result};
 use med2e3_kernels::ops::{
     Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
     RmsQkvRopeAppend, rms_linear_argmax,
 };
-use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, Tensor, View};
+use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, PAGE_TOKENS, Tensor, View};
 use med2e3_loaders::ModelConfig;
 use med2e3_loaders::config::LlmConfig;
+use std::ops::Range;
 
 struct Layer {
     input_norm: Tensor,
@@ -32,7 +33,10 @@ pub(crate) struct Llm {
     lm_head: Option<Tensor>,
     rope: RopeTables,
     cache: KvCache,
-    sequences: Vec<Sequence>,
+    /// `[logical pages]`, u32: the pages of the prompt that runs.
+    prompt_table: Tensor,
+    /// `[kv_heads·64, head_dim]`, activations: where a page stands while it is copied.
+    copied: Tensor,
     /// `[llm_max_length]`, u32: 0, 1, 2 and so on; the host names a prompt's positions by a window of it.
     every_position: Tensor,
     pub decoding: Decoding,
@@ -51,20 +55,33 @@ pub(crate) struct Llm {
     pub chosen: Tensor,
 }
 
-/// Whose tokens the first rows of `hidden` are.
+/// Rows of one prompt that go through the model rows_of_a_step. Row i of a prompt lies in row i of `hidden`.
+#[derive(Clone, Copy)]
+pub(crate) struct PromptRows<'a> {
+    /// The first of them, and where it goes in its sequence.
+    pub first: usize,
+    /// One past the last of them.
+    pub end: usize,
+    /// Whether the keys of the sequence are rotated by the long factors.
+    pub long: bool,
+    /// The sequence's physical page of each logical page.
+    pub pages: &'a [u32],
+}
+
+/// Which rows of `hidden` an op works on, and whose tokens they are.
 #[derive(Clone, Copy)]
 enum Rows {
-    /// New ones of one sequence, which has long factors or not.
-    Prompt { slot: usize, count: usize, long: bool },
-    /// One of each running sequence.
+    /// Those of one prompt, whose pages `prompt_table` holds.
+    Prompt { first: usize, end: usize, long: bool },
+    /// The first rows: one of each running sequence.
     Step(Kind),
 }
 
 impl Rows {
-    fn count(self) -> usize {
+    fn window(self) -> Range<usize> {
         match self {
-            Rows::Prompt { count, .. } => count,
-            Rows::Step(kind) => kind.rows,
+            Rows::Prompt { first, end, .. } => first..end,
+            Rows::Step(kind) => 0..kind.rows,
         }
     }
 
@@ -76,15 +93,19 @@ impl Rows {
     }
 }
 
+/// Who hears how many layers are done.
+pub(crate) type OnLayer<'a> = &'a mut dyn FnMut(u64);
+
 impl Llm {
-    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, batch: usize) -> Result<Self> {
+    /// `pages` pages of cache, for sequences of at most `llm_max_length` tokens.
+    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, pages: usize) -> Result<Self> {
         let (part, device, rows) = (&loading.folder.llm, loading.device, config.llm_max_length);
         let llm = config.llm.clone();
         let (hidden, queries) = (llm.hidden_size, llm.num_attention_heads * llm.head_dim);
         let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
-        let together = batch.min(DECODE_ROWS_MAX);
+        let heads = [llm.num_key_value_heads, llm.head_dim];
         let mut every_position = device.tensor(&[rows], DType::U32)?;
         device.write(&mut every_position, &(0..rows as u32).collect::<Vec<u32>>())?;
         Ok(Self {
@@ -93,10 +114,11 @@ impl Llm {
             norm: loading.tensor(part, "model.norm.weight")?,
             lm_head: untied.then(|| loading.tensor(part, "lm_head.weight")).transpose()?,
             rope: RopeTables::new(device, &llm, rows)?,
-            cache: KvCache::new(device, llm.num_hidden_layers, [batch, rows], [llm.num_key_value_heads, llm.head_dim])?,
-            sequences: (0..batch).map(|_| Sequence::new(device, rows)).collect::<Result<_>>()?,
+            cache: KvCache::new(device, llm.num_hidden_layers, pages, heads)?,
+            prompt_table: device.tensor(&[rows.div_ceil(PAGE_TOKENS)], DType::U32)?,
+            copied: device.activations(&[heads[0] * PAGE_TOKENS, heads[1]])?,
             every_position,
-            decoding: Decoding::new(device, together, rows)?,
+            decoding: Decoding::new(device, DECODE_ROWS_MAX, rows)?,
             hidden: device.activations(&[rows, hidden])?,
             ids: device.tensor(&[rows], DType::U32)?,
             normed: device.activations(&[rows, hidden])?,
@@ -104,16 +126,11 @@ impl Llm {
             q: device.activations(&[rows, queries])?,
             mixed: device.activations(&[rows, queries])?,
             ffn: device.activations(&[rows, llm.intermediate_size])?,
-            logits: device.tensor(&[together, llm.vocab_size], DType::F32)?,
-            candidates: device.tensor(&[together, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
+            logits: device.tensor(&[DECODE_ROWS_MAX, llm.vocab_size], DType::F32)?,
+            candidates: device.tensor(&[DECODE_ROWS_MAX, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
             chosen: device.tensor(&[1], DType::U32)?,
             config: llm,
         })
-    }
-
-    /// How many sequences may run.
-    pub fn batch(&self) -> usize {
-        self.sequences.len()
     }
 
     /// Which factors a prompt of `rows` rows needs, and the most tokens that it may grow to with them.
@@ -122,19 +139,15 @@ impl Llm {
         (long, self.rope.limit(long))
     }
 
-    /// Begins a sequence anew and takes cache pages for the `tokens` tokens that it may grow to.
-    pub fn start(&mut self, device: &dyn Device, slot: usize, tokens: usize) -> Result<()> {
-        self.decoding.forget();
-        self.cache.release(&mut self.sequences[slot]);
-        self.sequences[slot].reserve(device, &mut self.cache, tokens)
-    }
-
     /// Shows a plan the widest step of decoding, whose attention needs the most room.
     pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
-        let count = DECODE_ROWS_MAX.min(self.ids.dims().count());
-        self.start(device, 0, count)?;
-        self.sequences[0].append(count);
-        Ok(self.attention(device, 0, Rows::Prompt { slot: 0, count, long: false }, 0)?)
+        let end = DECODE_ROWS_MAX.min(self.ids.dims().count());
+        Ok(self.attention(device, 0, Rows::Prompt { first: 0, end, long: false }, 0)?)
+    }
+
+    /// Copies a page of the cache.
+    pub fn copy_page(&mut self, device: &dyn Device, from: u32, to: u32) -> Result<()> {
+        self.cache.copy_page(device, from, to, &mut self.copied)
     }
 
     /// Embeds `ids` into rows `at..` of `hidden`.
@@ -153,36 +166,69 @@ impl Llm {
         Ok(())
     }
 
-    /// Appends the first `count` rows of `hidden` to a sequence and leaves the last one's logits in the first row of
+    /// Appends rows of `hidden`, the beginning of a prompt, to a sequence: its keys and values, which are all that
+    /// later rows need of it. `progress` gets the number of layers done.
+    pub fn prefill_prefix(
+        &mut self,
+        prompt: PromptRows<'_>,
+        recorder: &mut Recorder<'_>,
+        progress: OnLayer<'_>,
+    ) -> Result<()> {
+        let rows = self.begin_prompt(prompt, recorder.device)?;
+        for index in 0..self.layers.len() - 1 {
+            self.prompt_layer(index, rows, prompt.first, recorder)?;
+            progress(index as u64 + 1);
+        }
+        self.project(recorder.device, self.layers.len() - 1, rows)?;
+        progress(self.layers.len() as u64);
+        Ok(())
+    }
+
+    /// Appends rows of `hidden`, the end of a prompt, to a sequence and leaves the last one's logits in the first row of
     /// `logits`.
     pub fn prefill(
         &mut self,
-        [slot, count]: [usize; 2],
+        prompt: PromptRows<'_>,
         recorder: &mut Recorder<'_>,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: OnLayer<'_>,
     ) -> Result<()> {
-        let rows = Rows::Prompt { slot, count, long: self.rope.is_long(count) };
-        let (device, total) = (recorder.device, self.layers.len() as u64);
-        self.sequences[slot].append(count);
+        let rows = self.begin_prompt(prompt, recorder.device)?;
+        let last = prompt.end - 1;
         for index in 0..self.layers.len() {
             // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
-            let first = if index + 1 == self.layers.len() { count - 1 } else { 0 };
-            self.project(device, index, rows)?;
-            self.attention(device, index, rows, first)?;
-            self.mlp(device, index, [first, count])?;
-            if index == 0 {
-                recorder.record("llm_layer_0", self.hidden.view().rows(first..count))?;
-            }
-            progress(Progress { stage: "prefill", done: index as u64 + 1, total });
+            let from = if index + 1 == self.layers.len() { last } else { prompt.first };
+            self.prompt_layer(index, rows, from, recorder)?;
+            progress(index as u64 + 1);
         }
+        let device = recorder.device;
         if recorder.trace.is_some() {
             // The fused op below keeps the normed row to itself.
             let (x, weight, eps) =
-                (self.hidden.view().rows(count - 1..count), self.norm.view(), self.config.rms_norm_eps);
+                (self.hidden.view().rows(last..prompt.end), self.norm.view(), self.config.rms_norm_eps);
             device.rms_norm(RmsNorm { x, weight, eps, out: self.normed.view_mut().rows(0..1) })?;
             recorder.record("llm_norm", self.normed.view().rows(0..1))?;
         }
-        Ok(self.logits_of(device, [count - 1, count])?)
+        Ok(self.logits_of(device, [last, prompt.end])?)
+    }
+
+    /// Tells the device where the rows go.
+    fn begin_prompt(&mut self, prompt: PromptRows<'_>, device: &dyn Device) -> Result<Rows> {
+        let mut table = vec![0u32; self.prompt_table.dims().count()];
+        table[..prompt.pages.len()].copy_from_slice(prompt.pages);
+        device.write(&mut self.prompt_table, &table)?;
+        Ok(Rows::Prompt { first: prompt.first, end: prompt.end, long: prompt.long })
+    }
+
+    /// A layer of a prompt: keys and values of all its rows, the rest for the rows `from` on.
+    fn prompt_layer(&mut self, index: usize, rows: Rows, from: usize, recorder: &mut Recorder<'_>) -> Result<()> {
+        let (device, end) = (recorder.device, rows.window().end);
+        self.project(device, index, rows)?;
+        self.attention(device, index, rows, from)?;
+        self.mlp(device, index, [from, end])?;
+        if index == 0 {
+            recorder.record("llm_layer_0", self.hidden.view().rows(from..end))?;
+        }
+        Ok(())
     }
 
     /// Logits of a window of `hidden`, into the first rows of `logits`.
@@ -197,22 +243,26 @@ impl Llm {
         })
     }
 
-    /// Appends token `ids[i]` to sequence `slots[i]`, of which all read the same rotary table, and leaves what `head`
-    /// says. Nothing in it comes from the host but what [`Decoding::place`] wrote, so a device that records ops replays
-    /// the step from its second time on.
-    pub fn step(&mut self, device: &dyn Device, slots: &[usize], ids: &[u32], head: Head) -> Result<()> {
-        self.decoding.place(device, &self.sequences, slots, ids)?;
-        let kind = Kind { rows: slots.len(), head, long: self.rope.is_long(self.sequences[slots[0]].tokens()) };
+    /// Appends a token to each of up to [`DECODE_ROWS_MAX`] sequences, of which all read the same rotary table, and
+    /// leaves what `head` says. Nothing in it comes from the host but what [`Decoding::place`] wrote, so a device that
+    /// records ops replays the step from its second time on.
+    pub fn step(&mut self, device: &dyn Device, rows: &[Row<'_>], long: bool, head: Head) -> Result<()> {
+        self.decoding.place(device, rows)?;
+        let kind = Kind { rows: rows.len(), head, long };
         let graph = match self.decoding.steps.remove(&kind) {
             Some(None) => device.capture(&mut || self.enqueue(device, kind))?,
             known => known.flatten(),
         };
-        match &graph {
-            Some(graph) => graph.launch()?,
-            None => self.enqueue(device, kind)?,
+        let ran = match &graph {
+            Some(graph) => graph.launch(),
+            None => self.enqueue(device, kind),
+        };
+        if let Err(error) = ran {
+            self.decoding.forget();
+            return Err(error.into());
         }
         self.decoding.steps.insert(kind, graph);
-        slots.iter().for_each(|&slot| self.sequences[slot].append(1));
+        self.decoding.advance(head);
         Ok(())
     }
 
@@ -245,16 +295,13 @@ impl Llm {
 
     /// Positions and block table of rows.
     fn places<'a>(
-        sequences: &'a [Sequence],
+        prompt_table: &'a Tensor,
         every_position: &'a Tensor,
         decoding: &'a Decoding,
         rows: Rows,
     ) -> [View<'a>; 2] {
         match rows {
-            Rows::Prompt { slot, count, .. } => {
-                let end = sequences[slot].tokens();
-                [every_position.view().rows(end - count..end), sequences[slot].block_table()]
-            }
+            Rows::Prompt { first, end, .. } => [every_position.view().rows(first..end), prompt_table.view()],
             Rows::Step(kind) => {
                 [decoding.positions.view().rows(0..kind.rows), decoding.block_tables.view().rows(0..kind.rows)]
             }
@@ -264,13 +311,13 @@ impl Llm {
     /// Queries into `q`, keys and values into the cache.
     fn project(&mut self, device: &dyn Device, index: usize, rows: Rows) -> med2e3_kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
-        let (window, norm, eps) = (0..rows.count(), layer.input_norm.view(), config.rms_norm_eps);
+        let (window, norm, eps) = (rows.window(), layer.input_norm.view(), config.rms_norm_eps);
         let [cos, sin] = self.rope.angles(rows.long());
-        let [positions, block_table] = Self::places(&self.sequences, &self.every_position, &self.decoding, rows);
+        let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (x, q) = (self.hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
         let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
-        if rows.count() <= DECODE_ROWS_MAX {
+        if window.len() <= DECODE_ROWS_MAX {
             let weight = layer.qkv.view();
             device.rms_qkv_rope_append(RmsQkvRopeAppend {
                 x,
@@ -307,17 +354,18 @@ impl Llm {
         Ok(())
     }
 
-    /// Attention of the rows from `first` on, added to `hidden`.
-    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, first: usize) -> med2e3_kernels::Result<()> {
+    /// Attention of the rows from `from` on, added to `hidden`.
+    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, from: usize) -> med2e3_kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
-        let [positions, block_table] = Self::places(&self.sequences, &self.every_position, &self.decoding, rows);
-        let kept = first..rows.count();
+        let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
+        let Range { start, end } = rows.window();
+        let kept = from..end;
         device.attention_paged(AttentionPaged {
             q: self.q.view().rows(kept.clone()),
             k_pages: cache.k_pages.view(),
             v_pages: cache.v_pages.view(),
             block_table,
-            positions: positions.rows(kept.clone()),
+            positions: positions.rows(from - start..end - start),
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim as f32).sqrt(),
@@ -348,7 +396,7 @@ fn plain<'a>(
     x: &'a Tensor,
     out: &'a mut Tensor,
     epilogue: Epilogue,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 ) -> Linear<'a> {
     let (x, out) = (x.view().rows(rows.clone()), out.view_mut().rows(rows));
     Linear { x, weight: weight.view(), bias: None, epilogue, out }

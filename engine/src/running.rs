@@ -1,5 +1,7 @@
 //! An answer in the making.
 use crate::checked::Checked;
+use crate::decoding::Row;
+use crate::kv::Sequence;
 use crate::sampling::LogProbs;
 use crate::trace::Trace;
 use crate::{Answer, AskTimings, Error, FinishReason, Request, Result, TokenEvent};
@@ -9,15 +11,6 @@ use std::time::Instant;
 
 /// Who sees each token, with its question's place among the questions, and may break off.
 pub(crate) type OnToken<'a> = &'a mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>;
-
-/// Where a question belongs.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    /// Its place among the questions.
-    pub index: usize,
-    /// Its sequence.
-    pub slot: usize,
-}
 
 /// What a step chose for one answer.
 pub(crate) struct Chosen<'a> {
@@ -31,9 +24,12 @@ pub(crate) struct Chosen<'a> {
 /// A question whose sequence is in the cache.
 pub(crate) struct Running<'a> {
     pub request: &'a Request,
-    pub place: Place,
-    /// Which rotary table it reads.
-    pub long: bool,
+    /// Its place among the questions.
+    pub index: usize,
+    /// Its tokens in the cache.
+    pub sequence: Sequence,
+    /// The most tokens that prompt and answer may take.
+    pub tokens_max: usize,
     /// The most tokens that it may get.
     pub new_tokens: usize,
     pub ended: bool,
@@ -59,13 +55,14 @@ impl<'a> Running<'a> {
         request: &'a Request,
         checked: &Checked,
         tokenizer: &'a LlmTokenizer,
-        place: Place,
+        index: usize,
         called: Instant,
     ) -> Self {
         let mut new = Self {
             request,
-            place,
-            long: checked.long,
+            index,
+            sequence: Sequence::new(checked.long),
+            tokens_max: checked.rows + checked.new_tokens,
             new_tokens: checked.new_tokens,
             ended: false,
             token_ids: Vec::new(),
@@ -103,8 +100,13 @@ impl<'a> Running<'a> {
     }
 
     /// What the next step reads.
-    pub fn last_id(&self) -> u32 {
-        *self.token_ids.last().expect("a running answer has its first token")
+    pub fn row(&self) -> Row<'_> {
+        Row {
+            sequence: self.sequence.id(),
+            position: self.sequence.tokens(),
+            pages: self.sequence.pages(),
+            id: *self.token_ids.last().expect("a running answer has its first token"),
+        }
     }
 
     /// Notes that the slices are weighed.
@@ -154,7 +156,7 @@ impl<'a> Running<'a> {
     /// Hands text on. A caller that breaks off hears nothing more, and text that was held back is dropped.
     fn deliver(&mut self, id: Option<u32>, text: &str, on_token: OnToken<'_>) {
         self.delivered.push_str(text);
-        if on_token(self.place.index, TokenEvent { id, text }).is_break() && id.is_some() {
+        if on_token(self.index, TokenEvent { id, text }).is_break() && id.is_some() {
             self.finish_reason = FinishReason::Cancelled;
             self.ended = true;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod failing;
 mod foreign;
 mod numbers;
+mod prefix;
 mod requests;
 mod steps;
 mod streams;

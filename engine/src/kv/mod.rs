@@ -1,0 +1,87 @@
+//! Who holds which page of the KV cache: sequences, and the prefixes that questions about a volume share.
+mod pool;
+mod prefix;
+mod sequence;
+
+pub(crate) use pool::{Page, Pool};
+pub(crate) use prefix::{PrefixKey, Prefixes};
+pub(crate) use sequence::Sequence;
+
+/// The pages of a model's cache, the prefixes that are kept in them, and what running sequences may still take.
+pub(crate) struct Pages {
+    pool: Pool,
+    prefixes: Prefixes,
+}
+
+impl Pages {
+    /// `count` free pages.
+    pub fn new(count: usize) -> Self {
+        Self { pool: Pool::new(count), prefixes: Prefixes::default() }
+    }
+
+    /// Pages that can be taken: the free ones, and those that only kept prefixes hold.
+    pub fn available(&self) -> usize {
+        self.pool.free() + self.prefixes.evictable()
+    }
+
+    /// A page, for which the prefix that was used least recently gives way if none is free.
+    fn take(&mut self) -> Option<Page> {
+        loop {
+            if let Some(page) = self.pool.take() {
+                return Some(page);
+            }
+            if !self.prefixes.evict_oldest() {
+                return None;
+            }
+        }
+    }
+
+    /// Gives a sequence the pages that it lacks for `tokens` tokens in all. False, with the sequence as it was, if there
+    /// are not enough.
+    pub fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
+        let mut taken = Vec::new();
+        for _ in 0..sequence.lacks(tokens) {
+            match self.take() {
+                Some(page) => taken.push(page),
+                None => return false,
+            }
+        }
+        sequence.extend(taken);
+        true
+    }
+
+    /// Keeps a sequence as the prefix of those to come.
+    pub fn keep(&mut self, key: PrefixKey, sequence: Sequence) {
+        self.prefixes.insert(key, sequence);
+    }
+
+    /// Whether a prefix is kept.
+    pub fn has_prefix(&self, key: &PrefixKey) -> bool {
+        self.prefixes.contains(key)
+    }
+
+    /// A sequence that goes on behind a kept prefix. Its full pages are shared; the last one, if it is not full, has to
+    /// be copied before anything is appended: `copy` gets the page to read and the page to write. Where no page is left
+    /// for the copy, the sequence takes the prefix over. `None` if there is no such prefix.
+    pub fn fork<E>(
+        &mut self,
+        key: &PrefixKey,
+        copy: impl FnOnce(u32, u32) -> Result<(), E>,
+    ) -> Option<Result<Sequence, E>> {
+        let prefix = self.prefixes.take(key)?;
+        if !prefix.ends_within_a_page() {
+            let fork = prefix.share(None);
+            self.prefixes.insert(key.clone(), prefix);
+            return Some(Ok(fork));
+        }
+        // The prefix itself is not among those that may give way, since it was taken out.
+        let Some(page) = self.take() else { return Some(Ok(prefix)) };
+        let copied = copy(prefix.last_page(), page.number());
+        let fork = copied.map(|()| prefix.share(Some(page)));
+        self.prefixes.insert(key.clone(), prefix);
+        Some(fork)
+    }
+}
+
+#[cfg(test)]
+mod tests;
