@@ -23,13 +23,14 @@ use med2e3_loaders::volume::{self, VolumeOptions};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::args::device::{self, PrecisionChoice};
+use crate::args::sampling;
+use crate::args::volume::VolumeArgs;
 use crate::failure::{Failure, Result};
-use crate::generate::device::{self, PrecisionChoice};
-use crate::generate::{options, report};
+use crate::generate::report;
 use crate::output;
 use crate::preprocess::CPU;
 use crate::progress::Bars;
-use crate::volume_args::VolumeArgs;
 use data::{DataArgs, Item, Kind};
 use identity::Identity;
 use lesions::Rows;
@@ -81,16 +82,16 @@ pub struct Eval {
     #[arg(long, value_enum)]
     precision: Option<PrecisionChoice>,
     /// How slices are weighted: checkpoint, uniform, max or random:SEED
-    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = options::tgis)]
+    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = sampling::tgis)]
     tgis: TgisMode,
     /// Where the question's projection comes from: checkpoint or random:SEED
-    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = options::text_mlp)]
+    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = sampling::text_mlp)]
     tgis_text_mlp: TextMlp,
     /// Stop after N new tokens [default: the model's limit]
-    #[arg(long, value_name = "N", value_parser = options::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = sampling::at_least_one)]
     max_new_tokens: Option<usize>,
     /// Answer N questions about a volume at a time, 1 to 256; takes more memory, changes no answer
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = options::batch)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = sampling::batch)]
     batch: usize,
     #[command(flatten)]
     how: VolumeArgs,

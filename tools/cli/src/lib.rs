@@ -1,11 +1,13 @@
 //! The `engine-cli` command: Med-2E3 from the command line. A library, so that tests reach the readers of its files.
 #![forbid(unsafe_code)]
 
+mod args;
 mod canvas;
 mod chart;
 mod cli;
 mod completions;
 mod convert;
+mod disk;
 mod doctor;
 mod eval;
 mod failure;
@@ -22,7 +24,6 @@ mod progress;
 mod target;
 mod terminal;
 mod threads;
-mod volume_args;
 
 use std::process::ExitCode;
 

@@ -19,10 +19,10 @@ use clap::Args;
 use med2e3_loaders::volume;
 use rayon::prelude::*;
 
+use crate::args;
 use crate::failure::{Failure, Result};
-use crate::output::Then;
+use crate::output::{self, Then};
 use crate::progress::Bars;
-use crate::{output, preprocess};
 pub use case::Case;
 use case::Plane;
 pub use questions::{Item, Topic, Truth, items};
@@ -62,7 +62,7 @@ const SIDES_MIN: [usize; 3] = [16, 32, 32];
 const TRUTH: &str = "truth.json";
 
 fn size(text: &str) -> Result<[usize; 3], String> {
-    let size = preprocess::size(text)?;
+    let size = args::size::size(text)?;
     if size.iter().zip(SIDES_MIN).all(|(&side, min)| side >= min) {
         Ok(size)
     } else {

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use med2e3_loaders::volume::{Preset, SliceOrder, VolumeOptions, Window, WindowChoice};
 
-use crate::cli;
+use super::list::list;
 
 /// How a volume is read.
 #[derive(Debug, Clone, Args)]
@@ -60,7 +60,7 @@ fn choice(text: &str) -> Result<WindowChoice, String> {
 
 /// `LO,HI`.
 pub fn window(text: &str) -> Result<Window, String> {
-    let [lo, hi] = cli::list(text).map_err(|_| "wanted LO,HI, such as -160,240, or one of the names".to_owned())?;
+    let [lo, hi] = list(text).map_err(|_| "wanted LO,HI, such as -160,240, or one of the names".to_owned())?;
     Window::new(lo, hi).ok_or_else(|| "wanted LO below HI".into())
 }
 
