@@ -11,9 +11,16 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("loaders", "med2e3-loaders", &[]),
     ("engine", "med2e3", &["med2e3-kernels", "med2e3-loaders"]),
     // Its tests mutate files as the fuzz targets do.
-    ("tools/cli", "med2e3-cli", &["engine-tests", "med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    (
+        "tools/cli",
+        "med2e3-cli",
+        &["engine-tests", "med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders", "med2e3-phantom"],
+    ),
+    ("tools/eval", "med2e3-eval", &["med2e3", "med2e3-loaders"]),
+    // Its tests prepare scans as the engine does.
+    ("tools/phantom", "med2e3-phantom", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
     ("benches", "benches", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
-    ("tests", "engine-tests", &["med2e3", "med2e3-cli", "med2e3-kernels", "med2e3-loaders"]),
+    ("tests", "engine-tests", &["med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders"]),
 ];
 const SECTIONS: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 

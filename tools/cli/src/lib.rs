@@ -1,4 +1,4 @@
-//! The `engine-cli` command: Med-2E3 from the command line. A library, so that tests reach the readers of its files.
+//! The `engine-cli` command: Med-2E3 from the command line.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -26,8 +26,6 @@ mod terminal;
 mod threads;
 
 use std::process::ExitCode;
-
-pub use eval::files as eval_files;
 
 /// Runs the command line that the process was given, and reports on stderr why it failed.
 pub fn run() -> ExitCode {

@@ -135,8 +135,7 @@ fn in_the_users_words(failure: Failure, temporary: &Path, path: &Path) -> Failur
 
 /// A file or folder of ours that the system does not let us write.
 pub fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    let remedy = med2e3_loaders::error::remedy(error.kind());
-    Failure::runtime(format!("{}: cannot be written: {error}; {remedy}", path.display()))
+    Failure::runtime(med2e3_loaders::error::cannot_write(path, error))
 }
 
 /// Temporary files are private by default; results are for whoever the umask allows.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::data::Item;
-use crate::failure::{Failure, Result};
+use crate::data::{Item, VolumeFile};
+use crate::error::{Error, Result};
 
 /// Written at the top of every file of results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Identity {
 /// 2: the window that `--window auto` finds, and the same sums at every batch.
 const FORMAT: u32 = 2;
 /// What to do about results at --out that this run cannot take up.
-pub const DISCARD: &str = "add --restart to discard them, or give another --out";
+pub(crate) const DISCARD: &str = "add --restart to discard them, or give another --out";
 /// Files up to this size are hashed whole.
 const WHOLE_BYTES: u64 = 1 << 20;
 /// Larger ones by so many pieces, evenly spread.
@@ -45,27 +45,27 @@ const DEPTH_MAX: usize = 3;
 
 /// What every format has at its top: tells results of another version of this program from other people's files.
 #[derive(Debug, Deserialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     format: u32,
     version: String,
 }
 
 impl Origin {
     /// Reads a file of results, or the first line of a journal.
-    pub fn of(json: &[u8], path: &Path) -> Result<Self> {
+    pub(crate) fn of(json: &[u8], path: &Path) -> Result<Self> {
         serde_json::from_slice(json).map_err(|error| {
             let shown = path.display();
-            Failure::usage(format!("{shown}: does not hold results of eval ({error}); give the name of another file"))
+            Error::usage(format!("{shown}: does not hold results of eval ({error}); give the name of another file"))
         })
     }
 
     /// Refuses another format than ours.
-    pub fn check(&self, path: &Path, remedy: &str) -> Result<()> {
+    pub(crate) fn check(&self, path: &Path, remedy: &str) -> Result<()> {
         if self.format == FORMAT {
             return Ok(());
         }
         let Self { format, version } = self;
-        Err(Failure::usage(format!(
+        Err(Error::usage(format!(
             "{}: holds results of format {format}, from version {version} of this program, and this one reads format \
              {FORMAT}; {remedy}",
             path.display()
@@ -75,8 +75,11 @@ impl Origin {
 
 impl Identity {
     /// Hashes the model and the items.
-    pub fn new(model: &Path, items: &[Item], sizes: &[(&str, u64)], options: Map<String, Value>) -> Result<Self> {
-        Ok(Self::of_hashes(model_hash(model)?, data_hash(items, sizes), options))
+    ///
+    /// # Errors
+    /// Where a file of the model cannot be read.
+    pub fn new(model: &Path, items: &[Item], volumes: &[VolumeFile<'_>], options: Map<String, Value>) -> Result<Self> {
+        Ok(Self::of_hashes(model_hash(model)?, data_hash(items, volumes), options))
     }
 
     /// Of what was hashed already.
@@ -85,7 +88,7 @@ impl Identity {
     }
 
     /// Refuses results of another run.
-    pub fn check(&self, earlier: &Self, out: &Path) -> Result<()> {
+    pub(crate) fn check(&self, earlier: &Self, out: &Path) -> Result<()> {
         let changed = if self.version != earlier.version {
             format!("were made by version {} of this program, and this is {}", earlier.version, self.version)
         } else if self.model != earlier.model {
@@ -98,7 +101,7 @@ impl Identity {
         } else {
             return Ok(());
         };
-        Err(Failure::usage(format!("{}: the results there {changed}; {DISCARD}", out.display())))
+        Err(Error::usage(format!("{}: the results there {changed}; {DISCARD}", out.display())))
     }
 
     fn changed_option<'a>(&'a self, earlier: &'a Self) -> Option<&'a str> {
@@ -107,14 +110,14 @@ impl Identity {
     }
 }
 
-fn data_hash(items: &[Item], sizes: &[(&str, u64)]) -> String {
+fn data_hash(items: &[Item], volumes: &[VolumeFile<'_>]) -> String {
     let mut hash = Sha256::new();
     for item in items {
         // The debug form names every field, so no two items look alike.
         hash.update(format!("{item:?}\n"));
     }
-    for (volume, bytes) in sizes {
-        hash.update(format!("{volume:?} {bytes}\n"));
+    for VolumeFile { name, bytes } in volumes {
+        hash.update(format!("{name:?} {bytes}\n"));
     }
     hex(hash)
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Kind, Topic};
-use super::results::Sample;
-use super::tables::{Averages, Column, Row, block};
-use super::truth::Truth;
+use crate::data::{Kind, Topic};
+use crate::results::Sample;
+use crate::tables::{Averages, Column, Row, block};
+use crate::truth::Truth;
 
 /// Averages by the row's name.
 pub type Rows = BTreeMap<String, Averages>;
@@ -44,7 +44,7 @@ impl Lesions {
     }
 
     /// The tables, with another run's figures beside them.
-    pub fn print(&self, other: Option<&Self>, label: &str) -> Vec<String> {
+    pub fn text(&self, other: Option<&Self>, label: &str) -> Vec<String> {
         let scored = [("top_slice", "top slice"), ("mass", "mass"), ("chance", "chance")];
         let said = [("lesion", "lesion"), ("side", "side"), ("both", "both")];
         let parts: [(&str, &[Column<'_>], &[&str], Part); 3] = [
@@ -54,27 +54,27 @@ impl Lesions {
                 &all.distances
             }),
         ];
-        let print = |(title, columns, names, part): (&str, &[Column<'_>], &[&str], Part)| {
+        let text = |(title, columns, names, part): (&str, &[Column<'_>], &[&str], Part)| {
             let rows = rows(part(self), names, other.map(part));
             (!rows.is_empty()).then(|| block(title, columns, label, rows))
         };
-        parts.into_iter().filter_map(print).collect()
+        parts.into_iter().filter_map(text).collect()
     }
 }
 
 type Part = fn(&Lesions) -> &Rows;
 
 /// A table's rows in order, as far as there are any.
-pub fn rows<'a>(from: &'a Rows, names: &[&'a str], other: Option<&'a Rows>) -> Vec<Row<'a>> {
+pub(crate) fn rows<'a>(from: &'a Rows, names: &[&'a str], other: Option<&'a Rows>) -> Vec<Row<'a>> {
     let row = |name: &&'a str| Some((*name, from.get(*name)?, other.and_then(|other| other.get(*name))));
     names.iter().filter_map(row).collect()
 }
 
 /// One item's figures by name.
-pub type Figures = Vec<(&'static str, f64)>;
+pub(crate) type Figures = Vec<(&'static str, f64)>;
 
 /// The mean figures of each row.
-pub fn averages(items: impl Iterator<Item = (&'static str, Figures)>) -> Rows {
+pub(crate) fn averages(items: impl Iterator<Item = (&'static str, Figures)>) -> Rows {
     let mut rows: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
     for (name, figures) in items {
         rows.entry(name).or_default().push(figures);
@@ -149,7 +149,7 @@ fn distances(a: Known<'_>, b: Known<'_>) -> Vec<(&'static str, Figures)> {
 }
 
 /// What a yes counts in a share.
-pub fn share(holds: bool) -> f64 {
+pub(crate) fn share(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
 
@@ -228,12 +228,12 @@ Captions that name  items  lesion   side   both
 with a lesion           2  100.00  50.00  50.00
 without a lesion        1  100.00      -      -
 ";
-        let printed = found.print(None, "");
+        let printed = found.text(None, "");
         assert_eq!((printed.len(), printed[1].as_str()), (3, wanted));
         let order: Vec<&str> = printed[0].lines().map(|line| line.split(' ').next().unwrap()).collect();
         assert_eq!(order, ["Slice", "plane", "organ"]);
         assert!(printed[2].contains("lesion, and plane or phase      1      0.00\n"), "{}", printed[2]);
-        let beside = found.print(Some(&Lesions::default()), "blind");
+        let beside = found.text(Some(&Lesions::default()), "blind");
         assert!(beside[1].contains("both  blind\nwith a lesion           2  100.00      -"), "{}", beside[1]);
     }
 }

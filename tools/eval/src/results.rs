@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 use med2e3_loaders::files;
 use serde::{Deserialize, Serialize};
 
-use super::data::{Item, Kind, Topic};
-use super::identity::{DISCARD, Identity, Origin};
-use super::metrics::TextScores;
-use super::tables::Tables;
-use super::truth::Truth;
-use crate::failure::{Failure, Result};
-use crate::output::{self, Then};
+use crate::data::{Item, Kind, Topic};
+use crate::error::{Error, Result};
+use crate::identity::{DISCARD, Identity, Origin};
+use crate::metrics::TextScores;
+use crate::tables::Tables;
+use crate::truth::Truth;
 
 /// One question, its answer, and how good it is. Field names are a public contract.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -115,11 +114,13 @@ pub struct Results {
 
 impl Results {
     /// Takes up what an earlier run left at `out`, if it was the same run; `restart` discards it. Without `out`,
-    /// nothing is kept.
+    /// nothing is kept. The caller has made sure that both files of [`written`] may be written.
+    ///
+    /// # Errors
+    /// Where the results are another run's, damaged, or being written by another process, or cannot be written.
     pub fn open(identity: Identity, out: Option<&Path>, restart: bool) -> Result<Self> {
         let mut results = Self { done: BTreeMap::new(), identity, out: out.map(Path::to_path_buf), journal: None };
         let Some(out) = out else { return Ok(results) };
-        written(out).iter().try_for_each(|file| output::check_target(file, true))?;
         let finished = read_saved(out)?;
         if let Some(saved) = finished.as_ref().filter(|_| !restart) {
             saved.origin.check(out, DISCARD)?;
@@ -131,13 +132,13 @@ impl Results {
         let journal = lock(&path)?;
         let lines = results.journal_lines(&path)?;
         if restart {
-            journal.file.set_len(0).map_err(|error| output::cannot_write(&path, &error))?;
+            journal.file.set_len(0).map_err(|error| Error::write(&path, &error))?;
             if finished.is_some() {
-                std::fs::remove_file(out).map_err(|error| output::cannot_write(out, &error))?;
+                std::fs::remove_file(out).map_err(|error| Error::write(out, &error))?;
             }
         } else if finished.is_none() {
             results.take_up(&lines, out)?;
-            journal.file.set_len(lines.len() as u64).map_err(|error| output::cannot_write(&path, &error))?;
+            journal.file.set_len(lines.len() as u64).map_err(|error| Error::write(&path, &error))?;
         }
         results.journal = Some(journal);
         Ok(results)
@@ -166,7 +167,7 @@ impl Results {
             let damaged = |finding: String| {
                 let shown = path.display();
                 let remedy = "add --restart to start over";
-                Failure::input(format!("{shown}: line {} is damaged: {finding}; {remedy}", number + 1))
+                Error::input(format!("{shown}: line {} is damaged: {finding}; {remedy}", number + 1))
             };
             let unreadable = |error: serde_json::Error| damaged(error.to_string());
             if number == 0 {
@@ -185,20 +186,26 @@ impl Results {
 
     /// Refuses samples that are of none of the run's items, or of another than the one at their place: their file was
     /// damaged.
+    ///
+    /// # Errors
+    /// Where there is such a sample; the text names it.
     pub fn check_items(&self, items: &[Item]) -> Result<()> {
         let foreign = |sample: &&Sample| items.get(sample.index).is_none_or(|item| item.id != sample.id);
         let Some(sample) = self.done.values().find(foreign) else { return Ok(()) };
         let shown = self.out.as_deref().unwrap_or(Path::new("")).display();
         let Sample { index, id, .. } = sample;
-        Err(Failure::input(format!(
+        Err(Error::input(format!(
             "{shown}: the results there are damaged: item {index} has not the id `{id}`; {DISCARD}"
         )))
     }
 
     /// Keeps samples; they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
     pub fn keep(&mut self, samples: Vec<Sample>) -> Result<()> {
         if let Some(Journal { path, file: journal }) = &mut self.journal {
-            let failed = |error: std::io::Error| output::cannot_write(path, &error);
+            let failed = |error: std::io::Error| Error::write(path, &error);
             if journal.metadata().map_err(failed)?.len() == 0 {
                 journal.write_all(line(&self.identity)?.as_bytes()).map_err(failed)?;
             }
@@ -211,17 +218,20 @@ impl Results {
         Ok(())
     }
 
-    /// Averages all, writes the file and removes the journal.
-    pub fn finish(self) -> Result<Finished> {
+    /// Averages all, has `write` put the file of results in its place, whole or not at all, and removes the journal.
+    ///
+    /// # Errors
+    /// Those of `write`, and where the journal cannot be removed.
+    pub fn finish<E: From<Error>>(self, write: impl FnOnce(&Path, &[u8]) -> Result<(), E>) -> Result<Finished, E> {
         let samples: Vec<Sample> = self.done.into_values().collect();
         let tables = Tables::of(&samples.iter().collect::<Vec<_>>());
         let finished = Finished { identity: self.identity, tables, samples };
         if let Some(out) = &self.out {
             let text = serde_json::to_string_pretty(&finished)
-                .map_err(|error| Failure::runtime(format!("cannot write the results as JSON: {error}")))?;
-            output::write_bytes(out, true, Then::More, (text + "\n").as_bytes())?;
+                .map_err(|error| Error::runtime(format!("cannot write the results as JSON: {error}")))?;
+            write(out, (text + "\n").as_bytes())?;
             let journal = journal_path(out);
-            std::fs::remove_file(&journal).map_err(|error| output::cannot_write(&journal, &error))?;
+            std::fs::remove_file(&journal).map_err(|error| Error::write(&journal, &error))?;
         }
         Ok(finished)
     }
@@ -237,7 +247,7 @@ impl Saved {
     fn finished(&self, path: &Path) -> Result<Finished> {
         let unusable = |finding: String| {
             let shown = path.display();
-            Failure::usage(format!("{shown}: does not hold results of eval ({finding}); give the name of another file"))
+            Error::usage(format!("{shown}: does not hold results of eval ({finding}); give the name of another file"))
         };
         let finished: Finished = serde_json::from_slice(&self.bytes).map_err(|error| unusable(error.to_string()))?;
         let fault = finished.samples.iter().find_map(|sample| Some((sample.index, sample.fault()?)));
@@ -258,6 +268,9 @@ fn read_saved(path: &Path) -> Result<Option<Saved>> {
 }
 
 /// The results of a finished run, where there are any.
+///
+/// # Errors
+/// Where the file cannot be read, or holds anything else than results of this version's format.
 pub fn read_finished(path: &Path) -> Result<Option<Finished>> {
     let Some(saved) = read_saved(path)? else { return Ok(None) };
     saved.origin.check(path, "make them again with this version")?;
@@ -284,7 +297,7 @@ impl Drop for Journal {
 }
 
 fn lock(path: &Path) -> Result<Journal> {
-    let failed = |error: std::io::Error| output::cannot_write(path, &error);
+    let failed = |error: std::io::Error| Error::write(path, &error);
     loop {
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
         files::sync_folder_of(path).map_err(failed)?;
@@ -292,7 +305,7 @@ fn lock(path: &Path) -> Result<Journal> {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 let finding = "another run is writing to it; wait for it, or give another --out";
-                return Err(Failure::runtime(format!("{}: {finding}", path.display())));
+                return Err(Error::runtime(format!("{}: {finding}", path.display())));
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -313,5 +326,5 @@ fn journal_path(out: &Path) -> PathBuf {
 
 fn line(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value);
-    text.map(|text| text + "\n").map_err(|error| Failure::runtime(format!("cannot write a result as JSON: {error}")))
+    text.map(|text| text + "\n").map_err(|error| Error::runtime(format!("cannot write a result as JSON: {error}")))
 }

@@ -11,11 +11,11 @@ use med2e3::prompt::guiding_question;
 use med2e3_loaders::ModelFolder;
 use med2e3_loaders::config::Guide;
 
-use super::data::{Item, Kind, Topic};
-use super::lesions::{self, Figures, Rows, share};
-use super::results::{Finished, Sample};
-use super::tables::block;
-use crate::failure::{Failure, Result};
+use crate::data::{Item, Kind, Topic};
+use crate::error::{Error, Result};
+use crate::lesions::{self, Figures, Rows, share};
+use crate::results::{Finished, Sample};
+use crate::tables::block;
 
 /// Which question weighs the slices for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +50,17 @@ impl fmt::Display for Swap {
 }
 
 /// Refuses a model whose slices no text weighs.
+///
+/// # Errors
+/// Where `tgis` or the model's connector is such.
 pub fn check(folder: &ModelFolder, tgis: TgisMode) -> Result<()> {
     let remedy = "leave out --swap-guides";
     if tgis != TgisMode::Checkpoint {
-        return Err(Failure::usage(format!(
-            "under --tgis no text weighs the slices, so none can be swapped; {remedy}"
-        )));
+        return Err(Error::usage(format!("under --tgis no text weighs the slices, so none can be swapped; {remedy}")));
     }
     if ![Guide::BertPooler, Guide::LlmMean].into_iter().any(|guide| folder.config.scoring.is_guided_by(guide)) {
         let shown = folder.path.display();
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "{shown}: no text weighs this model's slices, so none can be swapped; {remedy}"
         )));
     }
@@ -68,6 +69,9 @@ pub fn check(folder: &ModelFolder, tgis: TgisMode) -> Result<()> {
 
 /// For each item, what guides the next one about the same volume that `swap` allows; after the last comes the first.
 /// Where a volume has none of the wanted topic, any other will do.
+///
+/// # Errors
+/// Where all questions about a volume have one topic; the text names an item and `data`.
 pub fn guides(items: &[Item], swap: Swap, data: &Path) -> Result<Vec<String>> {
     let mut volumes: HashMap<&str, Vec<&Item>> = HashMap::new();
     for item in items {
@@ -87,7 +91,7 @@ pub fn guides(items: &[Item], swap: Swap, data: &Path) -> Result<Vec<String>> {
         let Some(next) = wanted.or_else(|| others().next()) else {
             let (shown, id, volume) = (data.display(), &item.id, &item.volume);
             let found = format!("item `{id}`: no question of another topic is asked about {volume}");
-            return Err(Failure::usage(format!("{shown}: {found}; leave out --swap-guides, or change --limit")));
+            return Err(Error::usage(format!("{shown}: {found}; leave out --swap-guides, or change --limit")));
         };
         guides.push(guiding_question(&next.conversation, next.question.as_deref()));
     }
@@ -114,7 +118,7 @@ pub fn lost(now: &[Sample], before: &[Sample]) -> Rows {
 }
 
 /// The rows of [`lost`] as a table.
-pub fn print(lost: &Rows) -> String {
+pub fn text(lost: &Rows) -> String {
     let names = [Topic::Organ.name(), Topic::Abnormality.name(), Topic::Location.name(), ALL];
     block("Right with its own scores", &[("lost", "lost when swapped")], "", lesions::rows(lost, &names, None))
 }
@@ -135,9 +139,9 @@ pub fn are_unswapped(own: &Finished, swapped: &Finished) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::identity::Identity;
-    use crate::eval::tables::Tables;
-    use crate::eval::truth::Truth;
+    use crate::identity::Identity;
+    use crate::tables::Tables;
+    use crate::truth::Truth;
     use med2e3::prompt::Conversation;
     use serde_json::{Value, json};
 
@@ -170,7 +174,7 @@ mod tests {
         assert_eq!(found("location"), ["location", "caption", "location", "location", "phase", "plane, choices"]);
         assert_eq!(found("plane")[3..], ["plane, choices", "phase", "plane, choices"]);
         assert_eq!(found("caption"), found("next"), "phase is next of a caption, which a has not");
-        let refused = guides(&items[..3], Swap::Next, Path::new("data.json")).unwrap_err().message;
+        let refused = guides(&items[..3], Swap::Next, Path::new("data.json")).unwrap_err().to_string();
         assert!(refused.starts_with("data.json: item `plane, choices`: no question of another topic"), "{refused}");
     }
 
@@ -205,7 +209,7 @@ mod tests {
         let of = |name: &str| (found[name].items, found[name].figures["lost"]);
         assert_eq!(found.keys().collect::<Vec<_>>(), ["all", "location", "organ"]);
         assert_eq!((of("organ"), of("location"), of("all")), ((2, 0.5), (1, 1.0), (3, 2.0 / 3.0)));
-        let printed = print(&found);
+        let printed = text(&found);
         assert!(printed.ends_with("all                            3              66.67\n"), "{printed}");
         assert!(lost(&now, &[]).is_empty());
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Kind, Topic};
-use super::lesions::Lesions;
-use super::results::Sample;
+use crate::data::{Kind, Topic};
+use crate::lesions::Lesions;
+use crate::results::Sample;
 
 /// All averages, from 0 to 1. A kind without items has none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl Averages {
     }
 
     /// The mean of each figure; all items have the same.
-    pub fn mean(all: impl ExactSizeIterator<Item = Vec<(&'static str, f64)>>) -> Self {
+    pub(crate) fn mean(all: impl ExactSizeIterator<Item = Vec<(&'static str, f64)>>) -> Self {
         let items = all.len();
         let mut figures: BTreeMap<String, f64> = BTreeMap::new();
         for (name, value) in all.flatten() {
@@ -90,11 +90,11 @@ impl Averages {
 }
 
 /// A figure's name in results and in print.
-pub type Column<'a> = (&'a str, &'a str);
+pub(crate) type Column<'a> = (&'a str, &'a str);
 
 /// The tables as lines of aligned columns, in percent. `meteor` is what stands over METEOR's column, and `beside` are
 /// another run's figures and what stands over theirs.
-pub fn print(tables: &Tables, meteor: &str, beside: Option<(&Tables, &str)>) -> String {
+pub fn text(tables: &Tables, meteor: &str, beside: Option<(&Tables, &str)>) -> String {
     let words: [Column<'_>; 3] = [("bleu_1", "BLEU-1"), ("rouge_1", "ROUGE-1"), ("meteor", meteor)];
     let (other, label) = beside.map_or((None, ""), |(tables, label)| (Some(tables), label));
     let mut blocks = Vec::new();
@@ -117,13 +117,13 @@ pub fn print(tables: &Tables, meteor: &str, beside: Option<(&Tables, &str)>) -> 
         }
     }
     if let Some(lesions) = &tables.lesions {
-        blocks.extend(lesions.print(other.and_then(|other| other.lesions.as_ref()), label));
+        blocks.extend(lesions.text(other.and_then(|other| other.lesions.as_ref()), label));
     }
     blocks.join("\n")
 }
 
 /// A row's name, its averages, and those beside them.
-pub type Row<'a> = (&'a str, &'a Averages, Option<&'a Averages>);
+pub(crate) type Row<'a> = (&'a str, &'a Averages, Option<&'a Averages>);
 
 fn rows<'a>(group: &'a Group, other: Option<&'a Group>) -> Vec<Row<'a>> {
     let topic = |(topic, averages)| {
@@ -137,7 +137,7 @@ fn rows<'a>(group: &'a Group, other: Option<&'a Group>) -> Vec<Row<'a>> {
 }
 
 /// One table.
-pub fn block(title: &str, columns: &[Column<'_>], label: &str, rows: Vec<Row<'_>>) -> String {
+pub(crate) fn block(title: &str, columns: &[Column<'_>], label: &str, rows: Vec<Row<'_>>) -> String {
     let percent = |averages: Option<&Averages>, name: &str| {
         let figure = averages.and_then(|averages| averages.figures.get(name));
         figure.map_or("-".to_owned(), |figure| format!("{:.2}", 100.0 * figure))
@@ -202,10 +202,10 @@ organ                 1      0.00
 macro average         4     33.33
 micro average         4     50.00
 ";
-        assert_eq!(print(&tables, "METEOR", None), wanted);
+        assert_eq!(text(&tables, "METEOR", None), wanted);
         let beside = Tables { closed: None, ..tables.clone() };
         assert!(
-            print(&tables, "METEOR", Some((&beside, "blind"))).contains("plane                 3     66.67      -\n")
+            text(&tables, "METEOR", Some((&beside, "blind"))).contains("plane                 3     66.67      -\n")
         );
     }
 }

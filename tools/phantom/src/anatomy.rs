@@ -1,9 +1,9 @@
 //! The trunk of a patient without a lesion: a table of ellipsoids, ribs and discs. A schema, not anatomy.
 
-use super::case::{Case, Organ, Phase, Side};
-use super::draws::Draws;
-use super::painting::{Ellipsoid, Painting, THROUGH};
-use super::view::Point;
+use crate::case::{Case, Organ, Phase, Side};
+use crate::draws::Draws;
+use crate::painting::{Ellipsoid, Painting, THROUGH};
+use crate::view::Point;
 
 /// What a shape is filled with.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::draws::{Draws, Purpose};
+use crate::draws::{Draws, Purpose};
 
 /// How a volume is cut into slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

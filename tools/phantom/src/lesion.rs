@@ -1,10 +1,10 @@
 //! Lesions: larger than life, so that the smallest is some five voxels wide in a volume of 32 x 64 x 64.
 
-use super::anatomy::Anatomy;
-use super::case::{Finding, Lesion, Organ};
-use super::draws::Draws;
-use super::painting::{Ellipsoid, Painting};
-use super::view::Point;
+use crate::anatomy::Anatomy;
+use crate::case::{Finding, Lesion, Organ};
+use crate::draws::Draws;
+use crate::painting::{Ellipsoid, Painting};
+use crate::view::Point;
 
 /// Places tried before the best of them is taken.
 const ATTEMPTS: usize = 48;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
 
+use crate::scan::Scan;
+
 /// Bytes of the header, with the four that say that no extension follows.
 const HEADER_BYTES: usize = 352;
 /// NIfTI's code of i16.
@@ -15,11 +17,15 @@ const SCANNER: i16 = 1;
 /// Units are millimetres.
 const MILLIMETRES: u8 = 2;
 
-/// Writes slices (superior first) of rows (anterior first) of columns (the patient's right first), in HU.
-pub fn write(path: &Path, dims: [usize; 3], spacing_mm: [f32; 3], hu: &[f32]) -> io::Result<()> {
+/// Writes an axial scan in HU: slices (superior first) of rows (anterior first) of columns (the patient's right
+/// first).
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_nifti(path: &Path, scan: &Scan) -> io::Result<()> {
     let mut stream = GzEncoder::new(BufWriter::new(File::create(path)?), Compression::default());
-    stream.write_all(&header(dims, spacing_mm))?;
-    let bytes: Vec<u8> = hu.iter().flat_map(|&hu| (hu as i16).to_le_bytes()).collect();
+    stream.write_all(&header(scan.dims, scan.spacing_mm))?;
+    let bytes: Vec<u8> = scan.hu.iter().flat_map(|&hu| (hu as i16).to_le_bytes()).collect();
     stream.write_all(&bytes)?;
     stream.finish()?.flush()
 }

@@ -3,8 +3,8 @@
 //! Only additions, products, quotients, square roots and rounding are used, which IEEE 754 defines to the last bit, so
 //! a seed gives the same voxels on every machine.
 
-use super::draws::{Purpose, block};
-use super::view::{Point, View};
+use crate::draws::{Purpose, block};
+use crate::view::{Point, View};
 
 /// HU of air, in which everything lies.
 const AIR: f32 = -1000.0;

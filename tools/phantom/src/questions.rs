@@ -4,17 +4,23 @@
 
 use serde::Serialize;
 
-use super::case::{Case, Lesion, Organ, Phase, Place, Plane};
-use super::draws::{Draws, Purpose};
+use crate::case::{Case, Lesion, Organ, Phase, Place, Plane};
+use crate::draws::{Draws, Purpose};
 
 /// What a question is about, numbered as M3D-VQA does; 0 for captions, as the official files have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
+    /// A description of the scan.
     Caption = 0,
+    /// How the volume is cut.
     Plane = 1,
+    /// Where the contrast agent is.
     Phase = 2,
+    /// Which organ has the lesion.
     Organ = 3,
+    /// The kind of lesion.
     Abnormality = 4,
+    /// The part of the body that has the lesion.
     Location = 5,
 }
 
@@ -209,6 +215,15 @@ pub fn items(case: &Case, slices: Option<[usize; 2]>, volume: &str) -> Vec<Item>
     let question = draws.pick(&Topic::Caption.wordings()).to_owned();
     items.push(item(Topic::Caption, "", question, caption(case), None));
     items
+}
+
+/// A list of items as the official JSON has it, one item on each line.
+///
+/// # Errors
+/// Those of `serde_json`, which text and numbers do not cause.
+pub fn items_json(items: &[Item]) -> serde_json::Result<String> {
+    let lines: serde_json::Result<Vec<String>> = items.iter().map(serde_json::to_string).collect();
+    Ok(format!("[\n{}\n]\n", lines?.join(",\n")))
 }
 
 /// Four choices in random order, the answer among them.

@@ -1,14 +1,16 @@
 //! The volume of a case.
 
-use super::anatomy::Anatomy;
-use super::case::{Case, Lesion};
-use super::draws::{Draws, Purpose};
-use super::lesion;
-use super::painting::Painting;
-use super::view::View;
+use crate::anatomy::Anatomy;
+use crate::case::{Case, Lesion};
+use crate::draws::{Draws, Purpose};
+use crate::lesion;
+use crate::painting::Painting;
+use crate::view::View;
 
 /// Slices, rows, columns of a small phantom.
 pub const DIMS: [usize; 3] = [32, 64, 64];
+/// Fewer slices, rows or columns do not show every lesion.
+pub const SIDES_MIN: [usize; 3] = [16, 32, 32];
 /// HU that become 0 and 1 in a prepared volume: wide enough for lung nodules' flesh and for contrast in vessels.
 pub const WINDOW: [f32; 2] = [-200.0, 300.0];
 /// A slice is touched by the lesion where it covers this part of it: 3 voxels of 64 x 64.
@@ -46,7 +48,7 @@ impl Scan {
 }
 
 /// Body, lungs, an effusion, the organs, any other lesion, noise.
-pub(super) fn paint(case: &Case, dims: [usize; 3]) -> Painting {
+pub(crate) fn paint(case: &Case, dims: [usize; 3]) -> Painting {
     let mut draws = Draws::new(case.seed, Purpose::Body);
     let mut lesion_draws = Draws::new(case.seed, Purpose::Lesion);
     let half_mm = [190.0 + draws.about(8.0), 122.0 + draws.about(8.0), 178.0 + draws.about(10.0)];
@@ -67,7 +69,7 @@ pub(super) fn paint(case: &Case, dims: [usize; 3]) -> Painting {
 }
 
 /// First and last slice of which the lesion covers enough to be seen.
-pub(super) fn touched(painting: &Painting) -> Option<[usize; 2]> {
+pub(crate) fn touched(painting: &Painting) -> Option<[usize; 2]> {
     let [_, rows, columns] = painting.view.dims;
     let counts = painting.lesion_voxels();
     let seen = |&count: &usize| count * TOUCHED[1] >= TOUCHED[0] * rows * columns;

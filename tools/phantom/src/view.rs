@@ -1,6 +1,6 @@
 //! How voxels lie in the patient.
 
-use super::case::Plane;
+use crate::case::Plane;
 
 /// A point or a step in the patient: z from -1 (superior) to 1, y from -1 (anterior) to 1, x from -1 (the patient's
 /// right) to 1. The body's box is 1 in y and x; along z it goes on.

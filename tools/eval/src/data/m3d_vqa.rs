@@ -3,9 +3,9 @@
 use csv::StringRecord;
 use med2e3::prompt::Conversation;
 
-use super::{DataArgs, Item, Kind, Place, Questions, Topic};
-use crate::eval::metrics::Choice;
-use crate::failure::{Failure, Result};
+use super::{Item, Kind, Place, Questions, Source, Topic};
+use crate::error::{Error, Result};
+use crate::metrics::Choice;
 
 /// Columns of the choices, with their letters.
 const CHOICES: [(char, &str); 4] = [('A', "Choice A"), ('B', "Choice B"), ('C', "Choice C"), ('D', "Choice D")];
@@ -13,19 +13,19 @@ const CHOICES: [(char, &str); 4] = [('A', "Choice A"), ('B', "Choice B"), ('C', 
 const ABSENT: &str = "NA";
 
 /// One or two items a row, as `--questions` has it.
-pub fn read(args: &DataArgs, text: &str) -> Result<Vec<Item>> {
+pub fn read(source: &Source, text: &str) -> Result<Vec<Item>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let malformed = |error: csv::Error| {
-        let shown = args.data.display();
+        let shown = source.data.display();
         let found = error.to_string().replace("CSV error: ", "");
-        Failure::input(format!("{shown}: is not CSV as M3D-VQA has it: {found}; correct the file"))
+        Error::input(format!("{shown}: is not CSV as M3D-VQA has it: {found}; correct the file"))
     };
     let columns = Columns(reader.headers().map_err(malformed)?.clone());
-    let (open, closed) = (args.questions != Questions::Closed, args.questions != Questions::Open);
+    let (open, closed) = (source.questions != Questions::Closed, source.questions != Questions::Open);
     let mut items = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(malformed)?;
-        let row = Row { args, columns: &columns, record: &record, number: index + 1 };
+        let row = Row { source, columns: &columns, record: &record, number: index + 1 };
         if open {
             items.push(row.open()?);
         }
@@ -41,7 +41,7 @@ struct Columns(StringRecord);
 
 /// One row, counted from 1.
 struct Row<'a> {
-    args: &'a DataArgs,
+    source: &'a Source,
     columns: &'a Columns,
     record: &'a StringRecord,
     number: usize,
@@ -49,13 +49,13 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn place(&self) -> Place<'_> {
-        Place { path: &self.args.data, what: format!("row {}", self.number) }
+        Place { path: &self.source.data, what: format!("row {}", self.number) }
     }
 
     fn field(&self, name: &str) -> Result<&str> {
         let column = self.columns.0.iter().position(|column| column.trim() == name).ok_or_else(|| {
-            let shown = self.args.data.display();
-            Failure::input(format!("{shown}: has no column `{name}`; give a CSV file with the columns of M3D-VQA"))
+            let shown = self.source.data.display();
+            Error::input(format!("{shown}: has no column `{name}`; give a CSV file with the columns of M3D-VQA"))
         })?;
         Ok(self.record.get(column).unwrap_or_default())
     }

@@ -3,33 +3,33 @@
 use med2e3::prompt::{Conversation, Turn};
 use serde_json::Value;
 
-use super::{DataArgs, Item, Kind, Place, Topic, parse_json, read_text};
-use crate::eval::metrics::Choice;
-use crate::eval::truth::Truth;
-use crate::failure::{Failure, Result};
+use super::{Item, Kind, Place, Source, Topic, parse_json, read_text};
+use crate::error::{Error, Result};
+use crate::metrics::Choice;
+use crate::truth::Truth;
 
 /// All items; answers by position, as the official scripts match them.
-pub fn read(args: &DataArgs, json: &Value) -> Result<Vec<Item>> {
+pub fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
     let rows = json.as_array().map(Vec::as_slice).unwrap_or_default();
-    let answers = read_answers(args, rows.len())?;
+    let answers = read_answers(source, rows.len())?;
     let item = |(index, row): (usize, &Value)| {
         let id = text_or_number(row.get("id")).unwrap_or_else(|| index.to_string());
-        let place = Place { path: &args.data, what: format!("item {} (id `{id}`)", index + 1) };
+        let place = Place { path: &source.data, what: format!("item {} (id `{id}`)", index + 1) };
         let answer = answers.as_ref().map(|answers| &answers[index]);
         let answer_id = answer.and_then(|answer| text_or_number(answer.get("id")));
-        if let (Some(other), Some(path)) = (answer_id.filter(|other| *other != id), &args.answers) {
+        if let (Some(other), Some(path)) = (answer_id.filter(|other| *other != id), &source.answers) {
             let remedy = "put the answers in the order of the items";
             return Err(place.wrong(format!("the answer at its place in {} has id `{other}`", path.display()), remedy));
         }
-        Row { args, row, answer, place }.item(id)
+        Row { source, row, answer, place }.item(id)
     };
     rows.iter().enumerate().map(item).collect()
 }
 
-fn read_answers(args: &DataArgs, items: usize) -> Result<Option<Vec<Value>>> {
-    let Some(path) = &args.answers else { return Ok(None) };
+fn read_answers(source: &Source, items: usize) -> Result<Option<Vec<Value>>> {
+    let Some(path) = &source.answers else { return Ok(None) };
     let wrong = |found: String| {
-        Failure::input(format!("{}: {found}, but {items} items need one each; give their file", path.display()))
+        Error::input(format!("{}: {found}, but {items} items need one each; give their file", path.display()))
     };
     match parse_json(path, &read_text(path)?)? {
         Value::Array(answers) if answers.len() == items => Ok(Some(answers)),
@@ -40,7 +40,7 @@ fn read_answers(args: &DataArgs, items: usize) -> Result<Option<Vec<Value>>> {
 
 /// One item and, if it stands elsewhere, its answer.
 struct Row<'a> {
-    args: &'a DataArgs,
+    source: &'a Source,
     row: &'a Value,
     answer: Option<&'a Value>,
     place: Place<'a>,
@@ -156,7 +156,7 @@ impl Row<'_> {
             (Some(kind), ..) => kind,
             (None, true, _) => Kind::Caption,
             (None, false, true) => Kind::Closed,
-            (None, false, false) => self.args.kind.unwrap_or(Kind::Open),
+            (None, false, false) => self.source.kind.unwrap_or(Kind::Open),
         };
         Ok((kind, (kind != Kind::Caption).then_some(topic)))
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::is_space;
-use crate::failure::{Failure, Result};
+use crate::error::{Error, Result};
 
 /// What was learned about a language; empty where nothing was.
 #[derive(Debug, Default)]
@@ -32,12 +32,15 @@ const ANY_SMALL: u32 = START_SMALL | 1 << 5 | 1 << 6;
 
 impl Sentences {
     /// Reads nltk's `punkt_tab/english` folder.
+    ///
+    /// # Errors
+    /// Where a file of it is missing or is not in nltk's format.
     pub fn read(folder: &Path) -> Result<Self> {
         let read = |name: &str| {
             let path = folder.join(name);
             std::fs::read_to_string(&path).map_err(|error| {
                 let shown = path.display();
-                Failure::input(format!("{shown}: cannot read: {error}; give nltk's folder punkt_tab/english"))
+                Error::input(format!("{shown}: cannot read: {error}; give nltk's folder punkt_tab/english"))
             })
         };
         let lines = |text: String| text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect();
@@ -45,7 +48,7 @@ impl Sentences {
             let wrong = |line: &str| {
                 let path = folder.join(name);
                 let found = format!("`{line}` is not two columns");
-                Failure::input(format!("{}: {found}; give nltk's folder punkt_tab/english", path.display()))
+                Error::input(format!("{}: {found}; give nltk's folder punkt_tab/english", path.display()))
             };
             let columns = |line: &str| line.split_once('\t').map(|(a, b)| (a.to_owned(), b.to_owned()));
             let text = read(name)?;

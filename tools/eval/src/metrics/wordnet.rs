@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::failure::{Failure, Result};
+use crate::error::{Error, Result};
 
 /// The names of a part of speech's files, and the endings by which its words are inflected.
 const PARTS: [(&str, &[(&str, &str)]); 4] = [
@@ -46,6 +46,9 @@ struct PartOfSpeech {
 
 impl WordNet {
     /// Reads the files `index.*`, `data.*` and `*.exc` of the folder.
+    ///
+    /// # Errors
+    /// Where one of them is missing or damaged.
     pub fn read(folder: &Path) -> Result<Self> {
         let part = |(name, endings): (&str, _)| PartOfSpeech::read(folder, name, endings);
         Ok(Self { parts: PARTS.into_iter().map(part).collect::<Result<_>>()? })
@@ -151,13 +154,13 @@ fn index_entry(line: &str) -> Option<(String, Vec<usize>)> {
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
         let shown = path.display();
-        Failure::input(format!("{shown}: cannot read: {error}; give the dict folder of WordNet 3.0 with --wordnet"))
+        Error::input(format!("{shown}: cannot read: {error}; give the dict folder of WordNet 3.0 with --wordnet"))
     })
 }
 
-fn malformed(path: &Path, line: usize) -> Failure {
+fn malformed(path: &Path, line: usize) -> Error {
     let shown = path.display();
-    Failure::input(format!(
+    Error::input(format!(
         "{shown}: line {line} is no entry of a WordNet index; give the dict folder of WordNet 3.0 with --wordnet"
     ))
 }
