@@ -64,6 +64,14 @@ pub(super) fn directions(tree: &Tree) -> Vec<String> {
     found
 }
 
+/// The workspace's lints hold for a crate only if its manifest says so.
+pub(super) fn lints(tree: &Tree) -> Vec<String> {
+    let is_ours = |file: &File| CRATES.iter().any(|(folder, ..)| file.path == format!("{folder}/Cargo.toml"));
+    let inherits = |manifest: &Table| manifest.get("lints").is_some_and(|lints| lints.get("workspace").is_some());
+    let without = manifests(tree).filter(|(file, manifest)| is_ours(file) && !inherits(manifest));
+    without.map(|(file, _)| format!("{}: has not the lints of the workspace", file.path)).collect()
+}
+
 /// An exact version in a library keeps everyone who uses it from newer ones, and no version at all cannot be published.
 /// Cargo.lock pins what we build with.
 pub(super) fn requirements(tree: &Tree) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! The `engine-cli` command: Med-2E3 from the command line.
 #![forbid(unsafe_code)]
+// What is written goes through `output.rs`, which knows closed pipes and bounds sentences.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
 mod canvas;

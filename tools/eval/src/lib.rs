@@ -8,6 +8,7 @@
 //! and the caller also puts the finished file in its place ([`results::Results::finish`]). Errors name the options of
 //! `engine-cli eval`, through which people run an evaluation.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
 
 pub mod data;
 pub mod error;

@@ -7,7 +7,7 @@ use crate::view::Point;
 
 /// What a shape is filled with.
 #[derive(Debug, Clone, Copy)]
-pub enum Tissue {
+pub(crate) enum Tissue {
     /// The same HU in every phase.
     Plain(f32),
     /// Blood of the aorta and the left heart.
@@ -25,11 +25,11 @@ pub enum Tissue {
 }
 
 /// An organ's half, where the case may have its lesion.
-pub type Owner = (Organ, Side);
+pub(crate) type Owner = (Organ, Side);
 
 /// A shape of the trunk.
 #[derive(Debug, Clone, Copy)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its place.
     pub shape: Ellipsoid,
     /// Its filling.
@@ -136,14 +136,14 @@ impl Tissue {
 }
 
 /// A patient's own sizes, places and intensities.
-pub struct Anatomy {
+pub(crate) struct Anatomy {
     lungs: Vec<(Part, f32)>,
     organs: Vec<(Part, f32)>,
 }
 
 impl Anatomy {
     /// Varies the tables by a few per cent.
-    pub fn new(case: &Case, draws: &mut Draws) -> Self {
+    pub(crate) fn new(case: &Case, draws: &mut Draws) -> Self {
         let shift = 0.03 * draws.about(1.0);
         let mut vary = |part: &Part| {
             let mut part = *part;
@@ -161,14 +161,14 @@ impl Anatomy {
     }
 
     /// Body and lungs.
-    pub fn paint_trunk(&self, painting: &mut Painting) {
+    pub(crate) fn paint_trunk(&self, painting: &mut Painting) {
         let trunk = TRUNK.iter().map(|part| (part, part.tissue.hu(Phase::NonContrast)));
         trunk.for_each(|(part, hu)| painting.paint(part.shape, hu));
         self.lungs.iter().for_each(|(part, hu)| painting.paint(part.shape, *hu));
     }
 
     /// All that lies over the lungs.
-    pub fn paint_organs(&self, painting: &mut Painting) {
+    pub(crate) fn paint_organs(&self, painting: &mut Painting) {
         self.organs.iter().for_each(|(part, hu)| painting.paint(part.shape, *hu));
         BONES.iter().for_each(|part| painting.paint(part.shape, part.tissue.hu(Phase::NonContrast)));
         for disc in 0..DISCS {
@@ -179,14 +179,14 @@ impl Anatomy {
     }
 
     /// The main shape of an organ's half, with its HU.
-    pub fn organ(&self, owner: Owner) -> (Ellipsoid, f32) {
+    pub(crate) fn organ(&self, owner: Owner) -> (Ellipsoid, f32) {
         let found = self.parts().find(|(part, _)| part.owner == Some(owner));
         let (part, hu) = found.expect("every owner that a case names is in the tables");
         (part.shape, *hu)
     }
 
     /// Whose tissue is seen at a point.
-    pub fn owner(&self, at: Point) -> Option<Owner> {
+    pub(crate) fn owner(&self, at: Point) -> Option<Owner> {
         let top = self.parts().rev().find(|(part, _)| part.shape.form(at) < 1.0);
         top.and_then(|(part, _)| part.owner)
     }

@@ -13,7 +13,7 @@ const EFFUSION_HU: f32 = 5.0;
 
 /// Fluid at the back and bottom of the pleural space: where the lung was, without the lung, which floats up and
 /// forward.
-pub fn paint_effusion(painting: &mut Painting, anatomy: &Anatomy, finding: Finding, draws: &mut Draws) {
+pub(crate) fn paint_effusion(painting: &mut Painting, anatomy: &Anatomy, finding: Finding, draws: &mut Draws) {
     let (space, _) = anatomy.organ((Organ::Lung, finding.side));
     let mut lung = space;
     lung.centre[0] -= draws.between(0.28, 0.44);
@@ -23,7 +23,7 @@ pub fn paint_effusion(painting: &mut Painting, anatomy: &Anatomy, finding: Findi
 }
 
 /// A lesion of flesh, on top of everything.
-pub fn paint_solid(painting: &mut Painting, anatomy: &Anatomy, finding: Finding, draws: &mut Draws) {
+pub(crate) fn paint_solid(painting: &mut Painting, anatomy: &Anatomy, finding: Finding, draws: &mut Draws) {
     let half_mm = painting.view.half_mm;
     let in_lung = finding.organ == Organ::Lung;
     let (_, organ_hu) = anatomy.organ((finding.organ, finding.side));

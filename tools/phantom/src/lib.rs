@@ -8,6 +8,7 @@
 //! [`Case::new`] draws the patient, [`Scan::new`] paints the volume, [`items`] asks about it. Nothing here prints,
 //! reads a file or knows a command line; only [`write_nifti`] writes a file, at the place that the caller chose.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
 
 mod anatomy;
 mod case;

@@ -9,13 +9,13 @@ use crate::view::{Point, View};
 /// HU of air, in which everything lies.
 const AIR: f32 = -1000.0;
 /// Radius of a shape that runs on along its axis.
-pub const THROUGH: f32 = 1e3;
+pub(crate) const THROUGH: f32 = 1e3;
 /// Range of the stored values, as scanners have it.
 const HU_RANGE: [f32; 2] = [-1024.0, 3071.0];
 
 /// Where a quadratic form is below 1.
 #[derive(Debug, Clone, Copy)]
-pub struct Ellipsoid {
+pub(crate) struct Ellipsoid {
     /// In the patient's coordinates.
     pub centre: Point,
     /// Along z, y and x.
@@ -24,7 +24,7 @@ pub struct Ellipsoid {
 
 impl Ellipsoid {
     /// 0 at the centre, 1 on the surface.
-    pub fn form(&self, at: Point) -> f32 {
+    pub(crate) fn form(&self, at: Point) -> f32 {
         [0, 1, 2].map(|axis| self.part(at[axis], axis)).into_iter().sum()
     }
 
@@ -36,7 +36,7 @@ impl Ellipsoid {
 }
 
 /// Voxels in HU, and how much of each is lesion.
-pub struct Painting {
+pub(crate) struct Painting {
     /// Where the voxels lie.
     pub view: View,
     hu: Vec<f32>,
@@ -46,19 +46,19 @@ pub struct Painting {
 
 impl Painting {
     /// Nothing but air.
-    pub fn new(view: View) -> Self {
+    pub(crate) fn new(view: View) -> Self {
         let hu = vec![AIR; view.dims.iter().product()];
         Self { view, hu, lesion: Vec::new() }
     }
 
     /// Blends a shape in.
-    pub fn paint(&mut self, shape: Ellipsoid, hu: f32) {
+    pub(crate) fn paint(&mut self, shape: Ellipsoid, hu: f32) {
         let view = self.view;
         each(&view, shape, |index, _, weight| self.cover(index, hu, weight));
     }
 
     /// Blends a part of the lesion in: what of the shape is outside `hole`.
-    pub fn paint_lesion(&mut self, shape: Ellipsoid, hole: Option<Ellipsoid>, hu: f32) {
+    pub(crate) fn paint_lesion(&mut self, shape: Ellipsoid, hole: Option<Ellipsoid>, hu: f32) {
         let Self { view, hu: voxels, lesion } = self;
         lesion.resize(voxels.len(), 0.0);
         let hole = hole.map(|hole| (hole, steepness(view, hole)));
@@ -71,7 +71,7 @@ impl Painting {
     }
 
     /// Blends `hu` in as strongly as `weight` says, in all voxels above (nearer the head than) `z_max`.
-    pub fn paint_above(&mut self, z_max: f32, hu: f32, weight: impl Fn(Point) -> f32) {
+    pub(crate) fn paint_above(&mut self, z_max: f32, hu: f32, weight: impl Fn(Point) -> f32) {
         let [slices, rows, columns] = self.view.dims;
         let axis = self.view.column_axis();
         for line in 0..slices * rows {
@@ -95,7 +95,7 @@ impl Painting {
     }
 
     /// Adds noise, near enough to a normal distribution, and rounds to whole HU.
-    pub fn add_noise(&mut self, seed: u64, deviation_hu: f32) {
+    pub(crate) fn add_noise(&mut self, seed: u64, deviation_hu: f32) {
         // The sum of four even bytes has a mean of 510 and a standard deviation of 147.8.
         let scale = deviation_hu / 147.8;
         for (index, voxels) in (0..).zip(self.hu.chunks_mut(4)) {
@@ -107,18 +107,18 @@ impl Painting {
     }
 
     /// How many voxels of each slice are more than half lesion; nothing where none was painted.
-    pub fn lesion_voxels(&self) -> Vec<usize> {
+    pub(crate) fn lesion_voxels(&self) -> Vec<usize> {
         let slice = self.view.dims[1] * self.view.dims[2];
         self.lesion.chunks(slice).map(|parts| parts.iter().filter(|&&part| part > 0.5).count()).collect()
     }
 
     /// Which voxels are more than half lesion; empty where none was painted.
-    pub fn lesion(&self) -> Vec<bool> {
+    pub(crate) fn lesion(&self) -> Vec<bool> {
         self.lesion.iter().map(|&part| part > 0.5).collect()
     }
 
     /// The voxels.
-    pub fn into_hu(self) -> Vec<f32> {
+    pub(crate) fn into_hu(self) -> Vec<f32> {
         self.hu
     }
 }

@@ -4,14 +4,14 @@ use crate::case::Plane;
 
 /// A point or a step in the patient: z from -1 (superior) to 1, y from -1 (anterior) to 1, x from -1 (the patient's
 /// right) to 1. The body's box is 1 in y and x; along z it goes on.
-pub type Point = [f32; 3];
+pub(crate) type Point = [f32; 3];
 
 /// Sine and cosine of 45 degrees.
 const DIAGONAL: f32 = std::f32::consts::FRAC_1_SQRT_2;
 
 /// A volume's grid in the patient. Columns always run along one axis, y or x.
 #[derive(Debug, Clone, Copy)]
-pub struct View {
+pub(crate) struct View {
     /// Slices, rows, columns.
     pub dims: [usize; 3],
     /// Half of the patient's size along z, y and x.
@@ -24,7 +24,7 @@ pub struct View {
 
 impl View {
     /// The patient's box cut along a plane.
-    pub fn new(plane: Plane, dims: [usize; 3], half_mm: Point) -> Self {
+    pub(crate) fn new(plane: Plane, dims: [usize; 3], half_mm: Point) -> Self {
         const ALONG: [Point; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
         let (steps, column_axis) = match plane {
             Plane::Axial => ([ALONG[0], ALONG[1]], 2),
@@ -40,23 +40,23 @@ impl View {
     }
 
     /// Along which of z, y and x columns run.
-    pub fn column_axis(&self) -> usize {
+    pub(crate) fn column_axis(&self) -> usize {
         self.column_axis
     }
 
     /// The middle of a row: where its columns' coordinate is 0.
-    pub fn row(&self, slice: usize, row: usize) -> Point {
+    pub(crate) fn row(&self, slice: usize, row: usize) -> Point {
         let (s, r) = (offset(slice, self.dims[0]), offset(row, self.dims[1]));
         [0, 1, 2].map(|axis| s * self.steps[0][axis] + r * self.steps[1][axis])
     }
 
     /// The coordinate of a column's middle along the column axis.
-    pub fn column(&self, column: usize) -> f32 {
+    pub(crate) fn column(&self, column: usize) -> f32 {
         offset(column, self.dims[2])
     }
 
     /// The columns whose middles may lie in `low..high`, and a few more.
-    pub fn columns(&self, low: f32, high: f32) -> std::ops::Range<usize> {
+    pub(crate) fn columns(&self, low: f32, high: f32) -> std::ops::Range<usize> {
         let count = self.dims[2] as f32;
         let place = |at: f32| ((at + 1.0) * 0.5 * count).clamp(0.0, count);
         let first = (place(low) - 1.0).max(0.0) as usize;
@@ -64,7 +64,7 @@ impl View {
     }
 
     /// Size of a voxel within its slice.
-    pub fn pixel_mm(&self) -> f32 {
+    pub(crate) fn pixel_mm(&self) -> f32 {
         let row: f32 = (0..3).map(|axis| self.steps[1][axis] * self.half_mm[axis]).map(|mm| mm * mm).sum();
         let column = self.half_mm[self.column_axis] / self.dims[2] as f32;
         row.sqrt() / self.dims[1] as f32 + column

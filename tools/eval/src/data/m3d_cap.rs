@@ -13,7 +13,7 @@ pub const CAPTION_QUESTION: &str = "Can you provide a caption consists of findin
 const USUAL: [&str; 2] = ["test1k", "test"];
 
 /// The items of the split. Reports are files, by paths that start where the volumes' do.
-pub fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
+pub(super) fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
     let (name, rows) = choose(source, json)?;
     let item = |(index, row): (usize, &Value)| {
         let place = Place { path: &source.data, what: format!("item {} of {name}", index + 1) };

@@ -13,7 +13,7 @@ const CHOICES: [(char, &str); 4] = [('A', "Choice A"), ('B', "Choice B"), ('C', 
 const ABSENT: &str = "NA";
 
 /// One or two items a row, as `--questions` has it.
-pub fn read(source: &Source, text: &str) -> Result<Vec<Item>> {
+pub(super) fn read(source: &Source, text: &str) -> Result<Vec<Item>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let malformed = |error: csv::Error| {
         let shown = source.data.display();

@@ -9,7 +9,7 @@ use crate::metrics::Choice;
 use crate::truth::Truth;
 
 /// All items; answers by position, as the official scripts match them.
-pub fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
+pub(super) fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
     let rows = json.as_array().map(Vec::as_slice).unwrap_or_default();
     let answers = read_answers(source, rows.len())?;
     let item = |(index, row): (usize, &Value)| {

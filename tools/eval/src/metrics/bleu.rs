@@ -18,7 +18,7 @@ static SPLITS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
 });
 
 /// Clipped precision of the prediction's words times the penalty for being shorter than the reference.
-pub fn bleu_1(reference: &str, prediction: &str) -> f64 {
+pub(super) fn bleu_1(reference: &str, prediction: &str) -> f64 {
     let (reference, prediction) = (tokenize(reference), tokenize(prediction));
     let (reference, prediction) = (words(&reference).collect::<Vec<_>>(), words(&prediction).collect::<Vec<_>>());
     if reference.is_empty() || prediction.is_empty() {

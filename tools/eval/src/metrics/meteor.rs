@@ -11,7 +11,7 @@ type Word = (usize, String);
 
 /// Aligns words that are the same, then those with the same stem, then synonyms; the harmonic mean of precision and
 /// recall loses up to half where the aligned words are scattered.
-pub fn meteor(reference: &[String], prediction: &[String], wordnet: Option<&WordNet>) -> f64 {
+pub(super) fn meteor(reference: &[String], prediction: &[String], wordnet: Option<&WordNet>) -> f64 {
     let numbered = |text: &[String]| text.iter().map(|word| word.to_lowercase()).enumerate().collect::<Vec<Word>>();
     let (mut hypothesis, mut target) = (numbered(prediction), numbered(reference));
     let mut matches = align(&mut hypothesis, &mut target, |a| vec![a.to_owned()]);

@@ -59,7 +59,7 @@ const STEP_4: [&str; 19] = [
 ];
 
 /// The stem of a word in lower case.
-pub fn stem(word: &str) -> String {
+pub(super) fn stem(word: &str) -> String {
     if let Some((_, stem)) = IRREGULAR.iter().find(|(irregular, _)| *irregular == word) {
         return (*stem).to_owned();
     }

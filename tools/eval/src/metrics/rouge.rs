@@ -3,7 +3,7 @@
 use super::shared;
 
 /// F1 of the words that both texts hold; words are runs of a-z and 0-9 in lower case.
-pub fn rouge_1(reference: &str, prediction: &str) -> f64 {
+pub(super) fn rouge_1(reference: &str, prediction: &str) -> f64 {
     let (reference, prediction) = (reference.to_lowercase(), prediction.to_lowercase());
     let (reference, prediction) = (tokens(&reference), tokens(&prediction));
     let common = shared(&prediction, &reference) as f64;

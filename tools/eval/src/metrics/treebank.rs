@@ -67,7 +67,7 @@ static CONTRACTIONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 });
 
 /// The words and marks of a text.
-pub fn word_tokenize(text: &str, sentences: &Sentences) -> Vec<String> {
+pub(super) fn word_tokenize(text: &str, sentences: &Sentences) -> Vec<String> {
     sentences.split(text).iter().flat_map(|sentence| words_of_sentence(sentence)).collect()
 }
 
