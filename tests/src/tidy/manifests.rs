@@ -19,6 +19,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("tools/eval", "med2e3-eval", &["med2e3", "med2e3-loaders"]),
     // Its tests prepare scans as the engine does.
     ("tools/phantom", "med2e3-phantom", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    ("tools/xtask", "xtask", &["med2e3-kernels"]),
     ("benches", "benches", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
     ("tests", "engine-tests", &["med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders"]),
 ];
