@@ -1,7 +1,7 @@
 //! `generate`: a question about a scan, and the answer.
 
 mod demo;
-pub mod report;
+mod report;
 mod trace;
 
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
 //! The `engine-cli` command: Med-2E3 from the command line.
 #![forbid(unsafe_code)]
-// What is written goes through `output.rs`, which knows closed pipes and bounds sentences.
+// What is said goes through `streams.rs`, which knows closed pipes and bounds sentences.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
@@ -23,9 +23,11 @@ mod phantom;
 mod plan;
 mod preprocess;
 mod progress;
+mod streams;
 mod target;
 mod terminal;
 mod threads;
+mod volume_report;
 
 use std::process::ExitCode;
 

@@ -2,10 +2,10 @@
 
 use med2e3::PreparedVolume;
 use med2e3::{Answer, AskTimings};
-use med2e3_loaders::volume::AppliedWindow;
 use serde::Serialize;
 
 use super::demo::Truth;
+use crate::volume_report::VolumeReport;
 
 /// Slices listed under `top_slices`.
 const TOP_SLICES: usize = 5;
@@ -32,13 +32,6 @@ pub struct Report {
     /// Of the demo's patient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<Truth>,
-}
-
-/// How the volume was made the model's input.
-#[derive(Debug, Serialize)]
-pub struct VolumeReport {
-    /// What was clipped.
-    pub window: AppliedWindow,
 }
 
 /// A slice of the model's input and where it comes from.

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::args::size::RELEASED_SIZE;
 use crate::failure::Result;
-use crate::generate::report::VolumeReport;
 use crate::output::Then;
 use crate::preprocess::CPU;
+use crate::volume_report::VolumeReport;
 use crate::{montage, output, terminal};
 
 /// Columns of the histogram.
