@@ -37,7 +37,7 @@ pub struct Run<'a> {
 /// What happens during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// So many items have an answer.
+    /// The number of items that have an answer by now.
     Answered(usize),
     /// Something about a volume that its reader should know.
     Warning {
