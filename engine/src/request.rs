@@ -58,6 +58,17 @@ pub enum FinishReason {
     Cancelled,
 }
 
+impl FinishReason {
+    /// In a word, as reports and result files have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Milliseconds of each stage of one question, by the host's clock.
 ///
 /// On a GPU work is counted where the host waits for it. That is at the end of each stage but where slices are not

@@ -95,6 +95,11 @@ pub fn remedy(kind: io::ErrorKind) -> &'static str {
     }
 }
 
+/// The sentence about a file of ours that the system does not let us write.
+pub fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("{}: cannot be written: {error}; {}", path.display(), remedy(error.kind()))
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -7,7 +7,7 @@
 # FOLDER gets a log per step, `steps.tsv`, and `results.jsonl`, one JSON object per line: the run, every step, the
 # machine, an answer, every timing.
 set -uo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit
 
 device=${1-cuda}
 out=$(mkdir -p "${2-results}" && cd "${2-results}" && pwd)

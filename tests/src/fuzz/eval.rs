@@ -1,6 +1,10 @@
 //! Readers of `eval`: its data, and what an earlier run left.
 use super::{Seed, case_folder, numbered, of_number, write};
-use med2e3_cli::eval_files;
+use med2e3_eval::data::{self, Kind, Source};
+use med2e3_eval::identity::Identity;
+use med2e3_eval::results::{self, Results};
+use med2e3_eval::tables::Tables;
+use std::path::Path;
 
 const DATA_FILES: [&str; 2] = ["data", "answers.json"];
 
@@ -31,18 +35,26 @@ pub(super) fn read_data(bytes: &[u8]) -> Result<(), String> {
     let [data, answers] = DATA_FILES.map(|name| folder.path().join(name));
     write(data.clone(), ITEMS);
     write(folder.path().join(DATA_FILES[file]), content);
-    let items = eval_files::items(&data, folder.path(), (file == 1).then_some(answers.as_path()))?;
+    let answers = (file == 1).then_some(answers);
+    let source = Source { answers, ..Source::new(data, folder.path()) };
+    let items = data::read(&source).map_err(|error| error.to_string())?;
     assert!(!items.is_empty());
     for item in items {
-        assert!(item.questions > 0 && item.names_a_choice == item.is_closed, "{item:?}");
+        let is_closed = item.kind == Kind::Closed;
+        assert!(!item.conversation.turns.is_empty() && item.choice.is_some() == is_closed, "{item:?}");
     }
     Ok(())
 }
 
 const RESULTS_FILES: [&str; 2] = ["out.json", "out.json.partial"];
 
+/// A run of no model and no items.
+fn run_of_nothing() -> Identity {
+    Identity::of_hashes("model".to_owned(), "data".to_owned(), serde_json::Map::new())
+}
+
 pub(super) fn results_seeds() -> Vec<Seed> {
-    let identity = eval_files::identity();
+    let identity = serde_json::to_string(&run_of_nothing()).expect("text is JSON");
     let first = identity.strip_suffix('}').expect("an object");
     let sample = |index: usize, figures: &str| {
         format!(
@@ -67,9 +79,24 @@ pub(super) fn read_results(bytes: &[u8]) -> Result<(), String> {
     let folder = case_folder();
     let path = folder.path().join(RESULTS_FILES[file]);
     write(path.clone(), content);
-    let figures = eval_files::results(&folder.path().join(RESULTS_FILES[0])).inspect_err(|_| {
+    let figures = read_figures(&folder.path().join(RESULTS_FILES[0])).map_err(|error| {
         assert_eq!(std::fs::read(&path).expect("still there"), content, "what was refused has changed");
+        error.to_string()
     })?;
     assert!(figures.iter().all(|figure| figure.is_finite()), "{figures:?}");
     Ok(())
+}
+
+/// Takes up the results at `out`, or their journal, as a run that goes on does, and reads them as `--beside` does: all
+/// figures of the samples and of their averages.
+fn read_figures(out: &Path) -> med2e3_eval::Result<Vec<f64>> {
+    results::read_finished(out)?;
+    let results = Results::open(run_of_nothing(), Some(out), false)?;
+    let samples: Vec<_> = results.done.values().collect();
+    let tables = Tables::of(&samples);
+    let groups = [&tables.open, &tables.closed].into_iter().flatten();
+    let averages = groups.flat_map(|group| [&group.macro_average, &group.micro_average]).chain(&tables.captions);
+    let averages = averages.flat_map(|averages| averages.figures.values().copied());
+    let scores = samples.iter().flat_map(|sample| sample.slice_scores.iter().flatten());
+    Ok(averages.chain(scores.map(|&score| f64::from(score))).collect())
 }

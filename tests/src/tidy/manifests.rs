@@ -11,9 +11,17 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("loaders", "med2e3-loaders", &[]),
     ("engine", "med2e3", &["med2e3-kernels", "med2e3-loaders"]),
     // Its tests mutate files as the fuzz targets do.
-    ("tools/cli", "med2e3-cli", &["engine-tests", "med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    (
+        "tools/cli",
+        "med2e3-cli",
+        &["engine-tests", "med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders", "med2e3-phantom"],
+    ),
+    ("tools/eval", "med2e3-eval", &["med2e3", "med2e3-loaders"]),
+    // Its tests prepare scans as the engine does.
+    ("tools/phantom", "med2e3-phantom", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
+    ("tools/xtask", "xtask", &["med2e3-kernels"]),
     ("benches", "benches", &["med2e3", "med2e3-kernels", "med2e3-loaders"]),
-    ("tests", "engine-tests", &["med2e3", "med2e3-cli", "med2e3-kernels", "med2e3-loaders"]),
+    ("tests", "engine-tests", &["med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders"]),
 ];
 const SECTIONS: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 
@@ -55,6 +63,14 @@ pub(super) fn directions(tree: &Tree) -> Vec<String> {
         }
     }
     found
+}
+
+/// The workspace's lints hold for a crate only if its manifest says so.
+pub(super) fn lints(tree: &Tree) -> Vec<String> {
+    let is_ours = |file: &File| CRATES.iter().any(|(folder, ..)| file.path == format!("{folder}/Cargo.toml"));
+    let inherits = |manifest: &Table| manifest.get("lints").is_some_and(|lints| lints.get("workspace").is_some());
+    let without = manifests(tree).filter(|(file, manifest)| is_ours(file) && !inherits(manifest));
+    without.map(|(file, _)| format!("{}: has not the lints of the workspace", file.path)).collect()
 }
 
 /// An exact version in a library keeps everyone who uses it from newer ones, and no version at all cannot be published.

@@ -105,6 +105,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "header", check: rust::header },
     Rule { name: "unsafe", check: rust::unsafe_code },
     Rule { name: "crate directions", check: manifests::directions },
+    Rule { name: "lints", check: manifests::lints },
     Rule { name: "requirements", check: manifests::requirements },
     Rule { name: "op folders", check: ops::folders },
 ];

@@ -11,17 +11,9 @@ const BUDGETS: [(&str, u64); 3] =
 /// Written by cargo.
 const LOCK: &str = "Cargo.lock";
 
-/// Words that mark unfinished work or a test that tests nothing; split, so that this file does not hold them.
-const LEFT_OVERS: &[&str] = &[
-    concat!("TO", "DO"),
-    concat!("FIX", "ME"),
-    concat!("XX", "X"),
-    concat!("dbg", "!("),
-    concat!("to", "do!("),
-    concat!("unimplemented", "!("),
-    concat!("#[", "ignore"),
-    concat!("assert!(", "true"),
-];
+/// Words that mark unfinished work, and tests that do not run; split, so that this file does not hold them. Unfinished
+/// code is clippy's: `dbg_macro`, `todo`, `unimplemented`, `assertions_on_constants`.
+const LEFT_OVERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("#[", "ignore")];
 
 /// Places that exist on one machine only, and package registries by address.
 const MACHINE_PATHS: &[&str] = &[

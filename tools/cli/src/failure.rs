@@ -87,6 +87,22 @@ impl From<med2e3::Error> for Failure {
     }
 }
 
+impl From<med2e3_eval::Error> for Failure {
+    fn from(error: med2e3_eval::Error) -> Self {
+        match error {
+            med2e3_eval::Error::Usage(message) => Self::usage(message),
+            med2e3_eval::Error::Input(message) => Self::input(message),
+            med2e3_eval::Error::Runtime(message) => Self::runtime(message),
+            med2e3_eval::Error::Loaders(error) => error.into(),
+            med2e3_eval::Error::Engine { about, error } => {
+                let failure = Self::from(error);
+                let message = about.into_iter().chain([failure.message]).collect::<Vec<_>>().join(": ");
+                Self { message, ..failure }
+            }
+        }
+    }
+}
+
 impl From<med2e3_kernels::Error> for Failure {
     fn from(error: med2e3_kernels::Error) -> Self {
         let status = match &error {

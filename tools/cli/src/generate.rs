@@ -1,9 +1,7 @@
 //! `generate`: a question about a scan, and the answer.
 
 mod demo;
-pub mod device;
-pub mod options;
-pub mod report;
+mod report;
 mod trace;
 
 use std::ops::ControlFlow;
@@ -20,12 +18,13 @@ use med2e3_loaders::ModelFolder;
 use med2e3_loaders::sentence::sentence;
 use med2e3_loaders::volume;
 
+use crate::args::device::PrecisionChoice;
+use crate::args::sampling::{self, SamplingArgs};
+use crate::args::volume::VolumeArgs;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Reader, Then};
 use crate::progress::Bars;
-use crate::volume_args::VolumeArgs;
 use crate::{chart, interrupt, montage, terminal};
-use device::PrecisionChoice;
 use report::{Ranking, Report, Timings};
 
 /// Answer a question about a scan
@@ -57,13 +56,13 @@ pub struct Generate {
     #[arg(long, value_enum)]
     precision: Option<PrecisionChoice>,
     /// How slices are weighted: checkpoint, uniform, max or random:SEED
-    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = options::tgis)]
+    #[arg(long, value_name = "HOW", default_value = "checkpoint", value_parser = sampling::tgis)]
     tgis: TgisMode,
     /// Where the question's projection comes from: checkpoint or random:SEED
-    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = options::text_mlp)]
+    #[arg(long, value_name = "FROM", default_value = "checkpoint", value_parser = sampling::text_mlp)]
     tgis_text_mlp: TextMlp,
     #[command(flatten)]
-    sampling: options::SamplingArgs,
+    sampling: SamplingArgs,
     #[command(flatten)]
     how: VolumeArgs,
     /// Print one JSON object instead of the answer alone

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::args::volume::VolumeArgs;
 use crate::failure::Result;
-use crate::volume_args::VolumeArgs;
 
 /// Say what is in a model folder or a volume
 #[derive(Debug, Args)]

@@ -1,11 +1,15 @@
-//! The `engine-cli` command: Med-2E3 from the command line. A library, so that tests reach the readers of its files.
+//! The `engine-cli` command: Med-2E3 from the command line.
 #![forbid(unsafe_code)]
+// What is said goes through `streams.rs`, which knows closed pipes and bounds sentences.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
+mod args;
 mod canvas;
 mod chart;
 mod cli;
 mod completions;
 mod convert;
+mod disk;
 mod doctor;
 mod eval;
 mod failure;
@@ -19,14 +23,13 @@ mod phantom;
 mod plan;
 mod preprocess;
 mod progress;
+mod streams;
 mod target;
 mod terminal;
 mod threads;
-mod volume_args;
+mod volume_report;
 
 use std::process::ExitCode;
-
-pub use eval::files as eval_files;
 
 /// Runs the command line that the process was given, and reports on stderr why it failed.
 pub fn run() -> ExitCode {

@@ -16,11 +16,11 @@ use med2e3_loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, Tens
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::args::volume::window;
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::output::{self, Then};
 use crate::progress::Bars;
-use crate::volume_args::window;
 pub use preset::Preset;
 use preset::Vocabularies;
 use random::{Distribution, Elements};
@@ -174,7 +174,7 @@ fn bytes_of(spec: &TensorSpec) -> u64 {
 
 /// Refuses, before anything large is written, a disk without room for it.
 fn check_space(folder: &Path, wanted: u64) -> Result<()> {
-    let Some(free) = crate::doctor::free_bytes(folder) else { return Ok(()) };
+    let Some(free) = crate::disk::free_bytes(folder) else { return Ok(()) };
     if free >= wanted {
         return Ok(());
     }

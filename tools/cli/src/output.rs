@@ -1,48 +1,18 @@
-//! What a command writes: text to stdout, and files that appear whole or not at all.
+//! What a command writes: files that appear whole or not at all, and text to the standard streams.
 
 use std::fs::{File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::Path;
 
 use med2e3_loaders::files;
 pub use med2e3_loaders::files::folder_of as parent;
-use med2e3_loaders::sentence::{escaped, sentence};
+use med2e3_loaders::sentence::escaped;
 
 use crate::failure::{Failure, Result};
 use crate::interrupt::{Unfinished, finish, undisturbed};
+pub use crate::streams::{Reader, note, print, print_json};
 use crate::target::{PART_PREFIX, PART_SUFFIX};
 pub use crate::target::{check_distinct, check_folder_target, check_not_input, check_outside, check_target};
-
-/// Whether someone still reads our stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
-    /// The text was taken.
-    Listening,
-    /// The pipe is closed, as `head` does it: there is no point in going on, and nothing wrong.
-    Gone,
-}
-
-/// Writes text to stdout at once.
-pub fn print(text: &str) -> Result<Reader> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(Reader::Listening),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(Failure::runtime(format!("cannot write to stdout: {error}; check where it leads"))),
-    }
-}
-
-/// Writes a value to stdout as one line of JSON.
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Failure::runtime(format!("cannot write the result as JSON: {error}")))?;
-    print(&(text + "\n")).map(|_| ())
-}
-
-/// Writes a line to stderr, in the bounds of [`sentence`]. A stderr that is closed is not worth failing for.
-pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", sentence(text));
-}
 
 /// When a result is whole: what remains to be done after a file or folder is in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +105,7 @@ fn in_the_users_words(failure: Failure, temporary: &Path, path: &Path) -> Failur
 
 /// A file or folder of ours that the system does not let us write.
 pub fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    let remedy = med2e3_loaders::error::remedy(error.kind());
-    Failure::runtime(format!("{}: cannot be written: {error}; {remedy}", path.display()))
+    Failure::runtime(med2e3_loaders::error::cannot_write(path, error))
 }
 
 /// Temporary files are private by default; results are for whoever the umask allows.

@@ -1,32 +1,17 @@
 //! `phantom`: synthetic patients, the one source of volumes and truth where no scan is at hand.
 
-mod anatomy;
-mod case;
-mod draws;
-mod lesion;
-mod nifti;
-mod painting;
-mod questions;
-mod scan;
-#[cfg(test)]
-mod tests;
-mod view;
-
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use med2e3_loaders::volume;
+use med2e3_phantom::{Case, Item, Plane, SIDES_MIN, Scan};
 use rayon::prelude::*;
 
+use crate::args;
 use crate::failure::{Failure, Result};
-use crate::output::Then;
+use crate::output::{self, Then};
 use crate::progress::Bars;
-use crate::{output, preprocess};
-pub use case::Case;
-use case::Plane;
-pub use questions::{Item, Topic, Truth, items};
-pub use scan::{DIMS, Scan};
 
 /// Make a synthetic CT, with questions about it and their answers
 #[derive(Debug, Args)]
@@ -57,12 +42,10 @@ pub struct Phantom {
 
 /// Most patients of one folder: 50 GB of volumes at the default size.
 const COUNT_MAX: u64 = 100_000;
-/// Coarser volumes do not show every lesion.
-const SIDES_MIN: [usize; 3] = [16, 32, 32];
 const TRUTH: &str = "truth.json";
 
 fn size(text: &str) -> Result<[usize; 3], String> {
-    let size = preprocess::size(text)?;
+    let size = args::size::size(text)?;
     if size.iter().zip(SIDES_MIN).all(|(&side, min)| side >= min) {
         Ok(size)
     } else {
@@ -145,13 +128,14 @@ impl Phantom {
         }
         let scan = Scan::new(&case, self.size);
         output::write_file(&self.out, self.force, self.after_volumes(), |path| match form {
-            Form::Nifti => nifti::write(path, scan.dims, scan.spacing_mm, &scan.hu)
-                .map_err(|error| output::cannot_write(&self.out, &error)),
+            Form::Nifti => {
+                med2e3_phantom::write_nifti(path, &scan).map_err(|error| output::cannot_write(&self.out, &error))
+            }
             Form::Npy | Form::Folder => Ok(volume::write_npy(path, scan.dims, &scan.prepared())?),
         })?;
         let Some(truth) = &self.truth else { return Ok(()) };
         let name = self.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let items = json(&questions::items(&case, scan.lesion_slices, &name))?;
+        let items = json(&med2e3_phantom::items(&case, scan.lesion_slices, &name))?;
         output::write_bytes(truth, self.force, Then::Done, items.as_bytes())
     }
 
@@ -187,16 +171,39 @@ impl Phantom {
             let (bars, done) = &mut *bars.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
             bars.show("phantoms", *done, self.count);
-            Ok(questions::items(&case, scan.lesion_slices, &name))
+            Ok(med2e3_phantom::items(&case, scan.lesion_slices, &name))
         };
         let items: Result<Vec<Vec<Item>>> = (0..self.count).into_par_iter().map(one).collect();
         Ok(items?.concat())
     }
 }
 
-/// One item on each line.
 fn json(items: &[Item]) -> Result<String> {
-    let lines: serde_json::Result<Vec<String>> = items.iter().map(serde_json::to_string).collect();
-    let lines = lines.map_err(|error| Failure::runtime(format!("cannot write the truth as JSON: {error}")))?;
-    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
+    med2e3_phantom::items_json(items)
+        .map_err(|error| Failure::runtime(format!("cannot write the truth as JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_show_every_lesion_are_accepted() {
+        for (text, ok) in
+            [("32,64,64", true), ("16,32,32", true), ("15,64,64", false), ("32,31,64", false), ("1", false)]
+        {
+            assert_eq!(size(text).is_ok(), ok, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_decide_what_is_written() {
+        let form = |name: &str| Form::of(name.as_ref());
+        assert_eq!(form("a/b.npy").unwrap(), Form::Npy);
+        assert_eq!(form("b.NII.GZ").unwrap(), Form::Nifti);
+        assert_eq!(form("a.b/c").unwrap(), Form::Folder);
+        for bad in ["a.nii", "a.json", "a.gz", "a.b"] {
+            assert!(form(bad).is_err(), "{bad}");
+        }
+    }
 }

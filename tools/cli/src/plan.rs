@@ -8,8 +8,8 @@ use med2e3::{Engine, LoadOptions};
 use med2e3_kernels::Plan as PlanDevice;
 use serde::Serialize;
 
+use crate::args::sampling;
 use crate::failure::Result;
-use crate::generate::options;
 use crate::output;
 
 /// Print the device memory that a model takes, without loading it
@@ -22,7 +22,7 @@ pub struct Plan {
     #[arg(long, value_enum, default_value_t = Kind::Cuda)]
     device: Kind,
     /// Questions that are answered at a time, 1 to 256
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::batch)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = sampling::batch)]
     batch: usize,
     /// Print one JSON object
     #[arg(long)]

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use med2e3_loaders::files;
 
 use crate::failure::{Failure, Result};
-use crate::output::note;
+use crate::streams::note;
 
 /// What unfinished results begin with, beside their final place.
 pub const PART_PREFIX: &str = ".engine-cli-";

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
-from model import Networks  # noqa: E402
+from model import Networks
 
 NORMALISATION = (0.35, 0.25)  # of voxels, while training; `sizes.fold` puts it into the weights
 TEMPERATURE = 5.0

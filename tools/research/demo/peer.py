@@ -21,8 +21,8 @@ import torch
 import transformers
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
-import tokens  # noqa: E402
-from model import Med2E3  # noqa: E402
+import tokens
+from model import Med2E3
 
 EQUAL_SHARE, SCORE_DIFFERENCE = 0.995, 1e-4
 LISTED = 20

@@ -1,5 +1,4 @@
 """The demo's sizes and its checkpoint folder in the official layout."""
-import json
 import sys
 from pathlib import Path
 
@@ -7,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
-import bases  # noqa: E402  (how configs are written)
-from model import UNUSED  # noqa: E402
+import bases
+from model import UNUSED
 
 BASE = {
     "llm_max_length": 768, "add_bos": False, "dtype": torch.bfloat16,

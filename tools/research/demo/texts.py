@@ -8,8 +8,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
-import tokens  # noqa: E402  (the prompt's template)
-from network import PAD  # noqa: E402
+import tokens
+from network import PAD
 
 EOS, PIECES = tokens.EOS, 480
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -102,7 +102,7 @@ class Texts:
                 self.memo.clear()
             encode = lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids
             self.memo[key] = (self.bert_tokenizer(question)["input_ids"], encode("\n" + question + PROMPT_END),
-                              encode(answer) + [self.eos])
+                              [*encode(answer), self.eos])
         return self.memo[key]
 
 

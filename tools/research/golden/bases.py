@@ -111,8 +111,8 @@ def randomise(module, generator, gain=1.4):
         noise = torch.randn(tensor.shape, generator=generator)
         if "norm" in name.lower() and tensor.dim() == 1:
             noise = noise * 0.2 + (1.0 if name.endswith("weight") else 0.0)
-        elif "embed" in name and "patch_embeddings" not in name and "patch_embedding.weight" not in name \
-                and not name.endswith("bias") or name.endswith(("cls_token", "probe")):
+        elif ("embed" in name and "patch_embeddings" not in name and "patch_embedding.weight" not in name
+              and not name.endswith("bias")) or name.endswith(("cls_token", "probe")):
             noise = noise * (1.0 if "embed_tokens" in name else 0.5)
         elif tensor.dim() < 2:
             noise = noise * 0.2

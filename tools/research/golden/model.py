@@ -9,8 +9,15 @@ from monai.networks.blocks.transformerblock import TransformerBlock
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import (BertConfig, BertModel, BertTokenizer, Phi3Config, Phi3ForCausalLM, SiglipVisionConfig,
-                          SiglipVisionModel)
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    Phi3Config,
+    Phi3ForCausalLM,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 import tokens
 

@@ -66,7 +66,7 @@ def with_image(messages):
     """Puts `<image3d>` before the first message unless a message holds it already."""
     if any("<image3d>" in m for m in messages):
         return messages
-    return ["<image3d>\n" + messages[0]] + messages[1:]
+    return ["<image3d>\n" + messages[0], *messages[1:]]
 
 
 def prompt_ids(tokenizer, messages, add_bos):

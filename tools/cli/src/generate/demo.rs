@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use med2e3_eval::truth::slices_on_input;
 use med2e3_loaders::volume::{RawVolume, VolumeInfo, VolumeKind};
+use med2e3_phantom::{Case, DIMS, Item, Scan, Topic};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::eval::truth::slices_on_input;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Unfinished;
 use crate::output;
-use crate::phantom::{self, Case, DIMS, Item, Scan, Topic};
 use crate::terminal;
 
 /// What is said before an answer about a scan of the user's.
@@ -86,7 +86,7 @@ pub struct Patient {
 #[derive(Debug, Serialize)]
 pub struct Truth {
     #[serde(flatten)]
-    finding: phantom::Truth,
+    finding: med2e3_phantom::Truth,
     /// The right answer to the demo's own question; nothing where the user asked another.
     answer: Option<String>,
 }
@@ -96,7 +96,7 @@ impl Patient {
     pub fn new(seed: u64) -> Self {
         let case = Case::new(seed);
         let scan = Scan::new(&case, DIMS);
-        let mut items = phantom::items(&case, scan.lesion_slices, "");
+        let mut items = med2e3_phantom::items(&case, scan.lesion_slices, "");
         let mut take = |topic: Topic| {
             let found = items.iter().position(|item| item.question_type == topic as u8);
             items.swap_remove(found.expect("every patient has questions about the abnormality, and a caption"))

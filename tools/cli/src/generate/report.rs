@@ -1,11 +1,11 @@
 //! What `generate --json` prints.
 
 use med2e3::PreparedVolume;
-use med2e3::{Answer, AskTimings, FinishReason};
-use med2e3_loaders::volume::AppliedWindow;
+use med2e3::{Answer, AskTimings};
 use serde::Serialize;
 
 use super::demo::Truth;
+use crate::volume_report::VolumeReport;
 
 /// Slices listed under `top_slices`.
 const TOP_SLICES: usize = 5;
@@ -32,13 +32,6 @@ pub struct Report {
     /// Of the demo's patient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<Truth>,
-}
-
-/// How the volume was made the model's input.
-#[derive(Debug, Serialize)]
-pub struct VolumeReport {
-    /// What was clipped.
-    pub window: AppliedWindow,
 }
 
 /// A slice of the model's input and where it comes from.
@@ -120,7 +113,7 @@ impl Report {
         Self {
             text: answer.text.clone(),
             token_ids: answer.token_ids.clone(),
-            finish_reason: finish_reason(answer.finish_reason),
+            finish_reason: answer.finish_reason.name(),
             top_slices: top_slices(answer.slice_scores.as_deref().unwrap_or_default(), &prepared.source_slices),
             slice_scores: answer.slice_scores.clone(),
             volume: VolumeReport { window: prepared.window },
@@ -145,20 +138,6 @@ impl Report {
             self.finish_reason, self.device
         )
     }
-}
-
-/// Why an answer ended, in a word.
-pub fn finish_reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
-    }
-}
-
-/// The slice with the highest score, the first of equals.
-pub fn top_slice(scores: &[f32]) -> Option<usize> {
-    by_score(scores).first().copied()
 }
 
 fn top_slices(scores: &[f32], source_slices: &[[usize; 2]]) -> Vec<TopSlice> {

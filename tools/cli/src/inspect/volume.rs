@@ -7,10 +7,11 @@ use med2e3_loaders::sentence::{escaped, sentence};
 use med2e3_loaders::volume::{self, RawVolume, VolumeInfo, VolumeKind, VolumeOptions, WindowDecision};
 use serde::Serialize;
 
+use crate::args::size::RELEASED_SIZE;
 use crate::failure::Result;
-use crate::generate::report::VolumeReport;
 use crate::output::Then;
-use crate::preprocess::{CPU, RELEASED_SIZE};
+use crate::preprocess::CPU;
+use crate::volume_report::VolumeReport;
 use crate::{montage, output, terminal};
 
 /// Columns of the histogram.

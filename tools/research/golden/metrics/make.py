@@ -74,17 +74,17 @@ def main():
     bleu, rouge = BLEU(max_ngram_order=1, smooth_method="none", effective_order=True), RougeScorer(["rouge1"])
     plain, learned = tokenizer(), tokenizer(punkt_parameters(HERE / "punkt"))
     original = evaluate_bleu(arguments.evaluate) if arguments.evaluate else None
+    meteor = lambda words, synonyms, *pair: float(single_meteor_score(*map(words, pair), wordnet=synonyms))
     pairs, worst = [], 0.0
     for reference, prediction in json.loads((HERE / "pairs.json").read_text()):
         # The official scripts give an empty prediction 0 without asking the packages.
         scored = {"bleu_1": 0.0, "rouge_1": 0.0, "meteor": 0.0, "meteor_with_data": 0.0}
         if prediction:
-            meteor = lambda words, synonyms: single_meteor_score(words(reference), words(prediction), wordnet=synonyms)
             scored = {
                 "bleu_1": bleu.sentence_score(prediction, [reference]).score / 100,
                 "rouge_1": float(rouge.score(reference, prediction)["rouge1"].fmeasure),
-                "meteor": float(meteor(plain, NoSynsets())),
-                "meteor_with_data": float(meteor(learned, wordnet)),
+                "meteor": meteor(plain, NoSynsets(), reference, prediction),
+                "meteor_with_data": meteor(learned, wordnet, reference, prediction),
             }
             if original:
                 worst = max(worst, abs(original(reference, prediction) - scored["bleu_1"]))
