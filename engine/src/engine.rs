@@ -1,179 +1,81 @@
-//! One model on one device: encode a volume once, then ask many questions about it.
-use crate::connector::{Connector, Shape};
-use crate::kv::Pages;
-use crate::llm::Llm;
-use crate::text_encoder::TextEncoder;
-use crate::tgis::Aggregation;
-use crate::trace::{Recorder, Trace};
-use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
-use crate::vision_3d::Vision3d;
-use crate::weights::Loading;
-use crate::{BATCH_MAX, Error, LoadOptions, Progress, Result};
-use med2e3_kernels::{DType, Device, PAGE_TOKENS, Plan, Tensor};
-use med2e3_loaders::config::Connector2d;
-use med2e3_loaders::tokenizer::{BertTokenizer, LlmTokenizer};
-use med2e3_loaders::{ModelConfig, ModelFolder};
-use std::sync::Arc;
+//! The engine, as its callers have it.
+use crate::answering::Stream;
+use crate::facts::Facts;
+use crate::model::{MemoryPlan, Model};
+use crate::prompt::Conversation;
+use crate::running::Question;
+use crate::schedule::{EncodeJob, Inbox, Scheduler, Stats, Thread};
+use crate::scoring::{Scored, best};
+use crate::volumes::Volumes;
+use crate::{Answer, Answering, Error, LoadOptions, OnProgress, Request, Result, Scoring, Volume};
+use med2e3_kernels::{Device, Plan};
+use med2e3_loaders::ModelFolder;
+use med2e3_loaders::tokenizer::LlmTokenizer;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A loaded model with all its buffers; answers one question at a time, or as many as it was loaded for.
-pub struct Engine {
-    /// No other engine of the process has it; its volumes carry it.
-    pub(crate) id: u64,
-    pub(crate) device: Arc<dyn Device>,
-    pub(crate) config: ModelConfig,
-    pub(crate) tokenizer: Arc<LlmTokenizer>,
-    pub(crate) bert_tokenizer: Option<BertTokenizer>,
-    pub(crate) vision_3d: Vision3d,
-    connector_3d: Connector,
-    pub(crate) planes: Option<Planes>,
-    pub(crate) aggregation: Option<Aggregation>,
-    pub(crate) text_encoder: Option<TextEncoder>,
-    pub(crate) llm: Llm,
-    /// Who holds which page of the LLM's cache.
-    pub(crate) pages: Pages,
-    pub(crate) batch: usize,
-    volume: Tensor,
-}
-
-/// The 2D branch.
-pub(crate) struct Planes {
-    pub vision: Vision2d,
-    connector: Connector,
-}
-
-/// Everything about a volume that no question changes, on the engine's device.
-pub struct EncodedVolume {
-    /// The engine that encoded it: to another one its features mean nothing.
-    pub(crate) engine: u64,
-    /// No other volume of the process has it.
-    pub(crate) id: u64,
-    /// `[slices, height, width]`, f32.
-    pub(crate) volume: Tensor,
-    /// `[3D tokens, LLM width]`, activations.
-    pub(crate) z_3d: Tensor,
-    /// `[slices, tokens of a slice, LLM width]`, activations.
-    pub(crate) z_2d_slices: Option<Tensor>,
-    /// `[slices, LLM width]`, f32: what TG-IS scores.
-    pub(crate) keys: Option<Tensor>,
-}
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Numbers engines.
 static ENGINES: AtomicU64 = AtomicU64::new(0);
 
-/// Numbers volumes.
-static VOLUMES: AtomicU64 = AtomicU64::new(0);
+/// The most options of one question that are scored.
+pub const OPTIONS_MAX: usize = 1024;
 
-impl EncodedVolume {
-    /// Device memory behind it.
-    pub fn bytes(&self) -> usize {
-        let parts = [Some(&self.volume), Some(&self.z_3d), self.z_2d_slices.as_ref(), self.keys.as_ref()];
-        parts.into_iter().flatten().map(Tensor::bytes).sum()
-    }
+/// A loaded model, and the one thread that runs it. Clones share it; when the last one goes, what still runs ends with
+/// [`Error::Stopped`], and the memory comes back.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
 }
 
-/// Device memory of a loaded model, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryPlan {
-    /// Weights as the device holds them.
-    pub weights: usize,
-    /// Every buffer and the KV cache.
-    pub buffers: usize,
-    /// What ops share between their launches.
-    pub workspace: usize,
-    /// What each encoded volume adds.
-    pub volume: usize,
-}
-
-impl MemoryPlan {
-    /// To load the model and encode one volume.
-    pub fn total(&self) -> usize {
-        self.weights + self.buffers + self.workspace + self.volume
-    }
+struct Shared {
+    /// No other engine of the process has it; its volumes carry it.
+    id: u64,
+    facts: Arc<Facts>,
+    device: Arc<dyn Device>,
+    inbox: Arc<Inbox>,
+    volumes: Arc<Mutex<Volumes>>,
+    /// Joined when the last engine goes.
+    _thread: Thread,
 }
 
 impl Engine {
-    /// What [`Engine::load`] and one volume would take on a device like `plan`, to the byte, without loading.
+    /// What [`Engine::load`] would take on a device like `plan`, to the byte, without loading.
     ///
     /// # Errors
     /// As [`Engine::load`], but for lack of memory.
     pub fn plan(plan: Plan, folder: &ModelFolder, options: &LoadOptions) -> Result<MemoryPlan> {
-        let plan = Arc::new(plan);
-        let mut engine = Self::load(plan.clone(), folder, options, &mut |_| ())?;
-        let buffers = plan.buffers();
-        let voxels = engine.img_size().iter().product();
-        let volume = engine.encode(&vec![0.0; voxels], &mut |_| ())?.bytes();
-        engine.llm.rehearse(&*plan)?;
-        Ok(MemoryPlan { weights: plan.weights(), buffers, volume, workspace: plan.workspace() })
+        Model::plan(plan, folder, options)
     }
 
-    /// Refuses a model that will not fit before any of it is loaded, and makes the room that its ops share.
-    fn take_memory(device: &dyn Device, folder: &ModelFolder, options: &LoadOptions) -> Result<()> {
-        let Some(plan) = device.plan() else { return Ok(()) };
-        let plan = Self::plan(plan, folder, options)?;
-        let wanted = plan.total();
-        let free = device.free_bytes().unwrap_or(usize::MAX);
-        if wanted <= free {
-            return Ok(device.reserve(plan.workspace)?);
-        }
-        // Rounded apart, so that the two never look the same.
-        let need = wanted.div_ceil(1 << 20);
-        let have = free >> 20;
-        let name = device.describe();
-        let fewer = if options.batch > 1 { "answer fewer questions at a time with --batch, " } else { "" };
-        let detail = format!(
-            "the model and one volume take {need} MiB, but {have} MiB are free on {name}; \
-             {fewer}close what uses it, or choose another with --device cuda:N or --device cpu"
-        );
-        Err(med2e3_kernels::Error::Unavailable { detail }.into())
-    }
-
-    /// Checks the folder, then makes its weights usable on the device and allocates every buffer.
+    /// Checks the folder, makes its weights usable on the device, allocates every buffer and starts the thread.
+    /// `progress` is called on this thread and may break off.
     ///
     /// # Errors
-    /// [`Error::Loaders`] with all that is missing or misshapen, [`Error::Device`] if memory does not suffice.
+    /// [`Error::Loaders`] with all that is missing or misshapen, [`Error::Device`] if memory does not suffice,
+    /// [`Error::Request`] for options that no engine has, [`Error::Cancelled`].
     pub fn load(
         device: Arc<dyn Device>,
         folder: &ModelFolder,
         options: &LoadOptions,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: OnProgress<'_>,
     ) -> Result<Self> {
-        if !(1..=BATCH_MAX).contains(&options.batch) {
-            let detail = format!("{} questions at a time, 1 to {BATCH_MAX} are possible", options.batch);
-            return Err(Error::Request(detail));
-        }
-        let tokenizers = folder.check(check_options(options))?;
-        Self::take_memory(&*device, folder, options)?;
-        let config = folder.config.clone();
-        let pages = options.batch * config.llm_max_length.div_ceil(PAGE_TOKENS);
-        let loading = &mut Loading::new(&*device, folder, progress);
-        let vision_3d = Vision3d::load(loading, &config)?;
-        let connector_3d = load_connector_3d(loading, &config)?;
-        let planes = load_planes(loading, &config, options.post_layernorm_2d)?;
-        let aggregation = Aggregation::load(loading, &config, options.tgis, options.text_mlp)?;
-        let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
-        let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
-        Ok(Self {
-            id: ENGINES.fetch_add(1, Ordering::Relaxed),
-            llm: Llm::load(loading, &config, pages)?,
-            pages: Pages::new(pages),
-            batch: options.batch,
-            volume: device.tensor(&config.vision_3d.img_size, DType::F32)?,
-            tokenizer: Arc::new(tokenizers.llm),
-            bert_tokenizer: tokenizers.bert,
-            vision_3d,
-            connector_3d,
-            planes,
-            aggregation,
-            text_encoder,
-            config,
-            device,
-        })
+        let model = Model::load(device.clone(), folder, options, progress)?;
+        let id = ENGINES.fetch_add(1, Ordering::Relaxed);
+        let facts = model.facts.clone();
+        let inbox = Arc::new(Inbox::new(options.queue));
+        let volumes = Arc::new(Mutex::new(Volumes::new(id, options.volumes)));
+        let pool = options.threads.map(|threads| pool(threads.get())).transpose()?;
+        let scheduler = Scheduler::new(model, inbox.clone(), volumes.clone(), options.batch);
+        let thread = Thread::start(scheduler, pool)?;
+        Ok(Self { shared: Arc::new(Shared { id, facts, device, inbox, volumes, _thread: thread }) })
     }
 
     /// Slices, height and width of the volumes it takes.
     pub fn img_size(&self) -> [usize; 3] {
-        self.config.vision_3d.img_size
+        self.shared.facts.img_size()
     }
 
     /// Slices per volume, N.
@@ -181,130 +83,180 @@ impl Engine {
         self.img_size()[0]
     }
 
-    /// Where it runs.
-    pub fn device(&self) -> &dyn Device {
-        &*self.device
-    }
-
     /// LLM tokens that stand for the image.
     pub fn image_tokens(&self) -> usize {
-        self.config.rows_3d() + self.config.rows_2d()
+        self.shared.facts.image_tokens()
     }
 
-    /// Runs both vision encoders and their connectors: the question-independent part of every answer.
+    /// The language model's tokenizer.
+    pub fn tokenizer(&self) -> &LlmTokenizer {
+        &self.shared.facts.tokenizer
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &dyn Device {
+        &*self.shared.device
+    }
+
+    /// What it is doing.
+    pub fn stats(&self) -> Stats {
+        let [encoded_volumes, held_volumes] = self.table().counts();
+        Stats { encoded_volumes, held_volumes, ..self.shared.inbox.stats() }
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Volumes> {
+        self.shared.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs both vision encoders and their connectors, the question-independent part of every answer, or finds what they
+    /// gave for the same voxels before. Returns at once: the work is done between the steps of running answers.
     ///
-    /// `volume` is [`Engine::img_size`] voxels in [0, 1], as `med2e3_loaders::prepare` makes them; it never rounds past
-    /// either end, so none is allowed here.
+    /// `volume` is [`Engine::img_size`] voxels in 0..1, as [`crate::prepare`] makes them; it never rounds past either
+    /// end, so none is allowed here.
     ///
     /// # Errors
-    /// [`Error::Request`] if the size differs or a voxel is not in that range; [`Error::Device`].
-    pub fn encode(&mut self, volume: &[f32], progress: &mut dyn FnMut(Progress<'_>)) -> Result<EncodedVolume> {
-        self.encode_traced(volume, None, progress)
+    /// [`Error::Request`] if the size differs or a voxel is not in that range; [`Error::Busy`] if handles keep every
+    /// place, see [`LoadOptions::volumes`]; [`Error::Stopped`] or what the engine has failed with.
+    pub fn encode(&self, volume: impl Into<Arc<[f32]>>) -> Result<Volume> {
+        self.encode_as(volume.into(), false)
     }
 
-    /// As [`Engine::encode`], and records the encoders' tokens before the connectors.
+    /// As [`Engine::encode`], and records the encoders' tokens before the connectors, for [`Volume::take_trace`]. Nothing
+    /// that was found before is used.
     ///
     /// # Errors
     /// As [`Engine::encode`].
-    pub fn encode_traced(
-        &mut self,
-        volume: &[f32],
-        trace: Option<&mut Trace>,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<EncodedVolume> {
-        let img_size = self.img_size();
-        check_volume(volume, img_size)?;
-        let device = &*self.device;
-        let recorder = &mut Recorder { device, trace };
-        device.write(&mut self.volume, volume)?;
-        let mut kept = device.tensor(&img_size, DType::F32)?;
-        device.write(&mut kept, volume)?;
-        let width = self.config.llm.hidden_size;
-        self.vision_3d.encode(device, self.volume.view(), progress)?;
-        recorder.record("vit_tokens", self.vision_3d.tokens())?;
-        let mut z_3d = device.activations(&[self.config.rows_3d(), width])?;
-        self.connector_3d.project(device, self.vision_3d.tokens(), z_3d.view_mut())?;
-        let z_2d_slices = match &mut self.planes {
-            Some(planes) => Some(planes.encode(&self.volume, width, recorder, progress)?),
-            None => None,
-        };
-        let layers = img_size[0] / self.config.slices_per_layer();
-        let keys = match (&self.aggregation, &z_2d_slices) {
-            (Some(aggregation), Some(z_2d)) => aggregation.keys(device, z_3d.view(), z_2d.view(), layers)?,
-            _ => None,
-        };
-        let id = VOLUMES.fetch_add(1, Ordering::Relaxed);
-        Ok(EncodedVolume { engine: self.id, id, volume: kept, z_3d, z_2d_slices, keys })
+    pub fn encode_traced(&self, volume: impl Into<Arc<[f32]>>) -> Result<Volume> {
+        self.encode_as(volume.into(), true)
     }
-}
 
-impl Planes {
-    /// z_2D^j of all slices, `[slices, tokens, width]`.
-    fn encode(
-        &mut self,
-        volume: &Tensor,
-        width: usize,
-        recorder: &mut Recorder<'_>,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Tensor> {
-        let device = recorder.device;
-        let slices = volume.dims().as_slice()[0];
-        let tokens = self.vision.tokens_per_slice() / self.connector.ratio();
-        let mut z_2d = device.activations(&[slices, tokens, width])?;
-        for first in (0..slices).step_by(SLICES_PER_PASS) {
-            let last = slices.min(first + SLICES_PER_PASS);
-            let encoded = self.vision.encode(device, volume.view().rows(first..last))?;
-            recorder.record("siglip_tokens", encoded)?;
-            let out = z_2d.view_mut().rows(first..last).reshape(&[(last - first) * tokens, width]);
-            self.connector.project(device, encoded, out)?;
-            progress(Progress { stage: "vision_2d", done: last as u64, total: slices as u64 });
+    fn encode_as(&self, voxels: Arc<[f32]>, traced: bool) -> Result<Volume> {
+        self.shared.facts.check_volume(&voxels)?;
+        let mut sha = Sha256::new();
+        voxels
+            .chunks(1 << 14)
+            .for_each(|part| sha.update(part.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()));
+        let hash = sha.finalize().into();
+        let mut table = self.table();
+        if let Some(inner) = (!traced).then(|| table.find(&hash)).flatten() {
+            return Ok(Volume { inner });
         }
-        Ok(z_2d)
+        let Some(inner) = table.give(hash, !traced) else {
+            return Err(Error::Busy { waiting: self.shared.inbox.stats().waiting });
+        };
+        drop(table);
+        let (place, state) = (inner.place, inner.state.clone());
+        self.shared.inbox.encode(EncodeJob { volume: Arc::downgrade(&inner), place, state, voxels, traced })?;
+        Ok(Volume { inner })
+    }
+
+    /// Whether [`Engine::submit`] would take the request, about a volume of this engine.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if not.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        self.shared.facts.checked(request).map(drop)
+    }
+
+    /// Asks a question: checks and tokenises it on this thread, then lets it wait for its turn. What is accepted here can
+    /// fail only by the device, by its deadline, or by numbers that are not finite.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the model cannot answer it, [`Error::Foreign`] if the volume is another engine's,
+    /// [`Error::Busy`] if the queue is full, [`Error::Stopped`] or what the engine has failed with.
+    pub fn submit(&self, volume: &Volume, request: Request) -> Result<Answering> {
+        self.submit_all([(volume, request)]).remove(0)
+    }
+
+    /// [`Engine::submit`] for several questions, which come to the engine at the same time. Each has a result of its own.
+    pub fn submit_all<'a>(&self, questions: impl IntoIterator<Item = (&'a Volume, Request)>) -> Vec<Result<Answering>> {
+        let mut accepted = Vec::new();
+        let checked = questions.into_iter().map(|(volume, request)| {
+            let (question, answering) = self.question(volume, request, None)?;
+            accepted.push(question);
+            Ok(answering)
+        });
+        let checked: Vec<Result<Answering>> = checked.collect();
+        let mut queued = self.shared.inbox.submit(accepted).into_iter();
+        let mut next = || queued.next().expect("one for each that was accepted");
+        checked.into_iter().map(|one| one.and_then(|answering| next().map(|()| answering))).collect()
+    }
+
+    /// [`Engine::submit`], and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`] and [`Answering::finish`].
+    pub fn ask(&self, volume: &Volume, request: Request) -> Result<Answer> {
+        self.submit(volume, request)?.finish()
+    }
+
+    /// A question that can be answered, and where its answer will come.
+    fn question(
+        &self,
+        volume: &Volume,
+        request: Request,
+        scored: Option<Arc<Scored>>,
+    ) -> Result<(Question, Answering)> {
+        let called = Instant::now();
+        let Shared { id, facts, inbox, .. } = &*self.shared;
+        let volume = volume.inner.clone();
+        let place = volume.place;
+        if volume.engine != *id {
+            return Err(Error::Foreign);
+        }
+        let mut checked = facts.checked(&request)?;
+        if let Some(scored) = &scored {
+            facts.check_options(&checked, scored.longest())?;
+            checked.new_tokens = 0;
+        }
+        let stream = Arc::new(Stream::default());
+        let answering = Answering::new(stream.clone(), inbox.clone(), checked.prompt.ids_with_image());
+        Ok((Question { volume: Some(volume), place, request, checked, stream, called, scored }, answering))
+    }
+
+    /// Log-probability of each option as the answer to the request's last question, its end included. The prompt runs
+    /// once, and the tokens of the options go through the model over its pages, as many at a time as a step takes.
+    /// An option is a text as the model would answer it (`B. Kidney`); options may be equal, or begin one another.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`]; [`Error::Request`] also if there are no options, more than [`OPTIONS_MAX`], an empty one, or
+    /// one for which there is no room behind the prompt.
+    pub fn score<T: AsRef<str>>(&self, volume: &Volume, request: Request, options: &[T]) -> Result<Scoring> {
+        if options.is_empty() || options.len() > OPTIONS_MAX {
+            let found = options.len();
+            return Err(Error::Request(format!("{found} options, 1 to {OPTIONS_MAX} can be scored")));
+        }
+        let ids = |option: &T| self.shared.facts.option_ids(&request.conversation, option.as_ref());
+        let ids = options.iter().map(ids).collect::<Result<Vec<_>>>()?;
+        let scored = Arc::new(Scored::new(ids));
+        let (question, answering) = self.question(volume, request, Some(scored.clone()))?;
+        self.shared.inbox.submit(vec![question]).remove(0)?;
+        let answer = answering.finish()?;
+        if !scored.is_complete() {
+            return Err(Error::Cancelled);
+        }
+        let options = scored.scores();
+        Ok(Scoring {
+            best: best(&options),
+            options,
+            slice_scores: answer.slice_scores,
+            prompt_tokens: answer.prompt_tokens,
+            cached_tokens: answer.cached_tokens,
+            timings: answer.timings,
+        })
+    }
+
+    /// The tokens of an answer to a conversation's last question, as training joins the two, and the one that ends it.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if there are none.
+    pub fn answer_ids(&self, conversation: &Conversation, answer: &str) -> Result<Vec<u32>> {
+        self.shared.facts.option_ids(conversation, answer)
     }
 }
 
-fn check_options(options: &LoadOptions) -> med2e3_loaders::CheckOptions {
-    use crate::{TextMlp, TgisMode};
-    let scored = options.tgis == TgisMode::Checkpoint;
-    med2e3_loaders::CheckOptions {
-        need_guide: scored,
-        need_text_mlp: scored && options.text_mlp == TextMlp::Checkpoint,
-    }
-}
-
-fn check_volume(volume: &[f32], img_size: [usize; 3]) -> Result<()> {
-    let wanted = img_size.iter().product::<usize>();
-    if volume.len() != wanted {
-        let found = volume.len();
-        return Err(Error::Request(format!(
-            "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for that"
-        )));
-    }
-    match volume.iter().find(|voxel| !(0.0..=1.0).contains(*voxel)) {
-        Some(voxel) => Err(Error::Request(format!(
-            "the volume holds {voxel}, but the model takes intensities scaled to 0..1; prepare the scan first"
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn load_connector_3d(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Connector> {
-    let grid = config.vision_3d.grid();
-    let part = &loading.folder.connector_3d;
-    let shape = Shape { pool: Some((grid, [2, 2, 2])), mlp: true, rows: grid.iter().product() };
-    Connector::load(loading, part, &shape)
-}
-
-fn load_planes(loading: &mut Loading<'_>, config: &ModelConfig, post_norm: bool) -> Result<Option<Planes>> {
-    let Some(vision) = Vision2d::load(loading, config, post_norm)? else { return Ok(None) };
-    let Some(part) = &loading.folder.connector_2d else { return Ok(None) };
-    let tokens = vision.tokens_per_slice();
-    let side = tokens.isqrt();
-    let pooled = config.connector_2d == Some(Connector2d::PlanePoolingMlp2xGelu);
-    let shape = Shape {
-        pool: pooled.then_some(([1, side, side], [1, 2, 2])),
-        mlp: config.connector_2d != Some(Connector2d::Linear),
-        rows: SLICES_PER_PASS.min(config.vision_3d.img_size[0]) * tokens,
-    };
-    Ok(Some(Planes { vision, connector: Connector::load(loading, part, &shape)? }))
+/// A pool of the engine's own.
+fn pool(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|at| format!("med2e3-{at}")).build();
+    pool.map_err(|error| Error::Failed(format!("no {threads} threads could be started: {error}").into()))
 }

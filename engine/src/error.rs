@@ -9,6 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Whose fault it was decides the variant: a file's, the device's, or the request's. Clones share what they hold, so
 /// that one failure of the device reaches every question that was running.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Error {
     /// A file is missing, broken, or not what we run.
     Loaders(Arc<med2e3_loaders::Error>),
@@ -18,6 +19,19 @@ pub enum Error {
     Request(String),
     /// The volume was encoded by another engine: of another model, with other options, or on another device.
     Foreign,
+    /// The queue is full, or every place for a volume is in use; the same call may succeed later.
+    Busy {
+        /// Questions that wait.
+        waiting: usize,
+    },
+    /// The question's deadline passed before its answer ended.
+    Deadline,
+    /// The caller broke off.
+    Cancelled,
+    /// The engine was dropped.
+    Stopped,
+    /// The engine has failed in a way that it cannot go on from; the text says how.
+    Failed(Arc<str>),
     /// A part of the model gave NaN or infinity, so the question has no answer.
     NonFinite {
         /// The first that did.
@@ -34,6 +48,13 @@ impl fmt::Display for Error {
             Error::Foreign => {
                 f.write_str("the volume was encoded by another engine; encode it with the engine that is asked")
             }
+            Error::Busy { waiting } => {
+                write!(f, "the engine is busy, and {waiting} questions wait; try again later")
+            }
+            Error::Deadline => f.write_str("the deadline passed before the answer ended; allow more time"),
+            Error::Cancelled => f.write_str("the caller broke off"),
+            Error::Stopped => f.write_str("the engine was dropped before the answer ended"),
+            Error::Failed(detail) => write!(f, "the engine has failed and does no more: {detail}; load it again"),
             Error::NonFinite { stage } => write!(
                 f,
                 "{stage} gives NaN or infinity, so there is no answer; \
@@ -48,7 +69,7 @@ impl std::error::Error for Error {
         match self {
             Error::Loaders(error) => Some(&**error),
             Error::Device(error) => Some(error),
-            Error::Request(_) | Error::Foreign | Error::NonFinite { .. } => None,
+            _ => None,
         }
     }
 }

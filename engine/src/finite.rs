@@ -1,8 +1,9 @@
 //! Which part of the model first gave NaN or infinity. Looked for when an answer has failed, and never before: that an
 //! answer fails shows in the scores and token ids that are read anyway.
+use crate::model::{Features, Model};
 use crate::tgis::{Aggregation, GuideWeights};
 use crate::vision_2d::SLICES_PER_PASS;
-use crate::{EncodedVolume, Engine, Error, Result};
+use crate::{Error, Result};
 use med2e3_kernels::{Device, View};
 use std::fmt;
 
@@ -55,17 +56,20 @@ impl fmt::Display for Stage {
     }
 }
 
+/// Whether all are numbers.
+pub(crate) fn finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
 /// Whether a view holds neither NaN nor infinities.
 fn is_finite(device: &dyn Device, view: View<'_>) -> Result<bool> {
-    Ok(device.read(view)?.iter().all(|value| value.is_finite()))
+    Ok(finite(&device.read(view)?))
 }
 
 /// Refuses slice scores that are not finite.
 pub(crate) fn check_scores(scores: Option<&[f32]>) -> Result<()> {
     match scores {
-        Some(scores) if !scores.iter().all(|score| score.is_finite()) => {
-            Err(Error::NonFinite { stage: Stage::SliceScores })
-        }
+        Some(scores) if !finite(scores) => Err(Error::NonFinite { stage: Stage::SliceScores }),
         _ => Ok(()),
     }
 }
@@ -75,23 +79,29 @@ pub(crate) fn check_id(id: u32, token: usize) -> Result<u32> {
     if id == med2e3_kernels::NON_FINITE { Err(Error::NonFinite { stage: Stage::Logits { token } }) } else { Ok(id) }
 }
 
-impl Engine {
-    /// The error with the first stage that went wrong, for a question about `volume` that has just failed before its
+/// Refuses the logits that token number `token` is judged by, if they are not finite.
+pub(crate) fn check_logits(logits: &[f32], token: usize) -> Result<()> {
+    finite(logits).then_some(()).ok_or(Error::NonFinite { stage: Stage::Logits { token } })
+}
+
+impl Model {
+    /// The error with the first stage that went wrong, for a question about the volume in `place` that has just failed before its
     /// second token; any other error as it is. Runs the encoders once more where the volume's tokens are not finite.
-    pub(crate) fn located(&mut self, error: Error, volume: &EncodedVolume) -> Error {
+    pub(crate) fn located(&mut self, error: Error, place: usize) -> Error {
         let found = match error {
             Error::NonFinite { stage: stage @ (Stage::SliceScores | Stage::Logits { token: 1 }) } => stage,
             other => return other,
         };
-        match self.first_stage(found, volume) {
+        match self.first_stage(found, place) {
             Ok(stage) => Error::NonFinite { stage },
             Err(error) => error,
         }
     }
 
-    fn first_stage(&mut self, found: Stage, volume: &EncodedVolume) -> Result<Stage> {
+    fn first_stage(&mut self, found: Stage, place: usize) -> Result<Stage> {
         let device = self.device.clone();
         let device = &*device;
+        let volume = &self.volumes[place];
         if !is_finite(device, volume.z_3d.view())? {
             self.vision_3d.encode(device, volume.volume.view(), &mut |_| ())?;
             let sound = is_finite(device, self.vision_3d.tokens())?;
@@ -100,7 +110,7 @@ impl Engine {
         if let Some(z_2d_slices) = &volume.z_2d_slices
             && !is_finite(device, z_2d_slices.view())?
         {
-            let sound = self.vision_2d_is_finite(device, volume)?;
+            let sound = self.vision_2d_is_finite(device, place)?;
             return Ok(if sound { Stage::Connector2d } else { Stage::Vision2d });
         }
         if let Some(keys) = &volume.keys
@@ -112,7 +122,8 @@ impl Engine {
     }
 
     /// Whether SigLIP's tokens of all slices are finite.
-    fn vision_2d_is_finite(&mut self, device: &dyn Device, volume: &EncodedVolume) -> Result<bool> {
+    fn vision_2d_is_finite(&mut self, device: &dyn Device, place: usize) -> Result<bool> {
+        let volume: &Features = &self.volumes[place];
         let Some(planes) = &mut self.planes else { return Ok(true) };
         let slices = volume.volume.dims().as_slice()[0];
         for first in (0..slices).step_by(SLICES_PER_PASS) {

@@ -7,6 +7,7 @@ use med2e3_kernels::{Device, PAGE_TOKENS, Tensor};
 pub(crate) struct KvCache {
     /// One pair per layer, `[pages·kv_heads, 64, head_dim]`.
     pub layers: Vec<Layer>,
+    pages: usize,
 }
 
 /// One layer's pages.
@@ -20,13 +21,18 @@ impl KvCache {
     pub fn new(device: &dyn Device, layers: usize, pages: usize, [kv_heads, head_dim]: [usize; 2]) -> Result<Self> {
         let dims = [pages * kv_heads, PAGE_TOKENS, head_dim];
         let layer = || Ok(Layer { k_pages: device.activations(&dims)?, v_pages: device.activations(&dims)? });
-        Ok(Self { layers: (0..layers).map(|_| layer()).collect::<med2e3_kernels::Result<_>>()? })
+        Ok(Self { layers: (0..layers).map(|_| layer()).collect::<med2e3_kernels::Result<_>>()?, pages })
+    }
+
+    /// How many pages it has.
+    pub fn pages(&self) -> usize {
+        self.pages
     }
 
     /// Copies all of page `from` to page `to`, in every layer. `room` is `[kv_heads·64, head_dim]`, activations: pages
     /// are windows of one tensor, which an op cannot read and write at the same time.
     pub fn copy_page(&mut self, device: &dyn Device, from: u32, to: u32, room: &mut Tensor) -> Result<()> {
-        let dims = room.dims().clone();
+        let dims = room.dims();
         let heads = dims.as_slice()[0] / PAGE_TOKENS;
         let [from, to] = [from, to].map(|page| page as usize * heads..(page as usize + 1) * heads);
         for layer in &mut self.layers {

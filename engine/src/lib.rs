@@ -5,21 +5,23 @@
 //!
 //! ```no_run
 //! use med2e3::volume::{VolumeOptions, read_volume};
-//! use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Request, prepare};
+//! use med2e3::{DeviceChoice, Engine, Event, LoadOptions, ModelFolder, Request, prepare};
 //! use std::ops::ControlFlow;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = ModelFolder::open("Med-2E3-M3D".as_ref())?;
 //! let device = DeviceChoice::Auto.open(None, &folder)?;
-//! let mut engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ())?;
+//! let engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()))?;
 //!
 //! let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
 //! let scan = read_volume("scan.nii.gz".as_ref(), &options)?;
-//! let volume = prepare(engine.device(), &scan, engine.img_size(), &options)?;
-//! let encoded = engine.encode(&volume.voxels, &mut |_| ())?; // once per volume
+//! let prepared = prepare(engine.device(), &scan, engine.img_size(), &options)?;
+//! let volume = engine.encode(prepared.voxels)?; // once per volume
 //! for question in ["Which plane is shown?", "Is there a nodule?"] {
-//!     let answer = engine.ask(&encoded, &Request::new(question), &mut |token| {
-//!         print!("{}", token.text);
+//!     let answer = engine.submit(&volume, Request::new(question))?.finish_with(&mut |event| {
+//!         if let Event::Token { text, .. } = event {
+//!             print!("{text}");
+//!         }
 //!         ControlFlow::Continue(())
 //!     })?;
 //!     println!("\n{:?}", answer.slice_scores);
@@ -41,56 +43,70 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
-mod checked;
+mod answering;
 mod connector;
 mod decoding;
 pub mod device;
+mod encoded;
 mod encoder;
 mod engine;
 mod error;
+mod facts;
 mod finite;
-mod generate;
 mod kv;
 mod kv_cache;
 mod llm;
+mod model;
 mod options;
+mod prefill;
 mod prepare;
 pub mod prompt;
 mod request;
 mod rope;
 mod running;
 mod sampling;
+mod schedule;
+mod scoring;
+mod step;
+mod stop;
 mod text_encoder;
 mod tgis;
 mod trace;
 mod vision_2d;
 mod vision_3d;
+mod volumes;
 mod weights;
 
+pub use answering::{Answering, Canceller, Event, TimedOut};
 pub use device::DeviceChoice;
-pub use engine::{EncodedVolume, Engine, MemoryPlan};
+pub use encoded::{ContentHash, Volume};
+pub use engine::{Engine, OPTIONS_MAX};
 pub use error::{Error, Result};
 pub use finite::Stage;
-pub use generate::Question;
 pub use med2e3_kernels::ops::Sampling;
 pub use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
 pub use med2e3_loaders::{ModelFolder, volume};
-pub use options::{BATCH_MAX, LoadOptions, Progress, TextMlp, TgisMode};
+pub use model::MemoryPlan;
+pub use options::{BATCH_MAX, LoadOptions, OnProgress, Progress, ProgressStage, TextMlp, TgisMode, VOLUMES_MAX};
 pub use prepare::{PreparedVolume, prepare};
-pub use request::{Answer, AskTimings, FinishReason, Request, TokenEvent};
+pub use request::{Answer, FinishReason, Request, STOP_BYTES_MAX, STOPS_MAX, Timings};
+pub use schedule::Stats;
+pub use scoring::{OptionScore, Scoring};
 pub use trace::{Trace, TraceTensor};
 /// The crates below this one, whole: a caller needs no other dependency.
 pub use {med2e3_kernels as kernels, med2e3_loaders as loaders};
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, EncodedVolume, Engine, Error};
+    use super::{Answer, Answering, Canceller, Engine, Error, Volume};
 
     #[test]
     fn threads_may_hand_on_everything() {
         fn is_shareable<T: Send + Sync>() {}
         is_shareable::<Engine>();
-        is_shareable::<EncodedVolume>();
+        is_shareable::<Volume>();
+        is_shareable::<Answering>();
+        is_shareable::<Canceller>();
         is_shareable::<Answer>();
         is_shareable::<Error>();
     }

@@ -133,10 +133,14 @@ impl Llm {
         })
     }
 
-    /// Which factors a prompt of `rows` rows needs, and the most tokens that it may grow to with them.
-    pub fn limit(&self, rows: usize) -> (bool, usize) {
-        let long = self.rope.is_long(rows);
-        (long, self.rope.limit(long))
+    /// The most tokens that a sequence may grow to with the long factors, or without them.
+    pub fn limit(&self, long: bool) -> usize {
+        self.rope.limit(long)
+    }
+
+    /// Pages of the cache.
+    pub fn pages(&self) -> usize {
+        self.cache.pages()
     }
 
     /// Shows a plan the widest step of decoding, whose attention needs the most room.

@@ -1,7 +1,13 @@
-//! What a caller may choose when a model is loaded.
+//! What a caller may choose when a model is loaded, and how far work has come.
+use crate::{Error, Result};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 
 /// The most questions at a time: a released model's cache takes 0.3 GB for each, so that more fit nowhere.
 pub const BATCH_MAX: usize = 256;
+
+/// The most volumes that stay encoded: 61 MB each for a released model on a GPU.
+pub const VOLUMES_MAX: usize = 1024;
 
 /// How the slices are weighed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +36,20 @@ pub enum TextMlp {
 /// Choices made once, at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// How many questions are answered at the same time, 1 to [`BATCH_MAX`]; each takes room in the KV cache.
+    /// How many questions are answered at the same time, 1 to [`BATCH_MAX`]; each takes room in the KV cache. More
+    /// than [`med2e3_kernels::DECODE_ROWS_MAX`] take turns.
     pub batch: usize,
+    /// Tokens in the KV cache, rounded up to pages of 64; where absent, the model's limit for each of `batch` questions,
+    /// and one page.
+    /// With fewer, questions wait for one another.
+    pub cache_tokens: Option<usize>,
+    /// How many volumes stay encoded, 1 to [`VOLUMES_MAX`]; each takes room on the device. The one that was used least
+    /// recently and has no handle gives way to the next.
+    pub volumes: usize,
+    /// How many questions may wait for their turn; one more is [`crate::Error::Busy`].
+    pub queue: usize,
+    /// Threads of a pool of the engine's own for the processor's ops; where absent, they run on rayon's global one.
+    pub threads: Option<NonZeroUsize>,
     /// How the slices are weighed.
     pub tgis: TgisMode,
     /// Where the projection of the question comes from.
@@ -42,17 +60,61 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { batch: 1, tgis: TgisMode::default(), text_mlp: TextMlp::default(), post_layernorm_2d: false }
+        Self {
+            batch: 1,
+            cache_tokens: None,
+            volumes: 4,
+            queue: 1024,
+            threads: None,
+            tgis: TgisMode::default(),
+            text_mlp: TextMlp::default(),
+            post_layernorm_2d: false,
+        }
     }
 }
 
-/// How far a long step has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
-    /// `load`, `vision_3d`, `vision_2d` or `prefill`.
-    pub stage: &'a str,
-    /// Work done so far, in the stage's own unit (bytes, blocks, slices or layers).
+/// A long part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProgressStage {
+    /// Weights are made usable; in bytes.
+    Load,
+    /// The 3D encoder runs; in blocks.
+    Vision3d,
+    /// The 2D encoder runs; in slices.
+    Vision2d,
+    /// The language model reads a prompt; in layers.
+    Prefill,
+}
+
+impl LoadOptions {
+    /// Refuses numbers that no engine has.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { batch, volumes, queue, .. } = *self;
+        if !(1..=BATCH_MAX).contains(&batch) {
+            return Err(Error::Request(format!("{batch} questions at a time, 1 to {BATCH_MAX} are possible")));
+        }
+        if !(1..=VOLUMES_MAX).contains(&volumes) {
+            return Err(Error::Request(format!("{volumes} encoded volumes, 1 to {VOLUMES_MAX} are possible")));
+        }
+        if queue == 0 {
+            return Err(Error::Request("a queue of 0 questions takes none; give it room for 1 or more".into()));
+        }
+        Ok(())
+    }
+}
+
+/// How far a long part of the work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Which part.
+    pub stage: ProgressStage,
+    /// Work done so far, in the stage's own unit.
     pub done: u64,
     /// All of it.
     pub total: u64,
 }
+
+/// Who hears how far the work has come, and may break it off.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;

@@ -37,11 +37,6 @@ impl RopeTables {
         Ok(Self { short, long, short_positions, positions })
     }
 
-    /// Whether a prompt of `rows` rows needs the long factors.
-    pub fn is_long(&self, rows: usize) -> bool {
-        rows > self.short_positions
-    }
-
     /// The most positions that the factors serve: past them they would change and the cached keys would no longer fit.
     pub fn limit(&self, long: bool) -> usize {
         if long { self.positions } else { self.short_positions }

@@ -1,16 +1,18 @@
-//! An answer in the making.
-use crate::checked::Checked;
+//! A question whose sequence is in the cache.
+use crate::answering::{Event, Stream};
 use crate::decoding::Row;
+use crate::encoded::{Place, VolumeInner};
+use crate::facts::Checked;
 use crate::kv::Sequence;
+use crate::request::Timings;
 use crate::sampling::LogProbs;
+use crate::scoring::Scored;
+use crate::stop::StopTexts;
 use crate::trace::Trace;
-use crate::{Answer, AskTimings, Error, FinishReason, Request, Result, TokenEvent};
+use crate::{Error, FinishReason, Request, Result};
 use med2e3_loaders::tokenizer::{DecodeStream, LlmTokenizer};
-use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
-
-/// Who sees each token, with its question's place among the questions, and may break off.
-pub(crate) type OnToken<'a> = &'a mut dyn FnMut(usize, TokenEvent<'_>) -> ControlFlow<()>;
 
 /// What a step chose for one answer.
 pub(crate) struct Chosen<'a> {
@@ -21,82 +23,99 @@ pub(crate) struct Chosen<'a> {
     pub logits: Option<&'a [f32]>,
 }
 
-/// A question whose sequence is in the cache.
-pub(crate) struct Running<'a> {
-    pub request: &'a Request,
-    /// Its place among the questions.
-    pub index: usize,
-    /// Its tokens in the cache.
-    pub sequence: Sequence,
-    /// The most tokens that prompt and answer may take.
-    pub tokens_max: usize,
-    /// The most tokens that it may get.
-    pub new_tokens: usize,
-    pub ended: bool,
-    pub token_ids: Vec<u32>,
-    pub slice_scores: Option<Vec<f32>>,
-    pub timings: AskTimings,
-    pub trace: Option<Trace>,
-    prompt_tokens: usize,
-    prompt_ids: Vec<i64>,
-    called: Instant,
-    stream: DecodeStream<'a>,
-    delivered: String,
-    top_logprobs: Vec<Vec<(u32, f32)>>,
-    logprobs: Vec<f32>,
-    end_logprob: Option<f32>,
-    finish_reason: FinishReason,
-    failure: Option<Error>,
+/// A question that can be answered, as it waits and runs.
+pub(crate) struct Question {
+    /// Keeps the volume in its place until the question ends.
+    pub volume: Option<Arc<VolumeInner>>,
+    /// Where the volume is.
+    pub place: Place,
+    pub request: Request,
+    pub checked: Checked,
+    pub stream: Arc<Stream>,
+    /// When the caller asked.
+    pub called: Instant,
+    /// The options to score in place of an answer.
+    pub scored: Option<Arc<Scored>>,
 }
 
-impl<'a> Running<'a> {
-    /// Nothing has run yet; `called` is when the caller asked.
-    pub fn new(
-        request: &'a Request,
-        checked: &Checked,
-        tokenizer: &'a LlmTokenizer,
-        index: usize,
-        called: Instant,
-    ) -> Self {
-        let mut new = Self {
-            request,
-            index,
-            sequence: Sequence::new(checked.long),
-            tokens_max: checked.rows + checked.new_tokens,
-            new_tokens: checked.new_tokens,
-            ended: false,
-            token_ids: Vec::new(),
-            slice_scores: None,
-            timings: AskTimings::default(),
-            trace: None,
-            prompt_tokens: checked.rows,
-            prompt_ids: checked.prompt.ids_with_image(),
-            called,
-            stream: DecodeStream::new(tokenizer, true),
-            delivered: String::new(),
-            top_logprobs: Vec::new(),
-            logprobs: Vec::new(),
-            end_logprob: None,
-            finish_reason: FinishReason::Length,
-            failure: None,
-        };
-        new.timings.queued_ms = new.elapsed_ms();
-        new
+impl Question {
+    /// Milliseconds since the caller asked.
+    pub fn elapsed_ms(&self) -> f64 {
+        self.called.elapsed().as_secs_f64() * 1e3
     }
 
-    /// Milliseconds since the caller asked.
-    fn elapsed_ms(&self) -> f64 {
-        self.called.elapsed().as_secs_f64() * 1e3
+    /// Whether its volume is encoded, as far as that is known.
+    pub fn readiness(&self) -> Option<Result<()>> {
+        self.volume.as_ref().map_or(Some(Ok(())), |volume| volume.state.readiness())
+    }
+
+    /// Says that nothing follows, or why. Who hears that may count on the volume's place.
+    pub fn end(mut self, result: Result<()>) {
+        self.let_go(result);
+    }
+
+    fn let_go(&mut self, result: Result<()>) {
+        self.volume = None;
+        self.stream.end(result);
+    }
+
+    /// Why it should go no further, if so: its reader has left, or its time is over.
+    pub fn expired(&self, now: Instant) -> Option<Result<()>> {
+        if self.stream.is_cancelled() {
+            return Some(Ok(()));
+        }
+        self.request.deadline.is_some_and(|deadline| deadline <= now).then_some(Err(Error::Deadline))
+    }
+}
+
+/// An answer in the making.
+pub(crate) struct Running {
+    pub question: Question,
+    /// Its tokens in the cache.
+    pub sequence: Sequence,
+    pub timings: Timings,
+    pub trace: Option<Trace>,
+    pub ended: bool,
+    token_ids: Vec<u32>,
+    text: DecodeStream<Arc<LlmTokenizer>>,
+    stop: StopTexts,
+}
+
+impl Running {
+    /// Nothing has run yet.
+    pub fn new(question: Question, tokenizer: Arc<LlmTokenizer>) -> Self {
+        let timings = Timings { queued_ms: question.elapsed_ms(), ..Timings::default() };
+        Self {
+            sequence: Sequence::new(question.checked.long),
+            timings,
+            trace: None,
+            ended: false,
+            token_ids: Vec::new(),
+            text: DecodeStream::new(tokenizer, true),
+            stop: StopTexts::new(question.request.stop.clone()),
+            question,
+        }
+    }
+
+    /// The most tokens that prompt and answer may take.
+    pub fn tokens_max(&self) -> usize {
+        self.question.checked.rows + self.question.checked.new_tokens
     }
 
     /// Whether only the most likely token matters.
     pub fn is_greedy(&self) -> bool {
-        self.request.sampling.temperature == 0.0 && self.request.logprobs == 0 && self.request.forced.is_none()
+        let request = &self.question.request;
+        request.sampling.temperature == 0.0 && request.logprobs == 0 && request.forced.is_none()
     }
 
     /// The next token where the request names it.
     pub fn forced(&self) -> Option<u32> {
-        self.request.forced.as_ref().map(|ids| ids[self.token_ids.len()])
+        self.question.request.forced.as_ref().map(|ids| ids[self.token_ids.len()])
+    }
+
+    /// Tokens of the answer so far.
+    pub fn tokens(&self) -> usize {
+        self.token_ids.len()
     }
 
     /// What the next step reads.
@@ -111,13 +130,13 @@ impl<'a> Running<'a> {
 
     /// Notes that the slices are weighed.
     pub fn note_guided(&mut self) {
-        self.timings.tgis_ms = self.elapsed_ms() - self.timings.queued_ms;
+        self.timings.tgis_ms = self.question.elapsed_ms() - self.timings.queued_ms;
     }
 
     /// Notes, once, that the first token is there.
-    fn note_first_token(&mut self) {
+    pub fn note_first_token(&mut self) {
         if self.timings.first_token_ms == 0.0 {
-            self.timings.first_token_ms = self.elapsed_ms();
+            self.timings.first_token_ms = self.question.elapsed_ms();
             self.timings.prefill_ms = self.timings.first_token_ms - self.timings.queued_ms - self.timings.tgis_ms;
         }
     }
@@ -126,75 +145,55 @@ impl<'a> Running<'a> {
     pub fn fail(&mut self, error: Error) {
         if !self.ended {
             self.ended = true;
-            self.failure = Some(error);
+            self.question.let_go(Err(error));
         }
     }
 
     /// Takes one more token, or the end of the answer in its place.
-    pub fn take(&mut self, chosen: Chosen<'_>, on_token: OnToken<'_>) {
+    pub fn take(&mut self, chosen: Chosen<'_>) {
         self.note_first_token();
         let logprobs = chosen.logits.map(LogProbs::of);
+        let logprob = logprobs.as_ref().map(|logprobs| logprobs.token(chosen.id));
         if chosen.ends {
-            self.end_logprob = logprobs.map(|logprobs| logprobs.token(chosen.id));
-            self.finish_reason = FinishReason::Stop;
-            return self.close(on_token);
-        }
-        if let Some(logprobs) = logprobs {
-            self.logprobs.push(logprobs.token(chosen.id));
-            self.top_logprobs.push(logprobs.top(self.request.logprobs));
+            return self.close(FinishReason::Stop, logprob);
         }
         self.token_ids.push(chosen.id);
-        match self.stream.push(chosen.id) {
-            Ok(text) => self.deliver(Some(chosen.id), &text.unwrap_or_default(), on_token),
-            Err(error) => self.fail(error.into()),
-        }
-        if !self.ended && self.token_ids.len() == self.new_tokens {
-            self.close(on_token);
-        }
-    }
-
-    /// Hands text on. A caller that breaks off hears nothing more, and text that was held back is dropped.
-    fn deliver(&mut self, id: Option<u32>, text: &str, on_token: OnToken<'_>) {
-        self.delivered.push_str(text);
-        if on_token(self.index, TokenEvent { id, text }).is_break() && id.is_some() {
-            self.finish_reason = FinishReason::Cancelled;
-            self.ended = true;
+        let text = match self.text.push(chosen.id) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(error) => return self.fail(error.into()),
+        };
+        let top = logprobs.map_or(Vec::new(), |logprobs| logprobs.top(self.question.request.logprobs));
+        let (text, stopped) = self.stop.push(&text);
+        self.question.stream.push(Event::Token { id: chosen.id, text, logprob, top });
+        if stopped {
+            self.end(FinishReason::Stop, None);
+        } else if self.token_ids.len() == self.question.checked.new_tokens {
+            self.close(FinishReason::Length, None);
         }
     }
 
     /// Ends it and hands on the text that was held back.
-    pub fn close(&mut self, on_token: OnToken<'_>) {
+    pub fn close(&mut self, reason: FinishReason, end_logprob: Option<f32>) {
         self.note_first_token();
-        match self.stream.flush() {
-            // Nothing follows this text, so there is nothing left to break off.
-            Ok(Some(text)) => self.deliver(None, &text, on_token),
-            Ok(None) => {}
-            Err(error) => self.fail(error.into()),
+        let held = match self.text.flush() {
+            Ok(held) => held.unwrap_or_default(),
+            Err(error) => return self.fail(error.into()),
+        };
+        let (mut text, stopped) = self.stop.push(&held);
+        if !stopped {
+            text.push_str(&self.stop.flush());
         }
-        self.ended = true;
+        if !text.is_empty() {
+            self.question.stream.push(Event::Text(text));
+        }
+        self.end(if stopped { FinishReason::Stop } else { reason }, end_logprob);
     }
 
-    /// The answer, or why there is none.
-    pub fn finish(self, tokenizer: &LlmTokenizer) -> Result<Answer> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        let text = match self.finish_reason {
-            FinishReason::Cancelled => self.delivered,
-            FinishReason::Stop | FinishReason::Length => tokenizer.decode(&self.token_ids, true)?,
-        };
-        Ok(Answer {
-            text,
-            token_ids: self.token_ids,
-            finish_reason: self.finish_reason,
-            slice_scores: self.slice_scores,
-            prompt_tokens: self.prompt_tokens,
-            prompt_ids: self.prompt_ids,
-            top_logprobs: self.top_logprobs,
-            logprobs: self.logprobs,
-            end_logprob: self.end_logprob,
-            timings: self.timings,
-            trace: self.trace,
-        })
+    /// Ends it, and drops text that was held back.
+    pub fn end(&mut self, reason: FinishReason, end_logprob: Option<f32>) {
+        self.ended = true;
+        let (timings, trace) = (self.timings, self.trace.take().map(Box::new));
+        self.question.stream.push(Event::Ended { reason, end_logprob, timings, trace });
+        self.question.let_go(Ok(()));
     }
 }

@@ -1,8 +1,8 @@
 //! Text-guided inter-slice scoring: which slices count, and their weighted sum (paper, Eq. 4 to 7).
+use crate::Result;
 use crate::options::{TextMlp, TgisMode};
 use crate::trace::Recorder;
 use crate::weights::{Affine, Loading};
-use crate::{EncodedVolume, Result};
 use med2e3_kernels::ops::sample::philox;
 use med2e3_kernels::ops::{Epilogue, SliceCombine, SliceKeys, SliceMax, TgisScores};
 use med2e3_kernels::{DType, Device, Tensor, View, ViewMut};
@@ -65,9 +65,16 @@ impl Aggregation {
         matches!(self, Self::Scored(scorer) if matches!(scorer.guide, GuideWeights::BertPooler { .. }))
     }
 
-    /// The question-independent half: one key per slice, or none where nothing is scored.
-    pub fn keys(&self, device: &dyn Device, z_3d: View<'_>, z_2d: View<'_>, layers: usize) -> Result<Option<Tensor>> {
-        let Self::Scored(scorer) = self else { return Ok(None) };
+    /// The question-independent half: one key per slice into `keys`, `[slices, dim]`, where slices are scored.
+    pub fn keys(
+        &self,
+        device: &dyn Device,
+        z_3d: View<'_>,
+        z_2d: View<'_>,
+        layers: usize,
+        keys: ViewMut<'_>,
+    ) -> Result<()> {
+        let Self::Scored(scorer) = self else { return Ok(()) };
         let &[tokens_3d, dim] = z_3d.dims().as_slice() else { unreachable!("z_3d is a matrix") };
         let layers = z_3d.reshape(&[layers, tokens_3d / layers, dim]);
         let (z_3d, z_2d_slices) = match scorer.scored {
@@ -75,21 +82,19 @@ impl Aggregation {
             Scored::TwoD => (None, Some(z_2d)),
             Scored::Both | Scored::AllThreeDAndSlice => (Some(layers), Some(z_2d)),
         };
-        let mut keys = device.tensor(&[z_2d.dims().as_slice()[0], dim], DType::F32)?;
         let whole_volume = scorer.scored == Scored::AllThreeDAndSlice;
-        device.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume, keys: keys.view_mut() })?;
-        Ok(Some(keys))
+        Ok(device.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume, keys })?)
     }
 
     /// Scores the slices under the guide prepared before and writes z_2D into `out`, `[tokens, dim]`.
     pub fn combine(
         &mut self,
         device: &dyn Device,
-        volume: &EncodedVolume,
+        z_2d_slices: View<'_>,
+        keys: Option<View<'_>>,
         out: ViewMut<'_>,
         recorder: &mut Recorder<'_>,
     ) -> Result<Option<Vec<f32>>> {
-        let z_2d_slices = volume.z_2d_slices.as_ref().expect("the 2D branch ran").view();
         let scores = match self {
             Self::Max => {
                 device.slice_max(SliceMax { z_2d_slices, out })?;
@@ -99,7 +104,7 @@ impl Aggregation {
             Self::Scored(scorer) => {
                 let guide = scorer.guide.vector();
                 recorder.record("z_t", guide)?;
-                let keys = volume.keys.as_ref().expect("scored volumes have keys").view();
+                let keys = keys.expect("scored volumes have keys");
                 let temperature = scorer.temperature;
                 let scores = scorer.scores.view_mut();
                 device.tgis_scores(TgisScores { keys, guide, temperature, scores })?;

@@ -15,11 +15,36 @@ pub struct TraceTensor {
     pub values: Vec<f32>,
 }
 
+/// The order of the stages, as the paper has them: a prompt goes through the model in two parts.
+const STAGES: [&str; 14] = [
+    "vit_tokens",
+    "siglip_tokens",
+    "volume",
+    "z_3d",
+    "bert_pooler",
+    "z_2d_slices",
+    "z_t",
+    "tgis_scores",
+    "z_2d",
+    "z_i",
+    "prompt_embeddings",
+    "llm_layer_0",
+    "llm_norm",
+    "prompt_logits",
+];
+
 /// All recorded stages, in the order of computation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     /// The stages.
     pub tensors: Vec<TraceTensor>,
+}
+
+impl Trace {
+    /// Puts the stages into their order.
+    pub(crate) fn sort(&mut self) {
+        self.tensors.sort_by_key(|tensor| STAGES.iter().position(|stage| *stage == tensor.name));
+    }
 }
 
 /// Records into a trace, or nowhere.

@@ -1,7 +1,7 @@
 //! The 3D ViT of M3D-CLIP: the whole volume as boxes of voxels.
 use crate::encoder::{Block, Buffers, Names, Qkv, Style, load_block};
 use crate::weights::{Affine, Loading};
-use crate::{Progress, Result};
+use crate::{Progress, ProgressStage, Result};
 use med2e3_kernels::ops::{Epilogue, PatchEmbed3d};
 use med2e3_kernels::{Device, Tensor, View};
 use med2e3_loaders::ModelConfig;
@@ -47,12 +47,7 @@ impl Vision3d {
     }
 
     /// Runs over a volume `[slices, height, width]`; see [`Vision3d::tokens`].
-    pub fn encode(
-        &mut self,
-        device: &dyn Device,
-        volume: View<'_>,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<()> {
+    pub fn encode(&mut self, device: &dyn Device, volume: View<'_>, progress: &mut dyn FnMut(Progress)) -> Result<()> {
         device.patch_embed_3d(PatchEmbed3d {
             volume,
             patch: self.patch,
@@ -65,7 +60,7 @@ impl Vision3d {
         let total = self.blocks.len() as u64;
         for (done, block) in (1..).zip(&self.blocks) {
             block.forward(device, &mut self.buffers, self.style, [1, self.tokens])?;
-            progress(Progress { stage: "vision_3d", done, total });
+            progress(Progress { stage: ProgressStage::Vision3d, done, total });
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Checkpoint tensors by name, on the device.
-use crate::{Progress, Result};
+use crate::{Error, OnProgress, Progress, ProgressStage, Result};
 use med2e3_kernels::ops::{Epilogue, LayerNorm, Linear};
 use med2e3_kernels::{DType, Device, Dims, HostTensor, Tensor, View, ViewMut};
 use med2e3_loaders::{Checkpoint, ModelFolder};
@@ -28,13 +28,13 @@ impl Affine {
 pub(crate) struct Loading<'a> {
     pub device: &'a dyn Device,
     pub folder: &'a ModelFolder,
-    progress: &'a mut dyn FnMut(Progress<'_>),
+    progress: OnProgress<'a>,
     done: u64,
     total: u64,
 }
 
 impl<'a> Loading<'a> {
-    pub fn new(device: &'a dyn Device, folder: &'a ModelFolder, progress: &'a mut dyn FnMut(Progress<'_>)) -> Self {
+    pub fn new(device: &'a dyn Device, folder: &'a ModelFolder, progress: OnProgress<'a>) -> Self {
         let parts = [&folder.llm, &folder.vision_3d, &folder.connector_3d];
         let planes = [&folder.vision_2d, &folder.connector_2d].into_iter().flatten();
         let total = parts.into_iter().chain(planes).map(Checkpoint::total_bytes).sum();
@@ -58,8 +58,8 @@ impl<'a> Loading<'a> {
             med2e3_loaders::DType::Bf16 => DType::Bf16,
         };
         let weight = self.device.weight(HostTensor { owner, range, dims: Dims::new(dims), dtype })?;
-        (self.progress)(Progress { stage: "load", done: self.done, total: self.total });
-        Ok(weight)
+        let progress = Progress { stage: ProgressStage::Load, done: self.done, total: self.total };
+        if (self.progress)(progress).is_break() { Err(Error::Cancelled) } else { Ok(weight) }
     }
 
     /// `<prefix>.weight` and `<prefix>.bias`.

@@ -1,7 +1,7 @@
 //! Reads the goldens that `tools/research/golden/make.py` wrote; their format stands in
 //! `tools/research/golden/README.md`.
 use med2e3::prompt::{Conversation, Turn};
-use med2e3::{Answer, Engine, LoadOptions, Request, TgisMode, Trace};
+use med2e3::{Answer, Engine, Event, LoadOptions, Request, TgisMode, Trace};
 use med2e3_kernels::Device;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -150,7 +150,8 @@ pub fn load_for(batch: usize, device: Arc<dyn Device>, model: &Path, case: &Case
         other => panic!("{}: unknown tgis {other}", case.name),
     };
     let options = LoadOptions { batch, tgis, ..LoadOptions::default() };
-    Engine::load(device, &folder, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+    Engine::load(device, &folder, &options, &mut |_| ControlFlow::Continue(()))
+        .unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
 impl Goldens {
@@ -159,15 +160,15 @@ impl Goldens {
     /// # Panics
     /// If anything fails.
     pub fn run(&self, device: Arc<dyn Device>, case: &Case, forced: Option<Vec<u32>>) -> Run {
-        let mut engine = load(device, self.model_folder(&case.model).path(), case);
-        let mut trace = Trace::default();
+        let engine = load(device, self.model_folder(&case.model).path(), case);
         let volume = self.volume(&case.model);
-        let encoded = engine.encode_traced(&volume, Some(&mut trace), &mut |_| ());
+        let encoded = engine.encode_traced(volume).and_then(|encoded| encoded.wait().map(|()| encoded));
         let encoded = encoded.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let mut trace = encoded.take_trace().expect("asked for");
         let turn = |pair: &[String]| Turn { question: pair[0].clone(), answer: pair.get(1).cloned() };
         let request = Request {
             conversation: Conversation { turns: case.messages.chunks(2).map(turn).collect() },
-            question: case.question.clone(),
+            guide: case.question.clone(),
             max_new_tokens: case.max_new_tokens,
             logprobs: 5,
             trace: true,
@@ -175,8 +176,11 @@ impl Goldens {
             ..Request::new("")
         };
         let mut streamed = String::new();
-        let answer = engine.ask(&encoded, &request, &mut |event| {
-            streamed.push_str(event.text);
+        let answering = engine.submit(&encoded, request).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let answer = answering.finish_with(&mut |event| {
+            if let Event::Token { text, .. } | Event::Text(text) = event {
+                streamed.push_str(text);
+            }
             ControlFlow::Continue(())
         });
         let mut answer = answer.unwrap_or_else(|e| panic!("{}: {e}", case.name));

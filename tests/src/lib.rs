@@ -5,3 +5,6 @@ pub mod fuzz;
 pub mod golden;
 pub mod plant;
 pub mod tidy;
+mod together;
+
+pub use together::together;

@@ -4,7 +4,7 @@
 //! largest magnitude in it (exact mode's contract; PyTorch's own f32 noise is at most 8e-6 of it), and every
 //! greedy token must be the same: no step of a golden answer is closer than 1e-3 to a tie.
 use engine_tests::golden::{self, Case, Goldens, Run, Stage};
-use med2e3::{Engine, FinishReason, LoadOptions, Request, Trace};
+use med2e3::{Engine, Event, FinishReason, LoadOptions, Request, Trace};
 use med2e3_kernels::ops::Sampling;
 use med2e3_kernels::{Cpu, Device, Plan, Precision};
 use std::ops::ControlFlow;
@@ -121,13 +121,13 @@ fn questions_do_not_disturb_one_another() {
     let goldens = Goldens::open();
     let cases: Vec<_> =
         goldens.cases().into_iter().filter(|c| c.model == "a_score15" && c.tgis == "checkpoint").collect();
-    let mut engine = load(&goldens, &cases[0]);
-    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    let engine = load(&goldens, &cases[0]);
+    let encoded = engine.encode(goldens.volume("a_score15")).expect("the volume fits");
     for case in cases.iter().chain(cases.iter().rev()) {
         let mut request = Request::new(&case.messages[0]);
-        request.question.clone_from(&case.question);
+        request.guide.clone_from(&case.question);
         request.max_new_tokens = case.max_new_tokens;
-        let answer = engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits");
+        let answer = engine.ask(&encoded, request.clone()).expect("it fits");
         assert_eq!(answer.token_ids, goldens.facts(case).token_ids, "{}", case.name);
     }
 }
@@ -136,10 +136,10 @@ fn questions_do_not_disturb_one_another() {
 fn a_prompt_that_is_too_long_is_refused_with_both_numbers() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
-    let mut engine = load(&goldens, &case);
-    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
-    let request = Request::new(&"lesion ".repeat(400));
-    let error = engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect_err("too long").to_string();
+    let engine = load(&goldens, &case);
+    let encoded = engine.encode(goldens.volume("a_score15")).expect("the volume fits");
+    let request = Request::new("lesion ".repeat(400));
+    let error = engine.ask(&encoded, request.clone()).expect_err("too long").to_string();
     assert!(error.contains("the prompt has ") && error.contains("takes at most"), "{error}");
 }
 
@@ -147,11 +147,12 @@ fn a_prompt_that_is_too_long_is_refused_with_both_numbers() {
 fn breaking_off_stops_at_once() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
-    let mut engine = load(&goldens, &case);
-    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
+    let engine = load(&goldens, &case);
+    let encoded = engine.encode(goldens.volume("a_score15")).expect("the volume fits");
     let mut seen = 0;
-    let answer = engine.ask(&encoded, &Request::new(&case.messages[0]), &mut |event| {
-        seen += usize::from(event.id.is_some());
+    let answering = engine.submit(&encoded, Request::new(&case.messages[0])).expect("it fits");
+    let answer = answering.finish_with(&mut |event| {
+        seen += usize::from(matches!(event, Event::Token { .. }));
         if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let answer = answer.expect("it fits");
@@ -173,18 +174,20 @@ fn forced_tokens_are_scored_not_chosen() {
     assert_ne!(other.top_logprobs[1], free.top_logprobs[1]);
 }
 
-/// What a plan says of a volume is what encoding one takes.
+/// Each volume that stays encoded takes what the plan says of one.
 #[test]
-fn a_plan_knows_an_encoded_volume_to_the_byte() {
+fn a_plan_counts_every_volume() {
     let goldens = Goldens::open();
     for model in ["a_score15", "b_spatial", "c_score9"] {
-        let case = goldens.cases().into_iter().find(|case| case.model == model).expect("listed");
         let folder = goldens.model_folder(model);
-        let mut engine = load_from(folder.path(), &case);
-        let encoded = engine.encode(&goldens.volume(model), &mut |_| ()).expect("the volume fits");
         let folder = med2e3_loaders::ModelFolder::open(folder.path()).expect("a model");
-        let plan = Engine::plan(Plan::cpu(), &folder, &LoadOptions::default()).expect("a plan");
-        assert_eq!(plan.volume, encoded.bytes(), "{model}");
+        let plan = |volumes| {
+            let options = LoadOptions { volumes, ..LoadOptions::default() };
+            Engine::plan(Plan::cpu(), &folder, &options).expect("a plan")
+        };
+        let (one, three) = (plan(1), plan(3));
+        assert_eq!(three.total(), one.total() + 2 * one.volume, "{model}");
+        assert_eq!((one.volume, one.buffers), (three.volume, three.buffers), "{model}");
     }
 }
 
@@ -217,9 +220,9 @@ fn a_converted_checkpoint_answers_the_same_and_its_source_is_untouched() {
         assert_eq!(contents(source.path()), before, "{model}: the source changed");
         let request = Request { max_new_tokens: case.max_new_tokens, ..Request::new(&case.messages[0]) };
         let ask = |folder: &Path| {
-            let mut engine = load_from(folder, &case);
-            let encoded = engine.encode(&goldens.volume(model), &mut |_| ()).expect("the volume fits");
-            engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits")
+            let engine = load_from(folder, &case);
+            let encoded = engine.encode(goldens.volume(model)).expect("the volume fits");
+            engine.ask(&encoded, request.clone()).expect("it fits")
         };
         let (want, got) = (ask(source.path()), ask(&converted));
         assert_eq!(got.token_ids, want.token_ids, "{model}");
@@ -233,12 +236,12 @@ fn a_converted_checkpoint_answers_the_same_and_its_source_is_untouched() {
 fn sampling_follows_its_seed() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.model == "a_score15").expect("listed");
-    let mut engine = load(&goldens, &case);
-    let encoded = engine.encode(&goldens.volume("a_score15"), &mut |_| ()).expect("the volume fits");
-    let mut ask = |temperature, top_k, seed| {
+    let engine = load(&goldens, &case);
+    let encoded = engine.encode(goldens.volume("a_score15")).expect("the volume fits");
+    let ask = |temperature, top_k, seed| {
         let sampling = Sampling { temperature, top_k, top_p: 0.95, seed };
         let request = Request { sampling, max_new_tokens: Some(24), ..Request::new(&case.messages[0]) };
-        engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits").token_ids
+        engine.ask(&encoded, request.clone()).expect("it fits").token_ids
     };
     assert_eq!(ask(1.0, 0, 7), ask(1.0, 0, 7));
     assert_ne!(ask(1.0, 0, 7), ask(1.0, 0, 8));

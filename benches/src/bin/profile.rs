@@ -99,9 +99,9 @@ fn run(mut words: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
     };
     let profile = Arc::new(Profile::new(machine.open()?.into()));
     let folder = ModelFolder::open(model.as_ref())?;
-    let mut engine = Engine::load(profile.clone(), &folder, &LoadOptions::default(), &mut |_| ())?;
+    let engine = Engine::load(profile.clone(), &folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()))?;
     println!("{}", machine.describe(engine.device()));
-    let voxels = noise(engine.img_size().iter().product());
+    let mut voxels = noise(engine.img_size().iter().product());
     let request = Request {
         max_new_tokens: Some(NEW_TOKENS),
         ..Request::new("Describe the findings of this scan and say which organ is abnormal.")
@@ -109,9 +109,12 @@ fn run(mut words: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         profile.take();
-        let volume = engine.encode(&voxels, &mut |_| ())?;
+        // Another volume each time: one that is known would not be encoded.
+        voxels.rotate_left(1);
+        let volume = engine.encode(voxels.as_slice())?;
+        volume.wait()?;
         let encode = profile.take();
-        let answer = engine.ask(&volume, &request, &mut |_| ControlFlow::Continue(()))?;
+        let answer = engine.ask(&volume, request.clone())?;
         runs.push(Run::new(encode, profile.take(), answer.token_ids.len()));
     }
     print(&runs);

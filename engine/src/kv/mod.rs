@@ -60,24 +60,30 @@ impl Pages {
         self.prefixes.contains(key)
     }
 
-    /// A sequence that goes on behind a kept prefix. Its full pages are shared; the last one, if it is not full, has to
-    /// be copied before anything is appended: `copy` gets the page to read and the page to write. Where no page is left
-    /// for the copy, the sequence takes the prefix over. `None` if there is no such prefix.
+    /// Another sequence that goes on behind all tokens of one that stays. Its full pages are shared; the last one, if it
+    /// is not full, is copied: `copy` gets the page to read and the page to write. `None` if no page is left for that.
+    pub fn fork_of<E>(
+        &mut self,
+        sequence: &Sequence,
+        copy: impl FnOnce(u32, u32) -> Result<(), E>,
+    ) -> Option<Result<Sequence, E>> {
+        if !sequence.ends_within_a_page() {
+            return Some(Ok(sequence.share(None)));
+        }
+        let page = self.take()?;
+        Some(copy(sequence.last_page(), page.number()).map(|()| sequence.share(Some(page))))
+    }
+
+    /// A sequence that goes on behind a kept prefix, as [`Pages::fork_of`]. Where no page is left for a copy, the sequence
+    /// takes the prefix over. `None` if there is no such prefix.
     pub fn fork<E>(
         &mut self,
         key: &PrefixKey,
         copy: impl FnOnce(u32, u32) -> Result<(), E>,
     ) -> Option<Result<Sequence, E>> {
+        // Taken out, it is not among those that give way to the copy.
         let prefix = self.prefixes.take(key)?;
-        if !prefix.ends_within_a_page() {
-            let fork = prefix.share(None);
-            self.prefixes.insert(key.clone(), prefix);
-            return Some(Ok(fork));
-        }
-        // The prefix itself is not among those that may give way, since it was taken out.
-        let Some(page) = self.take() else { return Some(Ok(prefix)) };
-        let copied = copy(prefix.last_page(), page.number());
-        let fork = copied.map(|()| prefix.share(Some(page)));
+        let Some(fork) = self.fork_of(&prefix, copy) else { return Some(Ok(prefix)) };
         self.prefixes.insert(key.clone(), prefix);
         Some(fork)
     }

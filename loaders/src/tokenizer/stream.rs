@@ -3,6 +3,7 @@
 use super::LlmTokenizer;
 use super::sentencepiece::byte_of;
 use crate::error::Result;
+use std::ops::Deref;
 
 /// Ids before the unsent ones that are decoded along with them. A decoder's rules for the start of a text reach two
 /// tokens far; with more than that as context, they do the same with and without the unsent ids and cancel.
@@ -13,17 +14,17 @@ const CONTEXT: usize = 4;
 /// Text is held back while it could still change: a run of byte tokens until the run ends, and U+FFFD at the end until
 /// another token shows that no more bytes of that character follow. Only a legacy SentencePiece tokenizer that does not
 /// skip special tokens differs: its `decode` puts a space before text that has been sent.
-pub struct DecodeStream<'a> {
-    tokenizer: &'a LlmTokenizer,
+pub struct DecodeStream<T> {
+    tokenizer: T,
     skip_special: bool,
     /// Up to [`CONTEXT`] ids whose text is sent, then the ids whose text is not.
     ids: Vec<u32>,
     sent: usize,
 }
 
-impl<'a> DecodeStream<'a> {
-    /// A stream at the start of a text.
-    pub fn new(tokenizer: &'a LlmTokenizer, skip_special: bool) -> Self {
+impl<T: Deref<Target = LlmTokenizer>> DecodeStream<T> {
+    /// A stream at the start of a text; the tokenizer is borrowed or shared.
+    pub fn new(tokenizer: T, skip_special: bool) -> Self {
         Self { tokenizer, skip_special, ids: Vec::new(), sent: 0 }
     }
 

@@ -29,14 +29,14 @@ fn hounsfield(index: usize) -> f32 {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let voxels: Vec<f32> = (0..DIMS.iter().product()).into_par_iter().map(hounsfield).collect();
     let folder = ModelFolder::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/research/demo/model").as_ref())?;
-    let mut engine =
-        Engine::load(DeviceChoice::Auto.open(None, &folder)?, &folder, &LoadOptions::default(), &mut |_| ())?;
+    let engine =
+        Engine::load(DeviceChoice::Auto.open(None, &folder)?, &folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()))?;
     let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
     let scan = RawVolume::from_slices(&voxels, DIMS, VolumeKind::Intensity)?;
     let volume = prepare(engine.device(), &scan, engine.img_size(), &options)?;
-    let encoded = engine.encode(&volume.voxels, &mut |_| ())?;
+    let encoded = engine.encode(volume.voxels)?;
     for (question, wanted) in [("Which plane is shown?", "Axial"), ("Which organ is abnormal?", "")] {
-        let answer = engine.ask(&encoded, &Request::new(question), &mut |_| ControlFlow::Continue(()))?;
+        let answer = engine.ask(&encoded, Request::new(question))?;
         let scores = answer.slice_scores.as_deref().unwrap_or_default();
         let top_slice = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         assert!(!answer.text.is_empty() && answer.text.starts_with(wanted), "{question} {}", answer.text);

@@ -7,9 +7,9 @@ use med2e3_kernels::{Emulation, Gpu};
 /// device: each is refused before anything runs, alone and among others, which are answered.
 #[test]
 fn volumes_of_other_engines_are_refused() {
-    let mut engine = exact("b_score15", 2);
-    let own = encode(&mut engine, "b_score15");
-    let want = facts(&ask(&mut engine, &own, &short(5)));
+    let engine = exact("b_score15", 2);
+    let own = encode(&engine, "b_score15");
+    let want = facts(&ask(&engine, &own, &short(5)));
     let uniform = LoadOptions { tgis: TgisMode::Uniform, ..LoadOptions::default() };
     let others = [
         ("the same load", "b_score15", LoadOptions::default()),
@@ -19,32 +19,28 @@ fn volumes_of_other_engines_are_refused() {
     ];
     let request = short(5);
     for (what, model, options) in others {
-        let mut other = load(model, Arc::new(EXACT), &options);
-        let foreign = encode(&mut other, model);
-        let refused = engine.ask(&foreign, &request, &mut |_| panic!("{what}: it was begun"));
-        assert!(matches!(refused, Err(Error::Foreign)), "{what}: {refused:?}");
-        assert!(matches!(other.ask(&own, &request, &mut |_| panic!("{what}: it was begun")), Err(Error::Foreign)));
-        let questions = [&own, &foreign, &own].map(|volume| Question { volume, request: &request });
-        let results = engine.ask_many(&questions, &mut |at, token| {
-            assert_ne!(at, 1, "{what}: it was begun");
-            go(token)
-        });
+        let other = load(model, Arc::new(EXACT), &options);
+        let foreign = encode(&other, model);
+        let refused = engine.submit(&foreign, request.clone()).err();
+        assert!(matches!(refused, Some(Error::Foreign)), "{what}: {refused:?}");
+        assert!(matches!(other.submit(&own, request.clone()).err(), Some(Error::Foreign)));
+        let results = together(&engine, &[&own, &foreign, &own].map(|volume| (volume, &request)));
         assert!(matches!(results[1], Err(Error::Foreign)), "{what}");
         for at in [0, 2] {
             assert_eq!(facts(results[at].as_ref().expect("its own")), want, "{what}");
         }
     }
-    assert_eq!(facts(&ask(&mut engine, &own, &request)), want);
+    assert_eq!(facts(&ask(&engine, &own, &request)), want);
 }
 
 /// A volume in the host's memory on a GPU: the request's mistake by its type, no failure of the device.
 #[test]
 fn volumes_of_other_devices_are_refused() {
-    let mut cpu = exact("a_score15", 1);
-    let volume = encode(&mut cpu, "a_score15");
+    let cpu = exact("a_score15", 1);
+    let volume = encode(&cpu, "a_score15");
     let gpu = Arc::new(Gpu::emulated(Emulation::default()));
-    let mut gpu = load("a_score15", gpu, &LoadOptions::default());
-    assert!(matches!(gpu.ask(&volume, &short(3), &mut go), Err(Error::Foreign)));
+    let gpu = load("a_score15", gpu, &LoadOptions::default());
+    assert!(matches!(gpu.ask(&volume, short(3)), Err(Error::Foreign)));
     let said = Error::Foreign.to_string();
     assert_eq!(said, "the volume was encoded by another engine; encode it with the engine that is asked");
 }

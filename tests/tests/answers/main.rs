@@ -1,16 +1,21 @@
 //! What a caller of the engine may rely on, on the CPU: the same bits in every company, a result for each request, and
 //! text, log-probabilities and timings that are what they say.
 use engine_tests::golden::Goldens;
-use med2e3::{Answer, EncodedVolume, Engine, LoadOptions, Question, Request, TgisMode, TokenEvent};
+use engine_tests::together;
+use med2e3::{Answer, Engine, Event, LoadOptions, Request, TgisMode, Volume};
 use med2e3_kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 mod failing;
+mod faults;
 mod foreign;
 mod numbers;
 mod prefix;
 mod requests;
+mod schedules;
+mod scoring;
 mod steps;
 mod streams;
 mod timings;
@@ -21,7 +26,7 @@ const EXACT: Cpu = Cpu { precision: Precision::Exact };
 fn load(model: &str, device: Arc<dyn Device>, options: &LoadOptions) -> Engine {
     let folder = Goldens::open().model_folder(model);
     let opened = med2e3_loaders::ModelFolder::open(folder.path()).expect("a model");
-    Engine::load(device, &opened, options, &mut |_| ()).expect("it loads")
+    Engine::load(device, &opened, options, &mut |_| ControlFlow::Continue(())).expect("it loads")
 }
 
 /// A golden model that answers `batch` questions at a time in exact precision.
@@ -30,16 +35,12 @@ fn exact(model: &str, batch: usize) -> Engine {
 }
 
 /// As the golden model's engine sees its volume.
-fn encode(engine: &mut Engine, model: &str) -> EncodedVolume {
-    engine.encode(&Goldens::open().volume(model), &mut |_| ()).expect("the volume fits")
+fn encode(engine: &Engine, model: &str) -> Volume {
+    engine.encode(Goldens::open().volume(model)).expect("the volume fits")
 }
 
-fn go(_: TokenEvent<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
-fn ask(engine: &mut Engine, volume: &EncodedVolume, request: &Request) -> Answer {
-    engine.ask(volume, request, &mut go).expect("it fits")
+fn ask(engine: &Engine, volume: &Volume, request: &Request) -> Answer {
+    engine.ask(volume, request.clone()).expect("it fits")
 }
 
 /// A short question.
@@ -61,4 +62,17 @@ fn facts(answer: &Answer) -> String {
         answer.end_logprob.map(f32::to_bits),
         answer.top_logprobs.iter().map(top).collect::<Vec<_>>(),
     )
+}
+
+/// Waits until nothing runs, and sees that nothing is held.
+fn assert_idle(engine: &Engine) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stats = engine.stats();
+        if stats.waiting == 0 && stats.running == 0 && stats.available_pages == stats.pages {
+            return;
+        }
+        assert!(Instant::now() < limit, "{stats:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -18,24 +18,24 @@ fn assert_ranked(answer: &Answer) {
 fn the_end_of_an_answer_has_a_log_probability() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.name == "a_score15_eos").expect("listed");
-    let mut engine = exact(&case.model, 1);
-    let volume = encode(&mut engine, &case.model);
+    let engine = exact(&case.model, 1);
+    let volume = encode(&engine, &case.model);
     let mut request = Request::new(&case.messages[0]);
     request.logprobs = usize::MAX;
-    let free = ask(&mut engine, &volume, &request);
+    let free = ask(&engine, &volume, &request);
     assert_eq!((free.finish_reason, free.token_ids.len()), (FinishReason::Stop, 9));
     assert_ranked(&free);
     let end = free.end_logprob.expect("it ended by itself");
     let ids = free.token_ids.iter().copied().chain([382]).collect();
-    let given = ask(&mut engine, &volume, &Request { forced: Some(ids), ..request.clone() });
+    let given = ask(&engine, &volume, &Request { forced: Some(ids), ..request.clone() });
     assert_ranked(&given);
     assert_eq!((given.finish_reason, given.end_logprob), (FinishReason::Length, None));
     let want: Vec<u32> = free.logprobs.iter().chain([&end]).map(|value| value.to_bits()).collect();
     assert_eq!(given.logprobs.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), want);
-    let cut = ask(&mut engine, &volume, &Request { max_new_tokens: Some(9), logprobs: 1, ..request.clone() });
+    let cut = ask(&engine, &volume, &Request { max_new_tokens: Some(9), logprobs: 1, ..request.clone() });
     assert_eq!((cut.finish_reason, cut.end_logprob), (FinishReason::Length, None));
     assert_eq!(cut.logprobs, free.logprobs);
-    let none = ask(&mut engine, &volume, &Request { logprobs: 0, ..request });
+    let none = ask(&engine, &volume, &Request { logprobs: 0, ..request });
     assert_eq!((none.logprobs.len(), none.top_logprobs.len(), none.end_logprob), (0, 0, None));
 }
 
@@ -43,15 +43,15 @@ fn the_end_of_an_answer_has_a_log_probability() {
 /// was drawn with is not in it.
 #[test]
 fn drawn_tokens_have_their_own() {
-    let mut engine = exact("b_score15", 1);
-    let volume = encode(&mut engine, "b_score15");
+    let engine = exact("b_score15", 1);
+    let volume = encode(&engine, "b_score15");
     let sampling = Sampling { temperature: 3.0, top_k: 0, top_p: 1.0, seed: 11 };
     let request = Request { sampling, logprobs: 2, ..short(20) };
-    let drawn = ask(&mut engine, &volume, &request);
+    let drawn = ask(&engine, &volume, &request);
     let outside = |(id, ranked): (&u32, &Vec<(u32, f32)>)| ranked.iter().all(|(other, _)| other != id);
     assert!(drawn.token_ids.iter().zip(&drawn.top_logprobs).any(outside), "an unlikely token is drawn");
     let forced = Some(drawn.token_ids.clone());
-    let given = ask(&mut engine, &volume, &Request { forced, logprobs: usize::MAX, ..short(20) });
+    let given = ask(&engine, &volume, &Request { forced, logprobs: usize::MAX, ..short(20) });
     assert_ranked(&given);
     assert_eq!(given.logprobs, drawn.logprobs, "of the same tokens, without a temperature");
 }

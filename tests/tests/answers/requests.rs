@@ -27,7 +27,7 @@ fn bad() -> Vec<(Request, &'static str)> {
         (forced(vec![5, 388]), "the given answer holds id 388, "),
         (forced(vec![u32::MAX]), "the given answer holds id 4294967295, "),
         (forced(vec![5; 1000]), "the given answer has 1000 tokens, "),
-        (Request::new(&"word ".repeat(400)), "the prompt has "),
+        (Request::new("word ".repeat(400)), "the prompt has "),
         (Request::new("<image3d> and <image3d>"), "the prompt holds <image3d> 2 times"),
         (Request { conversation: Conversation { turns: Vec::new() }, ..short(3) }, "the conversation has no question"),
     ]
@@ -35,47 +35,44 @@ fn bad() -> Vec<(Request, &'static str)> {
 
 #[test]
 fn bad_requests_cost_their_neighbours_nothing() {
-    let mut engine = exact("b_score15", 3);
-    let volume = encode(&mut engine, "b_score15");
+    let engine = exact("b_score15", 3);
+    let volume = encode(&engine, "b_score15");
     let good = [short(6), Request { logprobs: 2, ..short(9) }];
-    let want = good.each_ref().map(|request| facts(&ask(&mut engine, &volume, request)));
+    let want = good.each_ref().map(|request| facts(&ask(&engine, &volume, request)));
     let bad = bad();
     for (request, text) in &bad {
         let checked = engine.check(request);
-        let asked = engine.ask(&volume, request, &mut |_| panic!("it was begun"));
+        let asked = engine.submit(&volume, request.clone());
         for result in [checked, asked.map(drop)] {
             assert!(matches!(&result, Err(Error::Request(said)) if said.starts_with(text)), "{text}: {result:?}");
         }
     }
     // One good request at either end, all bad ones between.
     let requests = [&good[0]].into_iter().chain(bad.iter().map(|(request, _)| request)).chain([&good[1]]);
-    let questions: Vec<Question<'_>> = requests.map(|request| Question { volume: &volume, request }).collect();
+    let questions: Vec<_> = requests.map(|request| (&volume, request)).collect();
     let last = questions.len() - 1;
-    let results = engine.ask_many(&questions, &mut |at, token| {
-        assert!(at == 0 || at == last, "question {at} was begun");
-        go(token)
-    });
+    let results = together(&engine, &questions);
     assert_eq!(results.len(), questions.len());
     assert_eq!([0, last].map(|at| facts(results[at].as_ref().expect("a good request"))), want);
     assert!(results[1..last].iter().all(|result| matches!(result, Err(Error::Request(_)))));
-    assert!(engine.ask_many(&[], &mut |_, _| panic!("no question")).is_empty());
+    assert!(together(&engine, &[]).is_empty());
 }
 
 /// The variant that the question's mean embedding guides cannot do without a question.
 #[test]
 fn an_empty_guide_is_refused_where_it_guides() {
-    let mut engine = exact("b_score6", 1);
-    let volume = encode(&mut engine, "b_score6");
+    let engine = exact("b_score6", 1);
+    let volume = encode(&engine, "b_score6");
     for question in ["", "  \n"] {
-        let request = Request { question: Some(question.into()), ..short(3) };
+        let request = Request { guide: Some(question.into()), ..short(3) };
         let text = "the question that guides TG-IS is empty";
         assert!(matches!(engine.check(&request), Err(Error::Request(said)) if said.starts_with(text)));
-        let refused = engine.ask(&volume, &request, &mut |_| panic!("it was begun"));
+        let refused = engine.submit(&volume, request);
         assert!(matches!(refused, Err(Error::Request(said)) if said.starts_with(text)));
     }
-    let mut by_bert = exact("b_score15", 1);
-    let volume = encode(&mut by_bert, "b_score15");
-    ask(&mut by_bert, &volume, &Request { question: Some(String::new()), ..short(3) });
+    let by_bert = exact("b_score15", 1);
+    let volume = encode(&by_bert, "b_score15");
+    ask(&by_bert, &volume, &Request { guide: Some(String::new()), ..short(3) });
 }
 
 /// A prompt that leaves no room for a token is refused if a token is wanted, one that leaves room for one is answered
@@ -83,8 +80,8 @@ fn an_empty_guide_is_refused_where_it_guides() {
 #[test]
 fn a_prompt_that_fills_the_limit_is_refused() {
     for (model, limit) in [("b_score15", 160), ("c_score9", 144)] {
-        let mut engine = exact(model, 1);
-        let volume = encode(&mut engine, model);
+        let engine = exact(model, 1);
+        let volume = encode(&engine, model);
         let folder = Goldens::open().model_folder(model);
         let tokenizer = LlmTokenizer::open(folder.path()).expect("its tokenizer");
         let rows = |prompt: &str| {
@@ -96,29 +93,29 @@ fn a_prompt_that_fills_the_limit_is_refused() {
         let full = Request::new(of(limit));
         let one_left = Request::new(of(limit - 1));
         let text = format!("the prompt has {limit} tokens with the image's, all that the model takes");
-        let refused = engine.ask(&volume, &full, &mut |_| panic!("it was begun"));
-        assert!(matches!(&refused, Err(Error::Request(said)) if said.starts_with(&text)), "{refused:?}");
+        let refused = engine.submit(&volume, full.clone()).err();
+        assert!(matches!(&refused, Some(Error::Request(said)) if said.starts_with(&text)), "{refused:?}");
         assert!(engine.check(&full).is_err());
         for none in [Request { max_new_tokens: Some(0), ..full.clone() }, Request { forced: Some(vec![]), ..full }] {
-            assert_eq!(ask(&mut engine, &volume, &none).prompt_tokens, limit);
+            assert_eq!(ask(&engine, &volume, &none).prompt_tokens, limit);
         }
-        assert_eq!(ask(&mut engine, &volume, &one_left).token_ids.len(), 1, "{model}");
+        assert_eq!(ask(&engine, &volume, &one_left).token_ids.len(), 1, "{model}");
     }
 }
 
 /// Hounsfield units and whatever else no scan is after `prepare`.
 #[test]
 fn voxels_outside_0_to_1_are_refused() {
-    let mut engine = exact("a_score15", 1);
+    let engine = exact("a_score15", 1);
     let mut voxels = Goldens::open().volume("a_score15");
     let below_1 = 1.0f32.next_down();
     for fine in [0.0, -0.0, 1.0, below_1, f32::MIN_POSITIVE] {
         voxels[77] = fine;
-        engine.encode(&voxels, &mut |_| ()).expect("in range");
+        engine.encode(voxels.as_slice()).expect("in range");
     }
     for bad in [1.0f32.next_up(), -f32::MIN_POSITIVE, 2999.0, -1000.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         voxels[77] = bad;
-        let refused = engine.encode(&voxels, &mut |_| panic!("it was begun")).map(drop);
+        let refused = engine.encode(voxels.as_slice()).map(drop);
         let text =
             format!("the volume holds {bad}, but the model takes intensities scaled to 0..1; prepare the scan first");
         assert!(matches!(&refused, Err(Error::Request(said)) if *said == text), "{refused:?}");

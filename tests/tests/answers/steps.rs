@@ -21,16 +21,14 @@ fn requests() -> Vec<Request> {
 
 fn check(precision: Precision) {
     let options = LoadOptions { batch: 33, ..LoadOptions::default() };
-    let mut engine = load(MODEL, Arc::new(Cpu { precision }), &options);
-    let volume = encode(&mut engine, MODEL);
+    let engine = load(MODEL, Arc::new(Cpu { precision }), &options);
+    let volume = encode(&engine, MODEL);
     let requests = requests();
-    let alone: Vec<String> = requests.iter().map(|request| facts(&ask(&mut engine, &volume, request))).collect();
+    let alone: Vec<String> = requests.iter().map(|request| facts(&ask(&engine, &volume, request))).collect();
     assert_ne!(alone[0], alone[4], "answers that can be told apart");
     for rows in [2, 8, 9, 16, 17, 33] {
-        let questions: Vec<Question<'_>> =
-            requests[..rows].iter().map(|request| Question { volume: &volume, request }).collect();
-        let together = engine.ask_many(&questions, &mut |_, token| go(token));
-        for (row, (got, want)) in together.iter().zip(&alone).enumerate() {
+        let questions: Vec<_> = requests[..rows].iter().map(|request| (&volume, request)).collect();
+        for (row, (got, want)) in together(&engine, &questions).iter().zip(&alone).enumerate() {
             let got = facts(got.as_ref().expect("it fits"));
             assert!(got == *want, "{precision:?}, {rows} rows, row {row}:\n{got}\nalone:\n{want}");
         }
@@ -57,9 +55,9 @@ fn any_number_of_rows_in_fast_precision_by_its_twin() {
 #[test]
 fn the_twin_takes_part() {
     let scores = |precision| {
-        let mut engine = load(MODEL, Arc::new(Cpu { precision }), &LoadOptions::default());
-        let volume = encode(&mut engine, MODEL);
-        facts(&ask(&mut engine, &volume, &Request { logprobs: 4, ..short(4) }))
+        let engine = load(MODEL, Arc::new(Cpu { precision }), &LoadOptions::default());
+        let volume = encode(&engine, MODEL);
+        facts(&ask(&engine, &volume, &Request { logprobs: 4, ..short(4) }))
     };
     assert_ne!(scores(Precision::FastTwin), scores(Precision::Exact));
 }

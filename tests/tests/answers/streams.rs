@@ -9,12 +9,20 @@ fn bytes_of(tokenizer: &LlmTokenizer, text: &str) -> Vec<u32> {
     text.bytes().map(|byte| id(byte).expect("a token for each byte")).collect()
 }
 
+/// What an event adds to the text.
+fn text(event: &Event) -> &str {
+    match event {
+        Event::Token { text, .. } | Event::Text(text) => text,
+        _ => "",
+    }
+}
+
 /// At every token of an answer with characters of two and three bytes, the caller breaks off: nothing comes after that,
 /// and the answer's text is what was delivered, without halves of characters.
 #[test]
 fn nothing_follows_a_break() {
-    let mut engine = exact("b_score15", 1);
-    let volume = encode(&mut engine, "b_score15");
+    let engine = exact("b_score15", 1);
+    let volume = encode(&engine, "b_score15");
     let folder = Goldens::open().model_folder("b_score15");
     let tokenizer = LlmTokenizer::open(folder.path()).expect("its tokenizer");
     let mut ids = bytes_of(&tokenizer, "é");
@@ -26,10 +34,10 @@ fn nothing_follows_a_break() {
         let mut heard = String::new();
         let mut tokens = 0;
         let mut over = false;
-        let answer = engine.ask(&volume, &request, &mut |token| {
+        let answer = engine.submit(&volume, request.clone()).expect("it fits").finish_with(&mut |event| {
             assert!(!over, "called after breaking off at token {last}");
-            heard.push_str(token.text);
-            tokens += usize::from(token.id.is_some());
+            heard.push_str(text(event));
+            tokens += usize::from(matches!(event, Event::Token { .. }));
             over = tokens == last;
             if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -39,8 +47,8 @@ fn nothing_follows_a_break() {
         assert!(!heard.contains(char::REPLACEMENT_CHARACTER), "broken off at token {last}: {heard:?}");
     }
     let mut heard = String::new();
-    let whole = engine.ask(&volume, &request, &mut |token| {
-        heard.push_str(token.text);
+    let whole = engine.submit(&volume, request).expect("it fits").finish_with(&mut |event| {
+        heard.push_str(text(event));
         ControlFlow::Continue(())
     });
     let whole = whole.expect("it fits").text;

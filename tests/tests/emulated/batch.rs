@@ -1,6 +1,7 @@
 //! Several questions at a time get the answers that they get alone, on the CPU and on the emulated GPU.
 use engine_tests::golden::{self, Case, Goldens};
-use med2e3::{Answer, EncodedVolume, Engine, FinishReason, LoadOptions, Question, Request};
+use engine_tests::together;
+use med2e3::{Answer, Engine, Event, FinishReason, LoadOptions, Request, Volume};
 use med2e3_kernels::ops::Sampling;
 use med2e3_kernels::{Cpu, Device, Precision};
 use std::ops::ControlFlow;
@@ -22,10 +23,10 @@ fn load(batch: usize, device: Arc<dyn Device>) -> Engine {
 }
 
 /// The model's volume and, as another, its mirror image.
-fn encode(engine: &mut Engine) -> [EncodedVolume; 2] {
+fn encode(engine: &Engine) -> [Volume; 2] {
     let volume = open().0.volume(MODEL);
     let mirrored: Vec<f32> = volume.iter().rev().copied().collect();
-    [&volume, &mirrored].map(|voxels| engine.encode(voxels, &mut |_| ()).expect("the volume fits"))
+    [volume, mirrored].map(|voxels| engine.encode(voxels).expect("the volume fits"))
 }
 
 /// Greedy, drawn, ranked and given tokens, of different lengths, one of them none; more than are answered at a time.
@@ -56,33 +57,25 @@ fn assert_same(what: &str, got: &Answer, want: &Answer) {
 
 fn check(name: &str, device: fn() -> Arc<dyn Device>) {
     let requests = requests();
-    let mut single = load(1, device());
-    let volumes = encode(&mut single);
+    let single = load(1, device());
+    let volumes = encode(&single);
     let alone: Vec<Answer> = requests
         .iter()
         .enumerate()
-        .map(|(at, request)| {
-            single.ask(&volumes[at % 2], request, &mut |_| ControlFlow::Continue(())).expect("it fits")
-        })
+        .map(|(at, request)| single.ask(&volumes[at % 2], request.clone()).expect("it fits"))
         .collect();
     assert_ne!(alone[0].token_ids, alone[7].token_ids, "{name}: questions that can be told apart");
     for batch in [2, 3, 8] {
-        let mut engine = load(batch, device());
-        let volumes = encode(&mut engine);
-        let question = |(at, request)| Question { volume: &volumes[at % 2], request };
-        let questions: Vec<Question<'_>> = requests.iter().enumerate().map(question).collect();
+        let engine = load(batch, device());
+        let volumes = encode(&engine);
+        let questions: Vec<_> = requests.iter().enumerate().map(|(at, request)| (&volumes[at % 2], request)).collect();
         // Twice, so that a device that records steps replays them.
         for round in 0..2 {
-            let mut streamed = vec![String::new(); requests.len()];
-            let answers = engine.ask_many(&questions, &mut |at, token| {
-                streamed[at].push_str(token.text);
-                ControlFlow::Continue(())
-            });
+            let answers = together(&engine, &questions);
             assert_eq!(answers.len(), alone.len());
             for (at, (got, want)) in answers.iter().zip(&alone).enumerate() {
                 let what = format!("{name}, {batch} at a time, round {round}, question {at}");
                 assert_same(&what, got.as_ref().expect("it fits"), want);
-                assert_eq!(streamed[at], want.text, "{what}");
             }
         }
     }
@@ -102,17 +95,19 @@ fn together_as_alone_on_the_gpu() {
 /// Who breaks off ends one answer; the others go on, and the next question takes its place.
 #[test]
 fn breaking_off_ends_one_answer() {
-    let mut engine = load(2, gpu(2));
-    let volumes = encode(&mut engine);
+    let engine = load(2, gpu(2));
+    let volumes = encode(&engine);
     let requests = [6, 8, 5].map(|max| Request { max_new_tokens: Some(max), ..Request::new("Is there a nodule?") });
-    let questions: Vec<Question<'_>> =
-        requests.iter().map(|request| Question { volume: &volumes[0], request }).collect();
-    let mut seen = [0; 3];
-    let answers = engine.ask_many(&questions, &mut |at, token| {
-        seen[at] += usize::from(token.id.is_some());
-        if at == 0 && seen[0] == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let answers: Vec<Answer> = answers.into_iter().map(|answer| answer.expect("it fits")).collect();
+    let asked = engine.submit_all(requests.iter().map(|request| (&volumes[0], request.clone())));
+    let finish = |(at, answering): (usize, med2e3::Result<med2e3::Answering>)| {
+        let mut seen = 0;
+        let on_event = &mut |event: &Event| {
+            seen += usize::from(matches!(event, Event::Token { .. }));
+            if at == 0 && seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        answering.expect("it fits").finish_with(on_event).expect("it fits")
+    };
+    let answers: Vec<Answer> = asked.into_iter().enumerate().map(finish).collect();
     let reasons = answers.iter().map(|answer| answer.finish_reason).collect::<Vec<_>>();
     assert_eq!(reasons, [FinishReason::Cancelled, FinishReason::Length, FinishReason::Length]);
     assert_eq!(answers.iter().map(|answer| answer.token_ids.len()).collect::<Vec<_>>(), [3, 8, 5]);
@@ -127,7 +122,10 @@ fn impossible_batches_are_refused() {
     let folder = med2e3_loaders::ModelFolder::open(model.path()).expect("a model");
     for batch in [0, 257] {
         let options = LoadOptions { batch, ..LoadOptions::default() };
-        let refused = Engine::load(gpu(2), &folder, &options, &mut |_| ()).err().expect("refused").to_string();
+        let refused = Engine::load(gpu(2), &folder, &options, &mut |_| ControlFlow::Continue(()))
+            .err()
+            .expect("refused")
+            .to_string();
         assert_eq!(refused, format!("{batch} questions at a time, 1 to 256 are possible"));
     }
 }

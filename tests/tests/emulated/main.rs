@@ -6,7 +6,7 @@
 //! scores of one case, which hang on the rounding of two or three dot products; they are compared over all cases of a
 //! model.
 use engine_tests::golden::{self, Case, Floor, Goldens, Run};
-use med2e3::{Engine, LoadOptions, Question, Request};
+use med2e3::{Engine, LoadOptions, Request};
 use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Plan, Precision, Shadow};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -145,11 +145,11 @@ fn greedy_steps_choose_as_sampling_does() {
     let goldens = Goldens::open();
     let case = goldens.cases().into_iter().find(|case| case.name == "b_score15_describe").expect("listed");
     let folder = goldens.model_folder(&case.model);
-    let mut engine = golden::load(gpu(1), folder.path(), &case);
-    let encoded = engine.encode(&goldens.volume(&case.model), &mut |_| ()).expect("the volume fits");
-    let mut ask = |logprobs| {
+    let engine = golden::load(gpu(1), folder.path(), &case);
+    let encoded = engine.encode(goldens.volume(&case.model)).expect("the volume fits");
+    let ask = |logprobs| {
         let request = Request { logprobs, max_new_tokens: Some(10), ..Request::new(&case.messages[0]) };
-        engine.ask(&encoded, &request, &mut |_| ControlFlow::Continue(())).expect("it fits").token_ids
+        engine.ask(&encoded, request.clone()).expect("it fits").token_ids
     };
     let want = ask(1);
     assert_eq!(want.len(), 10);
@@ -170,18 +170,19 @@ fn memory_is_planned_to_the_byte() {
         let planned = Engine::plan(Plan::gpu(), &folder, &options).expect("a model").total();
         let gpu = |bytes| Arc::new(Gpu::emulated_with_memory(Emulation::default(), bytes));
         let exact = gpu(planned);
-        let mut engine = golden::load_for(batch, exact.clone(), model.path(), &case);
-        let encoded = engine.encode(&goldens.volume(&case.model), &mut |_| ()).expect("the volume fits");
+        let engine = golden::load_for(batch, exact.clone(), model.path(), &case);
+        let encoded = engine.encode(goldens.volume(&case.model)).expect("the volume fits");
         for logprobs in [0, 1] {
             let request = Request { logprobs, max_new_tokens: Some(3), ..Request::new(&case.messages[0]) };
-            let questions = vec![Question { volume: &encoded, request: &request }; batch];
-            let answers = engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(()));
+            let answers = engine_tests::together(&engine, &vec![(&encoded, &request); batch]);
             assert!(answers.iter().all(Result::is_ok), "no op takes more");
         }
         assert_eq!(exact.free_bytes(), Some(0), "{name}: all that was planned is taken");
-        let refused = Engine::load(gpu(planned - 1), &folder, &options, &mut |_| ()).err().expect("a byte is missing");
+        let refused = Engine::load(gpu(planned - 1), &folder, &options, &mut |_| ControlFlow::Continue(()))
+            .err()
+            .expect("a byte is missing");
         let (need, have) = (planned.div_ceil(1 << 20), (planned - 1) >> 20);
-        let text = format!("the model and one volume take {need} MiB, but {have} MiB are free on emulated GPU, seed 0");
+        let text = format!("the model and 4 volumes take {need} MiB, but {have} MiB are free on emulated GPU, seed 0");
         let said = refused.to_string();
         assert!(said.starts_with(&text) && said.ends_with("--device cuda:N or --device cpu"), "{said}");
         assert_eq!(said.contains("--batch"), batch > 1, "{said}");

@@ -2,7 +2,6 @@
 use engine_tests::golden::{self, Goldens};
 use med2e3::{Engine, Request};
 use med2e3_kernels::Device;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::gpu;
@@ -16,12 +15,12 @@ fn load(goldens: &Goldens, model: &str, gpu: Arc<dyn Device>) -> Engine {
 }
 
 /// What the engine answers, tokens and log-probabilities, with the volume encoded again for each question.
-fn answers(engine: &mut Engine, voxels: &[f32]) -> Vec<(Vec<u32>, Vec<f32>)> {
+fn answers(engine: &Engine, voxels: &[f32]) -> Vec<(Vec<u32>, Vec<f32>)> {
     let answer = |round: usize| {
-        let volume = engine.encode(voxels, &mut |_| ()).expect("the volume fits");
+        let volume = engine.encode(voxels).expect("the volume fits");
         // Greedy steps and steps that store logits are recorded apart.
         let request = Request { max_new_tokens: Some(5), logprobs: round % 2, ..Request::new("Which plane is shown?") };
-        let answer = engine.ask(&volume, &request, &mut |_| ControlFlow::Continue(())).expect("it fits");
+        let answer = engine.ask(&volume, request.clone()).expect("it fits");
         (answer.token_ids, answer.logprobs)
     };
     (0..ROUNDS).map(answer).collect()
@@ -32,12 +31,12 @@ fn answers(engine: &mut Engine, voxels: &[f32]) -> Vec<(Vec<u32>, Vec<f32>)> {
 fn two_engines_share_a_gpu() {
     let goldens = Goldens::open();
     let models = ["a_score15", "c_score9"];
-    let want = models.map(|model| answers(&mut load(&goldens, model, gpu(0)), &goldens.volume(model)));
+    let want = models.map(|model| answers(&load(&goldens, model, gpu(0)), &goldens.volume(model)));
     let shared = gpu(0);
-    let mut engines = models.map(|model| load(&goldens, model, shared.clone()));
+    let engines = models.map(|model| load(&goldens, model, shared.clone()));
     let got = std::thread::scope(|scope| {
         let threads: Vec<_> = engines
-            .iter_mut()
+            .iter()
             .zip(models)
             .map(|(engine, model)| {
                 let voxels = goldens.volume(model);

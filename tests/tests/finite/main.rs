@@ -2,7 +2,7 @@
 //! that first depends on it, on every device, and never as an answer.
 use engine_tests::golden::Goldens;
 use engine_tests::plant::{Field, Plant};
-use med2e3::{Answer, EncodedVolume, Engine, Error, LoadOptions, Request, Stage, TgisMode};
+use med2e3::{Answer, Engine, Error, Event, LoadOptions, Request, Stage, TgisMode, Volume};
 use med2e3_kernels::ops::Sampling;
 use med2e3_kernels::{Cpu, Device, Emulation, Gpu, Precision};
 use std::ops::ControlFlow;
@@ -30,22 +30,22 @@ fn gpu() -> Arc<dyn Device> {
 
 fn load(model: &Path, device: Arc<dyn Device>, options: &LoadOptions) -> Engine {
     let folder = med2e3_loaders::ModelFolder::open(model).expect("a model");
-    Engine::load(device, &folder, options, &mut |_| ()).expect("it loads")
+    Engine::load(device, &folder, options, &mut |_| ControlFlow::Continue(())).expect("it loads")
 }
 
-fn ask(engine: &mut Engine, volume: &EncodedVolume, request: &Request) -> Result<Answer, Error> {
-    engine.ask(volume, request, &mut |_| ControlFlow::Continue(()))
+fn ask(engine: &Engine, volume: &Volume, request: &Request) -> Result<Answer, Error> {
+    engine.ask(volume, request.clone())
 }
 
-fn encode(engine: &mut Engine) -> EncodedVolume {
-    engine.encode(&Goldens::open().volume(MODEL), &mut |_| ()).expect("the volume fits")
+fn encode(engine: &Engine) -> Volume {
+    engine.encode(Goldens::open().volume(MODEL)).expect("the volume fits")
 }
 
 /// Asks a model about its volume.
 fn run(model: &Path, device: Arc<dyn Device>, tgis: TgisMode, request: &Request) -> Result<Answer, Error> {
-    let mut engine = load(model, device, &LoadOptions { tgis, ..LoadOptions::default() });
-    let volume = encode(&mut engine);
-    ask(&mut engine, &volume, request)
+    let engine = load(model, device, &LoadOptions { tgis, ..LoadOptions::default() });
+    let volume = encode(&engine);
+    ask(&engine, &volume, request)
 }
 
 fn question() -> Request {
@@ -191,11 +191,13 @@ fn fails_at_token_20(field: &Field, device: fn() -> Arc<dyn Device>, logprobs: u
     forced[18] = poisoned;
     let request = Request { forced: Some(forced.clone()), logprobs, max_new_tokens: Some(24), ..question() };
     field.with(&embedding(poisoned, value), |model| {
-        let mut engine = load(model, device(), &LoadOptions::default());
-        let volume = encode(&mut engine);
+        let engine = load(model, device(), &LoadOptions::default());
+        let volume = encode(&engine);
         let mut streamed = Vec::new();
-        let result = engine.ask(&volume, &request, &mut |token| {
-            streamed.extend(token.id);
+        let result = engine.submit(&volume, request.clone()).expect("it fits").finish_with(&mut |event| {
+            if let Event::Token { id, .. } = event {
+                streamed.push(*id);
+            }
             ControlFlow::Continue(())
         });
         assert_eq!(stage(&result), Some(Stage::Logits { token: 20 }), "{value}");

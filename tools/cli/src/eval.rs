@@ -206,12 +206,12 @@ impl Eval {
         let mut bars = Bars::new();
         let device = self.device.open(self.precision.map(Precision::from), folder)?;
         let (batch, tgis, text_mlp) = (self.batch, self.tgis, self.tgis_text_mlp);
-        let load = LoadOptions { batch, tgis, text_mlp, ..LoadOptions::default() };
-        let mut engine = Engine::load(device, folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?;
+        let load = LoadOptions { batch, volumes: 1, tgis, text_mlp, ..LoadOptions::default() };
+        let engine = Engine::load(device, folder, &load, &mut |progress| bars.follow(progress))?;
         bars.clear();
         folder.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
         let total = run.items.len() as u64;
-        Ok(run.answer(&mut engine, results, &mut |event| match event {
+        Ok(run.answer(&engine, results, &mut |event| match event {
             Event::Answered(count) => bars.show(QUESTIONS, count as u64, total),
             Event::Warning { volume, text } => bars.note(&format!("warning: {volume}: {text}")),
         })?)

@@ -82,7 +82,7 @@ impl From<med2e3::Error> for Failure {
             med2e3::Error::Loaders(error) => Self::from(&*error),
             med2e3::Error::Device(error) => error.into(),
             med2e3::Error::Request(message) => Self::input(message),
-            error @ (med2e3::Error::Foreign | med2e3::Error::NonFinite { .. }) => Self::runtime(error.to_string()),
+            error => Self::runtime(error.to_string()),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use clap::Args;
 use med2e3::{
-    Answer, Device, DeviceChoice, Engine, LoadOptions, Precision, PreparedVolume, Request, TextMlp, TgisMode,
+    Answer, Device, DeviceChoice, Engine, Event, LoadOptions, Precision, PreparedVolume, Request, TextMlp, TgisMode,
 };
 use med2e3_kernels::ops::Sampling;
 use med2e3_loaders::ModelFolder;
@@ -40,8 +40,8 @@ pub struct Generate {
     #[arg(long, value_name = "TEXT", required_unless_present = "demo")]
     prompt: Option<String>,
     /// Text that guides which slices count [default: the prompt]
-    #[arg(long, value_name = "TEXT")]
-    question: Option<String>,
+    #[arg(long, value_name = "TEXT", alias = "question")]
+    guide: Option<String>,
     /// Ask the built-in model, which is tiny and trained on made-up patients, about one of them, whom --seed chooses
     #[arg(long)]
     demo: bool,
@@ -107,9 +107,9 @@ impl Generate {
         }
         let (prepared, prepare_ms) = timed(|| self.prepare(&*device, &folder, patient.as_ref()))?;
         timings.preprocess = prepare_ms;
-        let load = LoadOptions { tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
-        let (mut engine, load_ms) =
-            timed(|| Ok(Engine::load(device, &folder, &load, &mut |p| bars.show(p.stage, p.done, p.total))?))?;
+        let load = LoadOptions { volumes: 1, tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
+        let (engine, load_ms) =
+            timed(|| Ok(Engine::load(device, &folder, &load, &mut |progress| bars.follow(progress))?))?;
         timings.load = open_ms + load_ms;
         bars.clear();
         let mut warnings = Warnings { quiet: self.json, found: Vec::new() };
@@ -123,7 +123,7 @@ impl Generate {
         if self.demo && !self.json {
             output::note(&format!("question: {prompt}"));
         }
-        let (answer, encode_ms) = self.answer(&mut engine, &prepared, prompt, &mut bars)?;
+        let (answer, encode_ms) = self.answer(&engine, &prepared, prompt, &mut bars)?;
         timings.encode = encode_ms;
         timings.add_answer(&answer.timings);
         timings.total = milliseconds(started);
@@ -200,41 +200,42 @@ impl Generate {
     /// Encodes the volume and asks, streaming the answer to stdout.
     fn answer(
         &self,
-        engine: &mut Engine,
+        engine: &Engine,
         prepared: &PreparedVolume,
         prompt: &str,
         bars: &mut Bars,
     ) -> Result<(Answer, f64)> {
         let mut request = Request::new(prompt);
-        request.question = self.question.clone();
+        request.guide = self.guide.clone();
         request.max_new_tokens = self.sampling.max_new_tokens;
         request.sampling = Sampling::from(&self.sampling);
         request.logprobs = self.sampling.logprobs;
         request.trace = self.trace.is_some();
-        let mut stages = request.trace.then(med2e3::Trace::default);
         let (encoded, encode_ms) = timed(|| {
-            let voxels = &prepared.voxels;
-            Ok(engine.encode_traced(voxels, stages.as_mut(), &mut |p| bars.show(p.stage, p.done, p.total))?)
+            let voxels = prepared.voxels.as_slice();
+            let encoded = if request.trace { engine.encode_traced(voxels)? } else { engine.encode(voxels)? };
+            encoded.wait_with(&mut |progress| bars.follow(progress))?;
+            Ok(encoded)
         })?;
-        let bars = std::cell::RefCell::new(bars);
         let mut failure = None;
-        let mut on_token = |token: med2e3::TokenEvent<'_>| {
-            if self.json {
-                return ControlFlow::Continue(());
-            }
-            bars.borrow_mut().clear();
-            match output::print(token.text) {
-                Ok(Reader::Listening) => ControlFlow::Continue(()),
-                Ok(Reader::Gone) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
+        let mut show = |text: &str| match output::print(text) {
+            Ok(Reader::Listening) => ControlFlow::Continue(()),
+            Ok(Reader::Gone) => ControlFlow::Break(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
             }
         };
-        let mut on_progress = |p: med2e3::Progress<'_>| bars.borrow_mut().show(p.stage, p.done, p.total);
-        let mut answer = engine.ask_with_progress(&encoded, &request, &mut on_token, &mut on_progress)?;
-        bars.borrow_mut().clear();
+        let stages = encoded.take_trace();
+        let mut answer = engine.submit(&encoded, request)?.finish_with(&mut |event| match event {
+            Event::Progress(progress) => bars.follow(*progress),
+            Event::Token { text, .. } | Event::Text(text) if !self.json => {
+                bars.clear();
+                show(text)
+            }
+            _ => ControlFlow::Continue(()),
+        })?;
+        bars.clear();
         if let Some(failure) = failure {
             return Err(failure);
         }
@@ -261,7 +262,7 @@ impl Generate {
         if let Some(path) = &self.scores {
             match &answer.slice_scores {
                 Some(scores) => {
-                    let question = self.question.as_deref().unwrap_or(prompt);
+                    let question = self.guide.as_deref().unwrap_or(prompt);
                     output::write_bytes(path, self.force, Then::More, &chart::scores_png(scores, question)?)?;
                 }
                 None => warnings.add("slices are not scored here, so --scores draws no chart"),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use med2e3::{Engine, LoadOptions};
+use med2e3::{Engine, LoadOptions, MemoryPlan};
 use med2e3_kernels::Plan as PlanDevice;
 use serde::Serialize;
 
@@ -24,6 +24,9 @@ pub struct Plan {
     /// Questions that are answered at a time, 1 to 256
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = sampling::batch)]
     batch: usize,
+    /// Volumes that stay encoded
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = sampling::volumes)]
+    volumes: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -45,6 +48,7 @@ struct Report {
     buffers: usize,
     workspace: usize,
     volume: usize,
+    volumes: usize,
     total: usize,
 }
 
@@ -56,10 +60,16 @@ impl Plan {
             Kind::Cpu => ("cpu", PlanDevice::cpu()),
             Kind::Cuda => ("cuda", PlanDevice::gpu()),
         };
-        let plan = Engine::plan(plan, &folder, &LoadOptions { batch: self.batch, ..LoadOptions::default() })?;
-        let (weights, buffers, workspace, volume) = (plan.weights, plan.buffers, plan.workspace, plan.volume);
-        let report = Report { device, weights, buffers, workspace, volume, total: plan.total() };
+        let plan = Engine::plan(plan, &folder, &self.options())?;
+        let MemoryPlan { weights, buffers, workspace, volume, volumes, .. } = plan;
+        let report = Report { device, weights, buffers, workspace, volume, volumes, total: plan.total() };
         if self.json { output::print_json(&report) } else { output::print(&text(&report)).map(|_| ()) }
+    }
+}
+
+impl Plan {
+    fn options(&self) -> LoadOptions {
+        LoadOptions { batch: self.batch, volumes: self.volumes, ..LoadOptions::default() }
     }
 }
 
@@ -69,7 +79,7 @@ fn text(report: &Report) -> String {
         ("weights", report.weights),
         ("buffers", report.buffers),
         ("workspace", report.workspace),
-        ("a volume", report.volume),
+        (if report.volumes == 1 { "a volume" } else { "volumes" }, report.volumes * report.volume),
         ("in all", report.total),
     ];
     for (label, bytes) in rows {

@@ -1,9 +1,11 @@
 //! A bar on stderr while the model loads and the volume is encoded; nothing where stderr is not a terminal.
 
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use med2e3::{Progress, ProgressStage};
 
 use crate::output;
 
@@ -34,6 +36,19 @@ impl Bars {
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
+    }
+
+    /// The engine has come so far; never breaks off.
+    pub fn follow(&mut self, progress: Progress) -> ControlFlow<()> {
+        let stage = match progress.stage {
+            ProgressStage::Load => "load",
+            ProgressStage::Vision3d => "vision_3d",
+            ProgressStage::Vision2d => "vision_2d",
+            ProgressStage::Prefill => "prefill",
+            _ => "working",
+        };
+        self.show(stage, progress.done, progress.total);
+        ControlFlow::Continue(())
     }
 
     /// A line on stderr, above the bar.

@@ -1,9 +1,8 @@
 //! A run over the items of a data set: each volume is encoded once, and its questions are answered and judged.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 
-use med2e3::{Answer, Cpu, EncodedVolume, Engine, Precision, Question, Request};
+use med2e3::{Answer, Cpu, Engine, Precision, Request, Volume};
 use med2e3_loaders::volume::{self, VolumeOptions};
 
 use crate::data::{Item, Kind, Source};
@@ -50,7 +49,7 @@ pub enum Event<'a> {
 
 /// A volume as the model sees it.
 struct Seen {
-    encoded: EncodedVolume,
+    encoded: Volume,
     /// First and last slice of the file that each of the model's is made from.
     sources: Vec<[usize; 2]>,
 }
@@ -61,12 +60,7 @@ impl Run<'_> {
     /// # Errors
     /// Where a volume cannot be read, a question cannot be asked, or the engine or the disk fails. Answers that were
     /// ready by then are kept: the next run goes on behind them.
-    pub fn answer(
-        &self,
-        engine: &mut Engine,
-        results: &mut Results,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<()> {
+    pub fn answer(&self, engine: &Engine, results: &mut Results, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         on_event(Event::Answered(results.done.len()));
         for group in groups(self.items, &results.done, self.blind) {
             let seen = self.encode(engine, &self.items[group[0]], on_event)?;
@@ -89,10 +83,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn encode(&self, engine: &mut Engine, item: &Item, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Seen> {
+    fn encode(&self, engine: &Engine, item: &Item, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Seen> {
         if self.blind {
             let [slices, height, width] = engine.img_size();
-            let encoded = engine.encode(&vec![0.0; slices * height * width], &mut |_| ())?;
+            let encoded = engine.encode(vec![0.0; slices * height * width])?;
             return Ok(Seen { encoded, sources: (0..slices).map(|slice| [slice, slice]).collect() });
         }
         let raw = volume::read_volume(&self.source.volumes.join(&item.volume), &self.volume_options)?;
@@ -102,16 +96,15 @@ impl Run<'_> {
         for text in &prepared.warnings {
             on_event(Event::Warning { volume: &item.volume, text });
         }
-        let encoded = engine.encode(&prepared.voxels, &mut |_| ())?;
+        let encoded = engine.encode(prepared.voxels)?;
         Ok(Seen { encoded, sources: prepared.source_slices })
     }
 
     /// A result for each of the questions.
-    fn ask(&self, engine: &mut Engine, seen: &Seen, indices: &[usize]) -> Result<Vec<Result<Sample>>> {
+    fn ask(&self, engine: &Engine, seen: &Seen, indices: &[usize]) -> Result<Vec<Result<Sample>>> {
         let requests = indices.iter().map(|&index| self.request(engine, index)).collect::<Result<Vec<_>>>()?;
-        let question = |request| Question { volume: &seen.encoded, request };
-        let questions: Vec<Question<'_>> = requests.iter().map(question).collect();
-        let answers = engine.ask_many(&questions, &mut |_, _| ControlFlow::Continue(()));
+        let asked = engine.submit_all(requests.into_iter().map(|request| (&seen.encoded, request)));
+        let answers = asked.into_iter().map(|answering| answering?.finish());
         let sample = |(&index, answer): (&usize, med2e3::Result<Answer>)| {
             let truth = self.items[index].truth.as_ref().map(|truth| truth.on_input(&seen.sources));
             Ok(Sample { truth, ..self.judge(index, answer?) })
@@ -124,7 +117,7 @@ impl Run<'_> {
         let item = &self.items[index];
         let request = Request {
             conversation: item.conversation.clone(),
-            question: self.guides.as_ref().map(|guides| guides[index].clone()).or(item.question.clone()),
+            guide: self.guides.as_ref().map(|guides| guides[index].clone()).or(item.question.clone()),
             max_new_tokens: self.max_new_tokens,
             ..Request::new("")
         };

@@ -42,7 +42,9 @@ impl Rig {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../research/demo/model");
         let model = ModelFolder::open(&model).unwrap();
         let device = DeviceChoice::Cpu.open(None, &model).unwrap();
-        let engine = Engine::load(device, &model, &LoadOptions::default(), &mut |_| ()).unwrap();
+        let engine =
+            Engine::load(device, &model, &LoadOptions::default(), &mut |_| std::ops::ControlFlow::Continue(()))
+                .unwrap();
         let options = VolumeOptions { model_window: model.window, ..VolumeOptions::default() };
         Self { _folder: folder, source, items, engine, options }
     }
@@ -75,7 +77,7 @@ impl Rig {
                 counts.push(count);
             }
         };
-        run.answer(&mut self.engine, results, &mut note).unwrap();
+        run.answer(&self.engine, results, &mut note).unwrap();
         counts
     }
 }

@@ -1,7 +1,7 @@
 //! How slices are weighted and tokens are chosen, as typed.
 
 use clap::Args;
-use med2e3::BATCH_MAX;
+use med2e3::{BATCH_MAX, VOLUMES_MAX};
 use med2e3::{TextMlp, TgisMode};
 use med2e3_kernels::ops::Sampling;
 
@@ -34,6 +34,12 @@ impl From<&SamplingArgs> for Sampling {
         let SamplingArgs { temperature, top_k, top_p, seed, .. } = *args;
         Self { temperature, top_k, top_p, seed: seed.unwrap_or(0) }
     }
+}
+
+/// How many volumes stay encoded.
+pub fn volumes(text: &str) -> Result<usize, String> {
+    let possible = |count: &usize| (1..=VOLUMES_MAX).contains(count);
+    text.parse().ok().filter(possible).ok_or_else(|| format!("wanted a whole number, 1 to {VOLUMES_MAX}"))
 }
 
 /// Most candidates reported per token.

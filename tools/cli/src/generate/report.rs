@@ -1,7 +1,6 @@
 //! What `generate --json` prints.
 
-use med2e3::PreparedVolume;
-use med2e3::{Answer, AskTimings};
+use med2e3::{Answer, PreparedVolume};
 use serde::Serialize;
 
 use super::demo::Truth;
@@ -93,7 +92,7 @@ pub struct Timings {
 
 impl Timings {
     /// Takes over the engine's own.
-    pub fn add_answer(&mut self, timings: &AskTimings) {
+    pub fn add_answer(&mut self, timings: &med2e3::Timings) {
         self.tgis = timings.tgis_ms;
         self.prefill = timings.prefill_ms;
         self.decode = timings.decode_ms;

@@ -99,6 +99,8 @@ fn the_plan_of_a_model_adds_up() {
         let plan = json(&["plan", "--model", tiny_model(), "--device", device, "--json"]);
         let bytes = |key: &str| plan[key].as_u64().unwrap_or_else(|| panic!("{key} of {plan}"));
         assert_eq!(bytes("weights") + bytes("buffers") + bytes("workspace") + bytes("volume"), bytes("total"));
+        let more = json(&["plan", "--model", tiny_model(), "--device", device, "--volumes", "5", "--json"]);
+        assert_eq!(more["total"].as_u64(), Some(bytes("total") + 4 * bytes("volume")), "{more}");
         assert_eq!(bytes("workspace") > 0, device == "cuda", "ops of the CPU keep their own room");
         ["weights", "buffers", "volume"].map(bytes)
     };

@@ -1,0 +1,465 @@
+//! The thread that owns the device: it takes what callers hand over and runs it unit by unit.
+mod inbox;
+mod policy;
+mod queue;
+mod thread;
+
+use crate::answering::Stream;
+use crate::decoding::{Head, Row};
+use crate::encoded::{Place, VolumeInner, VolumeState};
+use crate::finite::check_logits;
+use crate::kv::Sequence;
+use crate::model::{EncodeUnit, Model};
+use crate::prefill::PromptUnit;
+use crate::running::{Question, Running};
+use crate::scoring::{OptionRun, ScoredPrompt};
+use crate::trace::Trace;
+use crate::volumes::Volumes;
+use crate::{Error, FinishReason, Result};
+pub use inbox::Stats;
+pub(crate) use inbox::{EncodeJob, Inbox};
+use med2e3_kernels::DECODE_ROWS_MAX;
+use policy::{Policy, State, Work};
+use queue::Admission;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+pub(crate) use thread::Thread;
+
+/// A question whose prompt is being read.
+struct Beginning {
+    running: Running,
+    unit: PromptUnit,
+}
+
+/// A volume that is being encoded.
+struct Encoding {
+    volume: Weak<VolumeInner>,
+    place: Place,
+    state: Arc<VolumeState>,
+    unit: EncodeUnit,
+    trace: Option<Trace>,
+    voxels: Option<Arc<[f32]>>,
+}
+
+/// What a row of a step belongs to.
+enum Active {
+    Answer(Box<Running>),
+    Option(Box<OptionRun>),
+}
+
+impl Active {
+    fn sequence(&self) -> &Sequence {
+        match self {
+            Active::Answer(one) => &one.sequence,
+            Active::Option(one) => &one.sequence,
+        }
+    }
+
+    fn sequence_mut(&mut self) -> &mut Sequence {
+        match self {
+            Active::Answer(one) => &mut one.sequence,
+            Active::Option(one) => &mut one.sequence,
+        }
+    }
+
+    fn row(&self) -> Row<'_> {
+        match self {
+            Active::Answer(one) => one.row(),
+            Active::Option(one) => one.row(),
+        }
+    }
+
+    /// Whether only the most likely token matters.
+    fn is_greedy(&self) -> bool {
+        matches!(self, Active::Answer(one) if one.is_greedy())
+    }
+
+    /// Pages that it may still take.
+    fn promised(&self) -> usize {
+        match self {
+            Active::Answer(one) => one.sequence.lacks(one.tokens_max()),
+            Active::Option(one) => {
+                let left = one.scored.options[one.option].len() - 1 - one.done;
+                one.sequence.lacks(one.sequence.tokens() + left)
+            }
+        }
+    }
+}
+
+/// Everything that the thread knows.
+pub(crate) struct Scheduler {
+    model: Model,
+    inbox: Arc<Inbox>,
+    volumes: Arc<Mutex<Volumes>>,
+    batch: usize,
+    pages: usize,
+    policy: Policy,
+    beginning: Option<Beginning>,
+    encoding: Option<Encoding>,
+    active: VecDeque<Active>,
+    scored: Vec<ScoredPrompt>,
+    /// Who waits for what has begun. A panic takes that along, but not these, which are told of it.
+    streams: Vec<Weak<Stream>>,
+    encoded: Option<(Place, Arc<VolumeState>)>,
+    stats: Stats,
+}
+
+impl Scheduler {
+    pub fn new(model: Model, inbox: Arc<Inbox>, volumes: Arc<Mutex<Volumes>>, batch: usize) -> Self {
+        let pages = model.pages.available();
+        Self {
+            model,
+            inbox,
+            volumes,
+            batch,
+            pages,
+            policy: Policy::new(),
+            beginning: None,
+            encoding: None,
+            active: VecDeque::new(),
+            scored: Vec::new(),
+            streams: Vec::new(),
+            encoded: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Runs one unit of work, or waits for a call. False when the engine was dropped.
+    ///
+    /// # Errors
+    /// What the engine cannot go on from.
+    pub fn turn(&mut self) -> Result<bool> {
+        if self.inbox.is_stopped() {
+            return Ok(false);
+        }
+        self.reap();
+        self.begin_next();
+        let state = State {
+            decode: !self.active.is_empty(),
+            prompt: self.beginning.is_some(),
+            encode: self.encoding.is_some() || self.inbox.has_encodes(),
+        };
+        let ran = match self.policy.next(state) {
+            Work::Decode => self.decode(),
+            Work::Prompt => self.prompt(),
+            Work::Encode => self.encode(),
+            Work::Wait => {
+                self.note();
+                return Ok(self.inbox.wait(self.inbox.first_deadline()));
+            }
+        };
+        self.note();
+        ran.map(|()| true)
+    }
+
+    /// Ends everything that runs and waits with an error.
+    pub fn fail(&mut self, error: &Error) {
+        if let Some((place, state)) = self.encoded.take().filter(|(_, state)| state.readiness().is_none()) {
+            self.note_volume(place, false);
+            state.end(Err(error.clone()));
+        }
+        self.streams.iter().filter_map(Weak::upgrade).for_each(|stream| stream.end(Err(error.clone())));
+        self.inbox.fail(error);
+    }
+
+    /// Says what the engine is doing.
+    fn note(&mut self) {
+        let answers = self.active.iter().filter(|active| matches!(active, Active::Answer(_))).count();
+        self.stats.running = answers + self.scored.len() + usize::from(self.beginning.is_some());
+        self.stats.available_pages = self.model.pages.available();
+        self.stats.pages = self.pages;
+        self.inbox.note(self.stats);
+    }
+
+    /// Ends what is no longer wanted, or too late.
+    fn reap(&mut self) {
+        let now = Instant::now();
+        for question in self.inbox.extract(|question| question.expired(now).is_some()) {
+            let result = question.expired(now).unwrap_or(Ok(()));
+            question.end(result);
+        }
+        let expired = |running: &mut Running| {
+            match running.question.expired(now) {
+                None => return false,
+                Some(Ok(())) => running.end(FinishReason::Cancelled, None),
+                Some(Err(error)) => running.fail(error),
+            }
+            true
+        };
+        self.beginning.take_if(|beginning| expired(&mut beginning.running));
+        self.active.retain_mut(|active| match active {
+            Active::Answer(one) => !expired(one),
+            Active::Option(_) => true,
+        });
+        self.scored.retain_mut(|scored| !expired(&mut scored.prompt));
+        let owners: Vec<u64> = self.scored.iter().map(|scored| scored.prompt.sequence.id()).collect();
+        self.active.retain(|active| !matches!(active, Active::Option(one) if !owners.contains(&one.owner)));
+        self.encoding.take_if(|encoding| encoding.volume.strong_count() == 0);
+    }
+
+    /// Pages that what has begun may still take.
+    fn promised(&self) -> usize {
+        let active = self.active.iter().map(Active::promised);
+        // Of options that wait, one at a time must be able to run.
+        let scored = self.scored.iter().filter(|scored| scored.running == 0 && !scored.waiting.is_empty());
+        let beginning = self.beginning.iter().map(|beginning| Self::needs(&beginning.running.question));
+        active.chain(scored.map(|scored| Self::option_needs(&scored.prompt.question))).chain(beginning).sum()
+    }
+
+    /// Pages that a question takes that has not begun.
+    fn needs(question: &Question) -> usize {
+        let checked = &question.checked;
+        let own = Sequence::new(checked.long).lacks(checked.rows + checked.new_tokens);
+        own + Self::option_needs(question)
+    }
+
+    /// Pages that one of a question's options may take besides those of its prompt: a copy of the last one, and more.
+    fn option_needs(question: &Question) -> usize {
+        let Some(scored) = &question.scored else { return 0 };
+        let rows = question.checked.rows;
+        let whole = Sequence::new(false).lacks(rows + scored.longest());
+        whole - rows / med2e3_kernels::PAGE_TOKENS
+    }
+
+    /// Lets waiting options, and then a question, begin if there is room.
+    fn begin_next(&mut self) {
+        self.begin_options();
+        self.end_scored();
+        if self.beginning.is_some() || self.active.len() + self.scored.len() >= self.batch {
+            return;
+        }
+        let room = self.model.pages.available().saturating_sub(self.promised());
+        let next = self.inbox.next_question(|question| match question.readiness() {
+            None => Admission::LetsPass,
+            // A question about a volume that failed begins in order to say so.
+            Some(Err(_)) => Admission::Begins,
+            Some(Ok(())) if Self::needs(question) <= room => Admission::Begins,
+            Some(Ok(())) => Admission::Blocks,
+        });
+        let Some(question) = next else { return };
+        if let Some(Err(error)) = question.readiness() {
+            return question.end(Err(error));
+        }
+        self.streams.retain(|stream| stream.strong_count() > 0);
+        self.streams.push(Arc::downgrade(&question.stream));
+        let running = Running::new(question, self.model.facts.tokenizer.clone());
+        let unit = self.model.first_unit(&running);
+        match unit {
+            PromptUnit::Prefix => self.stats.prefix_misses += 1,
+            PromptUnit::Suffix { .. } => self.stats.prefix_hits += 1,
+        }
+        self.beginning = Some(Beginning { running, unit });
+    }
+
+    /// Gives waiting options their sequences.
+    fn begin_options(&mut self) {
+        for at in 0..self.scored.len() {
+            while let Some(&option) = self.scored[at].waiting.last() {
+                let reserved =
+                    if self.scored[at].running == 0 { Self::option_needs(&self.scored[at].prompt.question) } else { 0 };
+                let room = (self.model.pages.available() + reserved).saturating_sub(self.promised());
+                let needs = Self::option_needs(&self.scored[at].prompt.question);
+                // The first of a question's options has its row in the question's place.
+                let rows = self.active.len() + usize::from(self.scored[at].running > 0);
+                if needs > room || (rows >= self.batch.max(DECODE_ROWS_MAX)) {
+                    break;
+                }
+                let scored = &mut self.scored[at];
+                match self.model.fork(&scored.prompt.sequence) {
+                    Ok(sequence) => {
+                        scored.waiting.pop();
+                        scored.running += 1;
+                        let owner = scored.prompt.sequence.id();
+                        let run = OptionRun { owner, scored: scored.scored.clone(), option, sequence, done: 0 };
+                        self.active.push_back(Active::Option(Box::new(run)));
+                    }
+                    Err(error) => {
+                        scored.prompt.fail(error);
+                        scored.waiting.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pass over rows of the prompt that has begun.
+    fn prompt(&mut self) -> Result<()> {
+        let Some(Beginning { mut running, unit }) = self.beginning.take() else { return Ok(()) };
+        let first = match self.model.prefill(&mut running, unit) {
+            Ok(Some(unit)) => {
+                self.beginning = Some(Beginning { running, unit });
+                return Ok(());
+            }
+            Ok(None) => self.first_token(&mut running),
+            Err(error) => Err(error),
+        };
+        let error = match first {
+            Ok(Some(logits)) => return self.begin_scoring(running, &logits),
+            Ok(None) if running.ended => return Ok(()),
+            Ok(None) => {
+                self.active.push_back(Active::Answer(Box::new(running)));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let fatal = Model::is_fatal(&error);
+        let error = self.model.located(error, running.question.place.index);
+        running.fail(error.clone());
+        if fatal { Err(error) } else { Ok(()) }
+    }
+
+    /// Chooses an answer's first token, from the only row of logits; gives that row where options are scored.
+    fn first_token(&mut self, running: &mut Running) -> Result<Option<Vec<f32>>> {
+        if running.question.scored.is_some() {
+            let logits = self.model.logits(0)?;
+            check_logits(&logits, 1)?;
+            return Ok(Some(logits));
+        }
+        if running.question.checked.new_tokens == 0 {
+            running.close(FinishReason::Length, None);
+        } else {
+            self.model.choose(0, running)?;
+            self.stats.tokens += running.tokens() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The first tokens of all options.
+    fn begin_scoring(&mut self, mut running: Running, logits: &[f32]) -> Result<()> {
+        running.note_first_token();
+        let Some(scored) = running.question.scored.clone() else { return Ok(()) };
+        self.scored.push(ScoredPrompt::new(running, scored, logits));
+        self.end_scored();
+        Ok(())
+    }
+
+    /// One more token for up to [`DECODE_ROWS_MAX`] of those that run; more take turns.
+    fn decode(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let Some(long) = self.active.front().map(|one| one.sequence().long()) else { return Ok(()) };
+        let mut rows: Vec<Active> = Vec::new();
+        let mut rest = VecDeque::new();
+        for one in std::mem::take(&mut self.active) {
+            let joins = one.sequence().long() == long && rows.len() < DECODE_ROWS_MAX;
+            if joins { rows.push(one) } else { rest.push_back(one) }
+        }
+        self.active = rest;
+        let result = self.step(&mut rows, long);
+        let took = started.elapsed().as_secs_f64() * 1e3;
+        let failure = result.as_ref().err().cloned();
+        for mut one in rows {
+            if let Active::Answer(answer) = &mut one {
+                answer.timings.decode_ms += took;
+            }
+            match (&failure, one) {
+                (Some(error), Active::Answer(mut answer)) => answer.fail(error.clone()),
+                (Some(error), Active::Option(option)) => self.fail_scored(option.owner, error),
+                (None, Active::Answer(answer)) if answer.ended => {}
+                (None, Active::Option(option)) if option.is_over() => self.end_option(&option),
+                (None, one) => self.active.push_back(one),
+            }
+        }
+        self.end_scored();
+        match result {
+            Err(error) if Model::is_fatal(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A step of the device, then what it chose.
+    fn step(&mut self, rows: &mut [Active], long: bool) -> Result<()> {
+        rows.iter_mut().for_each(|one| self.model.grow(one.sequence_mut()));
+        // Where only the most likely token matters, no logits are stored.
+        let greedy = rows.iter().all(Active::is_greedy);
+        let places: Vec<Row<'_>> = rows.iter().map(Active::row).collect();
+        let chosen = self.model.step(&places, long, if greedy { Head::Greedy } else { Head::Logits })?;
+        rows.iter_mut().for_each(|one| one.sequence_mut().append(1));
+        for (row, one) in rows.iter_mut().enumerate() {
+            match one {
+                Active::Answer(one) if greedy => self.model.take(chosen[row], one),
+                Active::Answer(one) => {
+                    if let Err(error) = self.model.choose(row, one) {
+                        let fatal = Model::is_fatal(&error);
+                        one.fail(error.clone());
+                        if fatal {
+                            return Err(error);
+                        }
+                    }
+                }
+                Active::Option(one) => {
+                    let logits = self.model.logits(row)?;
+                    if let Err(error) = one.take(&logits) {
+                        self.fail_scored(one.owner, &error);
+                    }
+                }
+            }
+            self.stats.tokens += 1;
+        }
+        Ok(())
+    }
+
+    /// An option's log-probabilities are all known.
+    fn end_option(&mut self, option: &OptionRun) {
+        if let Some(scored) = self.scored.iter_mut().find(|scored| scored.prompt.sequence.id() == option.owner) {
+            scored.running -= 1;
+        }
+    }
+
+    /// Ends a question whose options cannot be scored. Those that run end with it, as the next turn begins.
+    fn fail_scored(&mut self, owner: u64, error: &Error) {
+        if let Some(at) = self.scored.iter().position(|scored| scored.prompt.sequence.id() == owner) {
+            self.scored.swap_remove(at).prompt.fail(error.clone());
+        }
+    }
+
+    /// Ends the questions whose options are all scored.
+    fn end_scored(&mut self) {
+        for mut scored in self.scored.extract_if(.., |scored| scored.scored.is_complete() || scored.prompt.ended) {
+            if !scored.prompt.ended {
+                scored.prompt.end(FinishReason::Stop, None);
+            }
+        }
+    }
+
+    /// A pass of an encoder.
+    fn encode(&mut self) -> Result<()> {
+        if self.encoding.is_none() {
+            self.encoding = self.inbox.next_encode().map(|EncodeJob { volume, place, state, voxels, traced }| {
+                let trace = traced.then(Trace::default);
+                Encoding { volume, place, state, unit: EncodeUnit::Volume, trace, voxels: Some(voxels) }
+            });
+        }
+        let Some(mut encoding) = self.encoding.take() else { return Ok(()) };
+        self.encoded = Some((encoding.place, encoding.state.clone()));
+        let Encoding { place, unit, .. } = encoding;
+        let placed = match encoding.voxels.take() {
+            Some(voxels) => self.model.place_volume(place.index, &voxels),
+            None => Ok(()),
+        };
+        let state = encoding.state.clone();
+        let progress = &mut |progress| state.note(progress);
+        let result = placed.and_then(|()| self.model.encode(place.index, unit, encoding.trace.as_mut(), progress));
+        match result {
+            Ok(Some(unit)) => {
+                encoding.unit = unit;
+                self.encoding = Some(encoding);
+                Ok(())
+            }
+            Ok(None) => {
+                self.note_volume(place, true);
+                state.end(Ok(encoding.trace));
+                Ok(())
+            }
+            Err(error) => {
+                self.note_volume(place, false);
+                state.end(Err(error.clone()));
+                if Model::is_fatal(&error) { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn note_volume(&self, place: Place, encoded: bool) {
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).note(place, encoded);
+    }
+}

@@ -1,0 +1,177 @@
+//! Log-probabilities of given answers, which go through the model over the pages of one prompt.
+use crate::Result;
+use crate::decoding::Row;
+use crate::finite::check_logits;
+use crate::kv::Sequence;
+use crate::request::Timings;
+use crate::running::Running;
+use crate::sampling::LogProbs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the model thinks of one option as the answer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OptionScore {
+    /// Its tokens, the one that ends an answer last.
+    pub token_ids: Vec<u32>,
+    /// The natural log-probability of each token behind those before it, before any temperature.
+    pub logprobs: Vec<f32>,
+    /// Their sum: the log-probability of the option as the whole answer.
+    pub sum: f64,
+    /// Their mean, which does not favour short options.
+    pub mean: f64,
+}
+
+/// What the model thinks of each option.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Scoring {
+    /// As the options were given.
+    pub options: Vec<OptionScore>,
+    /// The option with the largest mean; of equal ones the first.
+    pub best: usize,
+    /// How much each slice counted; `None` where slices are not weighed.
+    pub slice_scores: Option<Vec<f32>>,
+    /// Rows of the prompt, image rows included.
+    pub prompt_tokens: usize,
+    /// How many of them an earlier question had left in the cache.
+    pub cached_tokens: usize,
+    /// How long each stage took; `first_token_ms` goes to the first tokens of all options.
+    pub timings: Timings,
+}
+
+/// The options of one question, and what is known of them.
+pub(crate) struct Scored {
+    /// The tokens of each.
+    pub options: Vec<Vec<u32>>,
+    logprobs: Mutex<Vec<Vec<f32>>>,
+    /// Options that lack a log-probability.
+    left: AtomicUsize,
+}
+
+impl Scored {
+    /// Nothing is known; no option is empty.
+    pub fn new(options: Vec<Vec<u32>>) -> Self {
+        let logprobs = Mutex::new(options.iter().map(|option| Vec::with_capacity(option.len())).collect());
+        Self { left: AtomicUsize::new(options.len()), options, logprobs }
+    }
+
+    /// The most tokens of an option.
+    pub fn longest(&self) -> usize {
+        self.options.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Notes the next token's log-probability of an option, from the logits behind those before it.
+    fn note(&self, option: usize, logits: &LogProbs<'_>) {
+        let known = &mut self.logprobs.lock().unwrap_or_else(PoisonError::into_inner)[option];
+        known.push(logits.token(self.options[option][known.len()]));
+        if known.len() == self.options[option].len() {
+            self.left.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether every log-probability is known.
+    pub fn is_complete(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
+    /// The scores, once all are known.
+    pub fn scores(&self) -> Vec<OptionScore> {
+        let logprobs = self.logprobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let score = |(token_ids, logprobs): (&Vec<u32>, &Vec<f32>)| {
+            let sum = logprobs.iter().map(|&logprob| f64::from(logprob)).sum::<f64>();
+            let mean = sum / logprobs.len() as f64;
+            OptionScore { token_ids: token_ids.clone(), logprobs: logprobs.clone(), sum, mean }
+        };
+        self.options.iter().zip(&*logprobs).map(score).collect()
+    }
+}
+
+/// The option with the largest mean, of equal ones the first.
+pub(crate) fn best(options: &[OptionScore]) -> usize {
+    let better = |best: usize, at: usize| if options[at].mean > options[best].mean { at } else { best };
+    (0..options.len()).fold(0, better)
+}
+
+/// A question whose prompt was read and whose options are being scored.
+pub(crate) struct ScoredPrompt {
+    /// The question and its prompt's sequence.
+    pub prompt: Running,
+    pub scored: Arc<Scored>,
+    /// Options that have no sequence yet and need one.
+    pub waiting: Vec<usize>,
+    /// Options that have one.
+    pub running: usize,
+}
+
+impl ScoredPrompt {
+    /// The first log-probability of every option, from the finite logits behind the prompt.
+    pub fn new(prompt: Running, scored: Arc<Scored>, logits: &[f32]) -> Self {
+        let logits = LogProbs::of(logits);
+        (0..scored.options.len()).for_each(|option| scored.note(option, &logits));
+        let waiting = (0..scored.options.len()).rev().filter(|&option| scored.options[option].len() > 1).collect();
+        Self { prompt, scored, waiting, running: 0 }
+    }
+}
+
+/// An option whose tokens go through the model.
+pub(crate) struct OptionRun {
+    /// What tells its question from others.
+    pub owner: u64,
+    pub scored: Arc<Scored>,
+    pub option: usize,
+    pub sequence: Sequence,
+    /// Tokens that have gone through.
+    pub done: usize,
+}
+
+impl OptionRun {
+    /// What the next step reads.
+    pub fn row(&self) -> Row<'_> {
+        Row {
+            sequence: self.sequence.id(),
+            position: self.sequence.tokens(),
+            pages: self.sequence.pages(),
+            id: self.scored.options[self.option][self.done],
+        }
+    }
+
+    /// Takes the logits behind the token that has gone through.
+    pub fn take(&mut self, logits: &[f32]) -> Result<()> {
+        self.done += 1;
+        check_logits(logits, self.done + 1)?;
+        self.scored.note(self.option, &LogProbs::of(logits));
+        Ok(())
+    }
+
+    /// Whether every log-probability of the option is known.
+    pub fn is_over(&self) -> bool {
+        self.done + 1 == self.scored.options[self.option].len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_mean_wins_and_ties_go_to_the_first() {
+        let scored = Scored::new(vec![vec![0, 1], vec![0], vec![0, 0, 0], vec![0]]);
+        let logits = [0.0f32, 0.0];
+        for option in [0, 1, 2, 3, 0, 2, 2] {
+            assert!(!scored.is_complete());
+            scored.note(option, &LogProbs::of(&logits));
+        }
+        assert!(scored.is_complete());
+        let scores = scored.scores();
+        let half = f64::from(0.5f32.ln());
+        assert_eq!(scores.iter().map(|score| score.sum).collect::<Vec<_>>(), [2.0 * half, half, 3.0 * half, half]);
+        assert!(scores.iter().all(|score| score.mean == half));
+        assert_eq!(best(&scores), 0);
+        let mut scores = scores;
+        scores[2].mean = -0.1;
+        scores[3].mean = -0.1;
+        assert_eq!(best(&scores), 2);
+    }
+}
