@@ -242,6 +242,7 @@ impl Engine {
             slice_scores: answer.slice_scores,
             prompt_tokens: answer.prompt_tokens,
             cached_tokens: answer.cached_tokens,
+            prompt_ids: answer.prompt_ids,
             timings: answer.timings,
         })
     }

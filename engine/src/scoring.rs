@@ -37,6 +37,8 @@ pub struct Scoring {
     pub prompt_tokens: usize,
     /// How many of them an earlier question had left in the cache.
     pub cached_tokens: usize,
+    /// The prompt's ids; -201 stands for the image rows.
+    pub prompt_ids: Vec<i64>,
     /// How long each stage took; `first_token_ms` goes to the first tokens of all options.
     pub timings: Timings,
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use med2e3::{DeviceChoice, Engine, LoadOptions, Precision, TextMlp, TgisMode};
 use med2e3_eval::data::{self, Item, Source};
 use med2e3_eval::identity::Identity;
@@ -45,6 +45,10 @@ pub struct Eval {
     /// topic given; with the run without this --beside, shows how many right answers about a lesion get lost
     #[arg(long, value_name = "TOPIC", num_args = 0..=1, default_missing_value = "next", conflicts_with = "blind")]
     swap_guides: Option<Swap>,
+    /// Judge closed questions by what the model writes, which is the official rule, or show beside that which of the
+    /// listed choices it finds most likely, and how often the two agree
+    #[arg(long, value_enum, default_value_t = ClosedChoice::Generated)]
+    closed: ClosedChoice,
     /// Show the figures of another run beside these, such as those of --blind
     #[arg(long, value_name = "FILE.json")]
     beside: Option<PathBuf>,
@@ -80,6 +84,15 @@ pub struct Eval {
     batch: usize,
     #[command(flatten)]
     how: VolumeArgs,
+}
+
+/// How closed questions are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ClosedChoice {
+    /// By what the model writes
+    Generated,
+    /// By that, and by the most likely of the listed choices
+    Scored,
 }
 
 /// What `--json` prints. Field names are a public contract.
@@ -135,9 +148,11 @@ impl Eval {
                 volume_options: self.how.options(folder.window),
                 blind: self.blind,
                 slice_scores: self.slice_scores,
+                score_choices: self.closed == ClosedChoice::Scored,
                 max_new_tokens: self.max_new_tokens,
                 batch: self.batch,
             };
+            run.check()?;
             self.answer(&folder, &run, &mut results)?;
         }
         let finished = results.finish(|path, bytes| output::write_bytes(path, true, Then::More, bytes))?;
@@ -179,7 +194,7 @@ impl Eval {
     fn identity_options(&self, folder: &ModelFolder) -> Result<Map<String, Value>> {
         let device = self.device.open(self.precision.map(Precision::from), folder)?.describe();
         let VolumeArgs { window, slice_order, index, allow_gaps } = &self.how;
-        let options = json!({
+        let mut options = json!({
             "blind": self.blind,
             "swap_guides": self.swap_guides.map(|swap| swap.to_string()),
             "device": device,
@@ -195,6 +210,10 @@ impl Eval {
             "index": index,
             "allow_gaps": allow_gaps,
         });
+        if self.closed == ClosedChoice::Scored {
+            // Results without it were made when there was no other way, and can still be taken up.
+            options["closed"] = json!("scored");
+        }
         match options {
             Value::Object(options) => Ok(options),
             _ => unreachable!("the literal is an object"),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use clap::Args;
 use med2e3::{
     Answer, Device, DeviceChoice, Engine, Event, LoadOptions, Precision, PreparedVolume, Request, TextMlp, TgisMode,
+    Volume,
 };
 use med2e3_kernels::ops::Sampling;
 use med2e3_loaders::ModelFolder;
@@ -25,6 +26,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, Reader, Then};
 use crate::progress::Bars;
 use crate::{chart, interrupt, montage, terminal};
+use report::options::Options;
 use report::{Ranking, Report, Timings};
 
 /// Answer a question about a scan
@@ -42,6 +44,9 @@ pub struct Generate {
     /// Text that guides which slices count [default: the prompt]
     #[arg(long, value_name = "TEXT", alias = "question")]
     guide: Option<String>,
+    /// A possible answer; give two or more to have the most likely of them chosen, and each one's log-probability
+    #[arg(long = "option", value_name = "TEXT", conflicts_with_all = ["max_new_tokens", "temperature", "logprobs", "trace"])]
+    options: Vec<String>,
     /// Ask the built-in model, which is tiny and trained on made-up patients, about one of them, whom --seed chooses
     #[arg(long)]
     demo: bool,
@@ -123,7 +128,7 @@ impl Generate {
         if self.demo && !self.json {
             output::note(&format!("question: {prompt}"));
         }
-        let (answer, encode_ms) = self.answer(&engine, &prepared, prompt, &mut bars)?;
+        let (answer, options, encode_ms) = self.answer(&engine, &prepared, prompt, &mut bars)?;
         timings.encode = encode_ms;
         timings.add_answer(&answer.timings);
         timings.total = milliseconds(started);
@@ -131,6 +136,7 @@ impl Generate {
         let device = engine.device().describe();
         let sources = &prepared.source_slices;
         let mut report = Report::new(&answer, &prepared, timings, device, warnings.found);
+        report.options = options;
         report.ranking = (self.sampling.logprobs > 0).then(|| Ranking::of(&answer));
         report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
         if self.json {
@@ -197,14 +203,14 @@ impl Generate {
         demo::Patient::new(self.sampling.seed.unwrap_or(demo::SEED))
     }
 
-    /// Encodes the volume and asks, streaming the answer to stdout.
+    /// Encodes the volume and asks, streaming the answer to stdout, or chooses among options.
     fn answer(
         &self,
         engine: &Engine,
         prepared: &PreparedVolume,
         prompt: &str,
         bars: &mut Bars,
-    ) -> Result<(Answer, f64)> {
+    ) -> Result<(Answer, Option<Options>, f64)> {
         let mut request = Request::new(prompt);
         request.guide = self.guide.clone();
         request.max_new_tokens = self.sampling.max_new_tokens;
@@ -217,6 +223,10 @@ impl Generate {
             encoded.wait_with(&mut |progress| bars.follow(progress))?;
             Ok(encoded)
         })?;
+        if !self.options.is_empty() {
+            let (answer, options) = self.choose(engine, &encoded, request)?;
+            return Ok((answer, Some(options), encode_ms));
+        }
         let mut failure = None;
         let mut show = |text: &str| match output::print(text) {
             Ok(Reader::Listening) => ControlFlow::Continue(()),
@@ -246,7 +256,17 @@ impl Generate {
             stages.tensors.extend(asked.tensors);
             answer.trace = Some(stages);
         }
-        Ok((answer, encode_ms))
+        Ok((answer, None, encode_ms))
+    }
+
+    /// The most likely option as the answer, and how likely each one is.
+    fn choose(&self, engine: &Engine, volume: &Volume, request: Request) -> Result<(Answer, Options)> {
+        let scoring = engine.score(volume, request, &self.options)?;
+        let options = Options::new(&self.options, &scoring);
+        if !self.json {
+            output::print(&options.table())?;
+        }
+        Ok((options.answer(scoring), options))
     }
 
     fn write_files(

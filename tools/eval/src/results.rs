@@ -41,6 +41,9 @@ pub struct Sample {
     pub finish_reason: String,
     /// Whether the right choice was named, of a closed question.
     pub correct: Option<bool>,
+    /// With `--closed scored`, the most likely of the choices, of a closed question that lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored: Option<ScoredChoice>,
     /// Metrics of other answers.
     pub scores: Option<TextScores>,
     /// The slice that counted most; absent where slices are not weighed.
@@ -51,6 +54,17 @@ pub struct Sample {
     /// What the patient has, where the data says it; slices are the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truth: Option<Truth>,
+}
+
+/// The choice that the model finds most likely, without being asked to write it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoredChoice {
+    /// As the question lists it.
+    pub choice: String,
+    /// Whether it is the right one.
+    pub correct: bool,
+    /// Whether the answer that the model wrote names it too.
+    pub agrees: bool,
 }
 
 impl Sample {
@@ -76,7 +90,9 @@ impl Sample {
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let scores = self.scores.map(|s| vec![("bleu_1", s.bleu_1), ("rouge_1", s.rouge_1), ("meteor", s.meteor)]);
         let correct = self.correct.map(|correct| ("accuracy", f64::from(u8::from(correct))));
-        scores.into_iter().flatten().chain(correct).collect()
+        let share = |holds: bool| f64::from(u8::from(holds));
+        let scored = self.scored.as_ref().map(|s| [("scored", share(s.correct)), ("agreement", share(s.agrees))]);
+        scores.into_iter().flatten().chain(correct).chain(scored.into_iter().flatten()).collect()
     }
 
     /// Whether the question presupposes or asks for a lesion.

@@ -7,8 +7,8 @@ use med2e3_loaders::volume::{self, VolumeOptions};
 
 use crate::data::{Item, Kind, Source};
 use crate::error::{Error, Result};
-use crate::metrics::Scorer;
-use crate::results::{Results, Sample};
+use crate::metrics::{Choice, Scorer};
+use crate::results::{Results, Sample, ScoredChoice};
 
 /// What is asked, how, and what the answers are compared with.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Run<'a> {
     pub blind: bool,
     /// Whether every sample keeps the weights of its slices; those with the truth about their patient always do.
     pub slice_scores: bool,
+    /// Whether the choices of closed questions are scored too.
+    pub score_choices: bool,
     /// The limit on an answer's tokens; the model's own where absent.
     pub max_new_tokens: Option<usize>,
     /// How many questions about a volume are answered at a time; at most the engine's batch.
@@ -103,13 +105,44 @@ impl Run<'_> {
     /// A result for each of the questions.
     fn ask(&self, engine: &Engine, seen: &Seen, indices: &[usize]) -> Result<Vec<Result<Sample>>> {
         let requests = indices.iter().map(|&index| self.request(engine, index)).collect::<Result<Vec<_>>>()?;
-        let asked = engine.submit_all(requests.into_iter().map(|request| (&seen.encoded, request)));
-        let answers = asked.into_iter().map(|answering| answering?.finish());
-        let sample = |(&index, answer): (&usize, med2e3::Result<Answer>)| {
+        let asked = engine.submit_all(requests.iter().map(|request| (&seen.encoded, request.clone())));
+        let answers: Vec<_> = asked.into_iter().map(|answering| answering?.finish()).collect();
+        let sample = |((&index, request), answer): ((&usize, &Request), med2e3::Result<Answer>)| {
             let truth = self.items[index].truth.as_ref().map(|truth| truth.on_input(&seen.sources));
-            Ok(Sample { truth, ..self.judge(index, answer?) })
+            let mut sample = Sample { truth, ..self.judge(index, answer?) };
+            sample.scored = self.choose(engine, seen, request, &sample)?;
+            Ok(sample)
         };
-        Ok(indices.iter().zip(answers).map(sample).collect())
+        Ok(indices.iter().zip(&requests).zip(answers).map(sample).collect())
+    }
+
+    /// The most likely of the choices that a closed question lists.
+    fn choose(&self, engine: &Engine, seen: &Seen, request: &Request, sample: &Sample) -> Result<Option<ScoredChoice>> {
+        let item = &self.items[sample.index];
+        let Some(choice) = item.choice.filter(|_| self.score_choices) else { return Ok(None) };
+        let mut listed = choice.listed(&sample.question);
+        let scoring = engine.score(&seen.encoded, request.clone(), &listed)?;
+        let best = listed.swap_remove(scoring.best);
+        let named = Choice::of_answer(&best).is_some_and(|choice| choice.is_in(&sample.prediction));
+        Ok(Some(ScoredChoice { correct: choice.is_in(&best), agrees: named, choice: best }))
+    }
+
+    /// Refuses, before any work is done, closed questions whose choices are to be scored and are not listed.
+    ///
+    /// # Errors
+    /// Where there is such a question; the text names it.
+    pub fn check(&self) -> Result<()> {
+        let asked = |item: &Item| item.conversation.turns.last().map_or("", |turn| turn.question.as_str()).to_owned();
+        let unlisted = |item: &&Item| item.choice.is_some_and(|choice| choice.listed(&asked(item)).is_empty());
+        match self.items.iter().find(unlisted).filter(|_| self.score_choices) {
+            Some(item) => Err(Error::input(format!(
+                "{}: item `{}`: its question lists no choices to score, as in `Choices: A. ... B. ...`; leave out \
+                 --closed scored, or list them",
+                self.source.data.display(),
+                item.id
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// What an item asks, if the model can answer it.
@@ -144,6 +177,7 @@ impl Run<'_> {
             reference: item.reference.clone(),
             finish_reason: answer.finish_reason.name().to_owned(),
             correct: closed.then(|| item.choice.is_some_and(|choice| choice.is_in(&prediction))),
+            scored: None,
             scores: (!closed).then(|| self.scorer.text(&item.reference, &prediction)),
             prediction,
             top_slice: answer.slice_scores.as_deref().and_then(top_slice),

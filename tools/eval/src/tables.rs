@@ -78,14 +78,17 @@ impl Averages {
         Self::mean(samples.iter().map(|sample| sample.figures()))
     }
 
-    /// The mean of each figure; all items have the same.
+    /// The mean of each figure that all items have.
     pub(crate) fn mean(all: impl ExactSizeIterator<Item = Vec<(&'static str, f64)>>) -> Self {
         let items = all.len();
-        let mut figures: BTreeMap<String, f64> = BTreeMap::new();
+        let mut sums: BTreeMap<&'static str, (usize, f64)> = BTreeMap::new();
         for (name, value) in all.flatten() {
-            *figures.entry(name.to_owned()).or_default() += value / items as f64;
+            let (count, sum) = sums.entry(name).or_default();
+            *count += 1;
+            *sum += value / items as f64;
         }
-        Self { items, figures }
+        let common = sums.into_iter().filter(|(_, (count, _))| *count == items);
+        Self { items, figures: common.map(|(name, (_, sum))| (name.to_owned(), sum)).collect() }
     }
 }
 
@@ -102,14 +105,15 @@ pub fn text(tables: &Tables, meteor: &str, beside: Option<(&Tables, &str)>) -> S
         let other = other.and_then(|other| other.captions.as_ref());
         blocks.push(block("Captions", &words, label, vec![("all", captions, other)]));
     }
+    let closed: &[Column<'_>] = match &tables.closed {
+        Some(group) if group.micro_average.figures.contains_key("scored") => {
+            &[("accuracy", "accuracy"), ("scored", "scored"), ("agreement", "agreement")]
+        }
+        _ => &[("accuracy", "accuracy")],
+    };
     let groups = [
         ("Open-ended VQA", &words[..], &tables.open, other.and_then(|other| other.open.as_ref())),
-        (
-            "Closed-ended VQA",
-            &[("accuracy", "accuracy")],
-            &tables.closed,
-            other.and_then(|other| other.closed.as_ref()),
-        ),
+        ("Closed-ended VQA", closed, &tables.closed, other.and_then(|other| other.closed.as_ref())),
     ];
     for (title, columns, group, other) in groups {
         if let Some(group) = group {

@@ -68,6 +68,7 @@ impl Rig {
             volume_options: self.options.clone(),
             blind: false,
             slice_scores: true,
+            score_choices: false,
             max_new_tokens: Some(4),
             batch: 1,
         };

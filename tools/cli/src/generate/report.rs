@@ -1,5 +1,7 @@
 //! What `generate --json` prints.
 
+pub mod options;
+
 use med2e3::{Answer, PreparedVolume};
 use serde::Serialize;
 
@@ -22,6 +24,9 @@ pub struct Report {
     volume: VolumeReport,
     usage: Usage,
     prompt_ids: Vec<i64>,
+    /// With `--option`.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub options: Option<options::Options>,
     /// With `--logprobs`.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Ranking>,
@@ -118,6 +123,7 @@ impl Report {
             volume: VolumeReport { window: prepared.window },
             usage: Usage { prompt_tokens: answer.prompt_tokens, completion_tokens: answer.token_ids.len() },
             prompt_ids: answer.prompt_ids.clone(),
+            options: None,
             ranking: None,
             timings_ms,
             device,

@@ -71,3 +71,33 @@ fn a_seed_is_a_patient_of_phantom() {
     let asked = run_json(&demo(&["--seed", "3000002", "--prompt", "Where is it?", "--json"]));
     assert_eq!((&asked["truth"]["answer"], &asked["truth"]["seed"]), (&Value::Null, &json!(3_000_002)));
 }
+
+/// The most likely option is the answer, each has its log-probability, and what the model writes is what it finds likely.
+#[test]
+fn options_are_scored() {
+    let options = ["--option", "A. Lung", "--option", "Kidney", "--option", "A. Lung"];
+    let report = run_json(&demo(&[&options[..], &["--json"]].concat()));
+    let scored = report["options"].as_array().unwrap();
+    assert_eq!(
+        (scored.len(), &scored[0], report["text"] == scored[report["best_option"].as_u64().unwrap() as usize]["text"]),
+        (3, &scored[2], true)
+    );
+    for option in scored {
+        let logprobs: Vec<f64> = serde_json::from_value(option["logprobs"].clone()).unwrap();
+        assert!(logprobs.len() > 1 && logprobs.iter().all(|logprob| *logprob <= 0.0), "{option}");
+        // Printed with as many digits as tell f32 apart: each is off by at most 2^-24 of itself.
+        let sum: f64 = logprobs.iter().sum();
+        let near = |a: f64, b: f64| (a - b).abs() <= 2f64.powi(-23) * b.abs();
+        assert!(near(option["logprob"].as_f64().unwrap(), sum), "{option}");
+        assert!(near(option["mean_logprob"].as_f64().unwrap(), sum / logprobs.len() as f64), "{option}");
+    }
+    let written = run_json(&demo(&["--json"]))["text"].as_str().unwrap().to_owned();
+    let chosen = run_json(&demo(&["--option", "Z. Nothing at all", "--option", &written, "--json"]));
+    assert_eq!((chosen["best_option"].as_u64(), chosen["text"].as_str()), (Some(1), Some(written.as_str())));
+    let shown = succeed(&demo(&options));
+    assert_eq!(shown.lines().filter(|line| line.starts_with(" *")).count(), 1, "{shown}");
+    assert!(shown.lines().count() == 4 && shown.ends_with("  A. Lung\n"), "{shown}");
+    let refused = run(&demo(&["--option", " ", "--json"]));
+    assert_eq!((refused.status, refused.stderr.as_str()), (Some(3), "error: an option is empty; give each a text\n"));
+    assert!(fail(&demo(&["--option", "a", "--logprobs", "2", "--json"]), 2).contains("--logprobs"));
+}

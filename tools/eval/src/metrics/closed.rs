@@ -25,6 +25,33 @@ impl Choice {
         })
     }
 
+    /// The choices that a question lists, as an answer would name each: `B. text` or `(b) text`. Empty if there are not
+    /// two, in the order of the letters.
+    pub fn listed(self, question: &str) -> Vec<String> {
+        let letters: Vec<Self> = match self {
+            Self::Letter(_) => ('A'..='Z').map(Self::Letter).collect(),
+            Self::Parenthesis(_) => ('a'..='z').map(Self::Parenthesis).collect(),
+        };
+        let question = question.rsplit_once("Choices:").map_or(question, |(_, listed)| listed);
+        let marks = letters.iter().map(|letter| format!("{letter} "));
+        let mut starts: Vec<usize> = Vec::new();
+        for mark in marks {
+            let from = starts.last().map_or(0, |start| start + 1);
+            let found = question[from..].match_indices(&mark).map(|(at, _)| from + at);
+            // A mark stands at the beginning or behind a space: `CT A. ` has one, `LA. ` none.
+            match found.into_iter().find(|&at| at == 0 || question[..at].ends_with(char::is_whitespace)) {
+                Some(at) => starts.push(at),
+                None => break,
+            }
+        }
+        if starts.len() < 2 {
+            return Vec::new();
+        }
+        let ends = starts[1..].iter().copied().chain([question.len()]);
+        let text = |(&start, end): (&usize, usize)| question[start..end].trim().trim_end_matches(';').to_owned();
+        starts.iter().zip(ends).map(text).collect()
+    }
+
     /// Whether the answer names it: the mark occurs anywhere, as in the scripts of M3D, Med-2E3 and CT-RATE.
     pub fn is_in(self, prediction: &str) -> bool {
         prediction.contains(&self.to_string())
@@ -43,6 +70,18 @@ impl fmt::Display for Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listed_choices_are_what_an_answer_would_be() {
+        let letter = Choice::Letter('A');
+        let asked = "Which plane? Choices: A. Axial B. Sagittal, left C. CT scan D. None of A. to C.";
+        assert_eq!(letter.listed(asked), ["A. Axial", "B. Sagittal, left", "C. CT scan", "D. None of A. to C."]);
+        assert_eq!(letter.listed("Choices: A. yes B. no"), ["A. yes", "B. no"]);
+        assert_eq!(Choice::Parenthesis('b').listed("Is it? (a) yes (b) no"), ["(a) yes", "(b) no"]);
+        for none in ["Which plane?", "Choices: A. one alone", "Choices: B. no C. first", ""] {
+            assert!(letter.listed(none).is_empty(), "{none}");
+        }
+    }
 
     #[test]
     fn the_mark_may_stand_anywhere() {
