@@ -69,6 +69,17 @@ fn qkv_views(qkv: &[Tensor], rows: usize) -> [View<'_>; 3] {
 }
 
 impl Block {
+    /// Multiplications and additions over `sequences` sequences of `tokens` tokens.
+    pub fn flops(&self, [sequences, tokens]: [usize; 2]) -> usize {
+        let qkv = match &self.qkv {
+            Qkv::Fused(weight) => weight.dims().count(),
+            Qkv::Separate(parts) => parts.iter().map(|part| part.weight.dims().count()).sum(),
+        };
+        let others = [&self.out, &self.linear1, &self.linear2].map(|part| part.weight.dims().count());
+        let (rows, width) = (sequences * tokens, self.norm1.weight.dims().count());
+        2 * rows * (qkv + others.iter().sum::<usize>()) + 4 * rows * tokens * width
+    }
+
     /// Runs over the first `sequences · tokens` rows of `buffers.x`, in place.
     pub fn forward(
         &self,

@@ -103,7 +103,8 @@ impl Model {
         let device = &*device;
         let volume = &self.volumes[place];
         if !is_finite(device, volume.z_3d.view())? {
-            self.vision_3d.encode(device, volume.volume.view(), &mut |_| ())?;
+            self.vision_3d.begin(device, volume.volume.view())?;
+            self.vision_3d.run(device, 0..self.vision_3d.depth(), &mut |_| ())?;
             let sound = is_finite(device, self.vision_3d.tokens())?;
             return Ok(if sound { Stage::Connector3d } else { Stage::Vision3d });
         }
@@ -128,7 +129,9 @@ impl Model {
         let slices = volume.volume.dims().as_slice()[0];
         for first in (0..slices).step_by(SLICES_PER_PASS) {
             let last = slices.min(first + SLICES_PER_PASS);
-            let tokens = planes.vision.encode(device, volume.volume.view().rows(first..last))?;
+            planes.vision.begin(device, volume.volume.view().rows(first..last))?;
+            planes.vision.run(device, last - first, 0..planes.vision.depth())?;
+            let tokens = planes.vision.finish(device, last - first)?;
             if !is_finite(device, tokens)? {
                 return Ok(false);
             }

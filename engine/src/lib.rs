@@ -72,6 +72,7 @@ mod stop;
 mod text_encoder;
 mod tgis;
 mod trace;
+mod units;
 mod vision_2d;
 mod vision_3d;
 mod volumes;

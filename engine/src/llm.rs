@@ -40,8 +40,10 @@ pub(crate) struct Llm {
     /// `[llm_max_length]`, u32: 0, 1, 2 and so on; the host names a prompt's positions by a window of it.
     every_position: Tensor,
     pub decoding: Decoding,
-    /// `[llm_max_length, hidden]`: the residual stream; callers put embeddings here before [`Llm::forward`].
+    /// `[llm_max_length, hidden]`: a prompt's residual stream; callers put embeddings here before [`Llm::prefill`].
     pub hidden: Tensor,
+    /// `[rows of a step, hidden]`: the residual stream of a step, which may run between two layers of a prompt.
+    stepping: Tensor,
     ids: Tensor,
     normed: Tensor,
     qkv: Tensor,
@@ -66,14 +68,16 @@ pub(crate) struct PromptRows<'a> {
     pub long: bool,
     /// The sequence's physical page of each logical page.
     pub pages: &'a [u32],
+    /// Whether they are the prompt's last rows, behind which the answer begins.
+    pub is_end: bool,
 }
 
-/// Which rows of `hidden` an op works on, and whose tokens they are.
+/// Which rows an op works on, and whose tokens they are.
 #[derive(Clone, Copy)]
 enum Rows {
-    /// Those of one prompt, whose pages `prompt_table` holds.
+    /// Those of one prompt, in `hidden`; `prompt_table` holds its pages.
     Prompt { first: usize, end: usize, long: bool },
-    /// The first rows: one of each running sequence.
+    /// The first rows of `stepping`: one of each running sequence.
     Step(Kind),
 }
 
@@ -83,6 +87,10 @@ impl Rows {
             Rows::Prompt { first, end, .. } => first..end,
             Rows::Step(kind) => 0..kind.rows,
         }
+    }
+
+    fn is_prompt(self) -> bool {
+        matches!(self, Rows::Prompt { .. })
     }
 
     fn long(self) -> bool {
@@ -120,6 +128,7 @@ impl Llm {
             every_position,
             decoding: Decoding::new(device, DECODE_ROWS_MAX, rows)?,
             hidden: device.activations(&[rows, hidden])?,
+            stepping: device.activations(&[DECODE_ROWS_MAX, hidden])?,
             ids: device.tensor(&[rows], DType::U32)?,
             normed: device.activations(&[rows, hidden])?,
             qkv: device.activations(&[rows, fused])?,
@@ -170,57 +179,62 @@ impl Llm {
         Ok(())
     }
 
-    /// Appends rows of `hidden`, the beginning of a prompt, to a sequence: its keys and values, which are all that
-    /// later rows need of it. `progress` gets the number of layers done.
-    pub fn prefill_prefix(
-        &mut self,
-        prompt: PromptRows<'_>,
-        recorder: &mut Recorder<'_>,
-        progress: OnLayer<'_>,
-    ) -> Result<()> {
-        let rows = self.begin_prompt(prompt, recorder.device)?;
-        for index in 0..self.layers.len() - 1 {
-            self.prompt_layer(index, rows, prompt.first, recorder)?;
-            progress(index as u64 + 1);
-        }
-        self.project(recorder.device, self.layers.len() - 1, rows)?;
-        progress(self.layers.len() as u64);
-        Ok(())
-    }
-
-    /// Appends rows of `hidden`, the end of a prompt, to a sequence and leaves the last one's logits in the first row of
-    /// `logits`.
+    /// Runs layers of a prompt, in place in `hidden`: appends the rows' keys and values to their sequence and, after the
+    /// last layer of a prompt's end, leaves the last row's logits in the first row of `logits`. The layers of a prompt
+    /// run in order; only steps may run between them. `progress` gets the number of layers done.
     pub fn prefill(
         &mut self,
         prompt: PromptRows<'_>,
+        layers: Range<usize>,
         recorder: &mut Recorder<'_>,
         progress: OnLayer<'_>,
     ) -> Result<()> {
-        let rows = self.begin_prompt(prompt, recorder.device)?;
-        let last = prompt.end - 1;
-        for index in 0..self.layers.len() {
-            // Only the last row goes on to the logits, so in the last layer only it needs more than keys and values.
-            let from = if index + 1 == self.layers.len() { last } else { prompt.first };
-            self.prompt_layer(index, rows, from, recorder)?;
+        let PromptRows { first, end, long, pages, is_end } = prompt;
+        let (device, last) = (recorder.device, end - 1);
+        if layers.start == 0 {
+            let mut table = vec![0u32; self.prompt_table.dims().count()];
+            table[..pages.len()].copy_from_slice(pages);
+            device.write(&mut self.prompt_table, &table)?;
+        }
+        let rows = Rows::Prompt { first, end, long };
+        for index in layers.clone() {
+            match (index + 1 == self.layers.len(), is_end) {
+                (false, _) => self.prompt_layer(index, rows, first, recorder)?,
+                // Only the last row goes on to the logits, so it alone needs more than keys and values.
+                (true, true) => self.prompt_layer(index, rows, last, recorder)?,
+                (true, false) => self.project(device, index, rows)?,
+            }
             progress(index as u64 + 1);
         }
-        let device = recorder.device;
+        if layers.end < self.layers.len() || !is_end {
+            return Ok(());
+        }
         if recorder.trace.is_some() {
             // The fused op below keeps the normed row to itself.
-            let (x, weight, eps) =
-                (self.hidden.view().rows(last..prompt.end), self.norm.view(), self.config.rms_norm_eps);
+            let (x, weight, eps) = (self.hidden.view().rows(last..end), self.norm.view(), self.config.rms_norm_eps);
             device.rms_norm(RmsNorm { x, weight, eps, out: self.normed.view_mut().rows(0..1) })?;
             recorder.record("llm_norm", self.normed.view().rows(0..1))?;
         }
-        Ok(self.logits_of(device, [last, prompt.end])?)
+        Ok(self.logits_of(device, Rows::Prompt { first: last, end, long })?)
     }
 
-    /// Tells the device where the rows go.
-    fn begin_prompt(&mut self, prompt: PromptRows<'_>, device: &dyn Device) -> Result<Rows> {
-        let mut table = vec![0u32; self.prompt_table.dims().count()];
-        table[..prompt.pages.len()].copy_from_slice(prompt.pages);
-        device.write(&mut self.prompt_table, &table)?;
-        Ok(Rows::Prompt { first: prompt.first, end: prompt.end, long: prompt.long })
+    /// Layers of the decoder.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Multiplications and additions of a layer over rows of a prompt of which the last stands at `end`.
+    pub fn layer_flops(&self, rows: usize, end: usize) -> usize {
+        let layer = &self.layers[0];
+        let weights = [&layer.qkv, &layer.out, &layer.gate_up, &layer.down];
+        let products: usize = weights.iter().map(|weight| weight.dims().count()).sum();
+        2 * rows * products + 4 * rows * end * self.config.num_attention_heads * self.config.head_dim
+    }
+
+    /// Bytes of weights that a step reads.
+    pub fn step_bytes(&self) -> usize {
+        let weights = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.out, &layer.gate_up, &layer.down]);
+        weights.map(Tensor::bytes).sum::<usize>() + self.lm_head.as_ref().unwrap_or(&self.embeddings).bytes()
     }
 
     /// A layer of a prompt: keys and values of all its rows, the rest for the rows `from` on.
@@ -228,22 +242,24 @@ impl Llm {
         let (device, end) = (recorder.device, rows.window().end);
         self.project(device, index, rows)?;
         self.attention(device, index, rows, from)?;
-        self.mlp(device, index, [from, end])?;
+        self.mlp(device, index, rows, from)?;
         if index == 0 {
             recorder.record("llm_layer_0", self.hidden.view().rows(from..end))?;
         }
         Ok(())
     }
 
-    /// Logits of a window of `hidden`, into the first rows of `logits`.
-    fn logits_of(&mut self, device: &dyn Device, [first, end]: [usize; 2]) -> med2e3_kernels::Result<()> {
+    /// Logits of rows, into the first rows of `logits`.
+    fn logits_of(&mut self, device: &dyn Device, rows: Rows) -> med2e3_kernels::Result<()> {
+        let window = rows.window();
+        let hidden = if rows.is_prompt() { &self.hidden } else { &self.stepping };
         device.rms_linear(RmsLinear {
-            x: self.hidden.view().rows(first..end),
+            x: hidden.view().rows(window.clone()),
             norm: self.norm.view(),
             eps: self.config.rms_norm_eps,
             weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
             epilogue: Epilogue::None,
-            out: self.logits.view_mut().rows(0..end - first),
+            out: self.logits.view_mut().rows(0..window.len()),
         })
     }
 
@@ -276,17 +292,17 @@ impl Llm {
         device.embed_tokens(EmbedTokens {
             table: self.embeddings.view(),
             ids: self.decoding.tokens.view().rows(0..count),
-            out: self.hidden.view_mut().rows(0..count),
+            out: self.stepping.view_mut().rows(0..count),
         })?;
         for index in 0..self.layers.len() {
             self.project(device, index, rows)?;
             self.attention(device, index, rows, 0)?;
-            self.mlp(device, index, [0, count])?;
+            self.mlp(device, index, rows, 0)?;
         }
         match kind.head {
-            Head::Logits => self.logits_of(device, [0, count])?,
+            Head::Logits => self.logits_of(device, rows)?,
             Head::Greedy => device.rms_linear_argmax(RmsLinearArgmax {
-                x: self.hidden.view().rows(0..count),
+                x: self.stepping.view().rows(0..count),
                 norm: self.norm.view(),
                 eps: self.config.rms_norm_eps,
                 weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
@@ -319,7 +335,8 @@ impl Llm {
         let [cos, sin] = self.rope.angles(rows.long());
         let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let (x, q) = (self.hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
+        let hidden = if rows.is_prompt() { &self.hidden } else { &self.stepping };
+        let (x, q) = (hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
         let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
         if window.len() <= DECODE_ROWS_MAX {
             let weight = layer.qkv.view();
@@ -358,7 +375,7 @@ impl Llm {
         Ok(())
     }
 
-    /// Attention of the rows from `from` on, added to `hidden`.
+    /// Attention of the rows from `from` on, added to the residual stream.
     fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, from: usize) -> med2e3_kernels::Result<()> {
         let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
         let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
@@ -375,13 +392,16 @@ impl Llm {
             scale: 1.0 / (config.head_dim as f32).sqrt(),
             out: self.mixed.view_mut().rows(kept.clone()),
         })?;
-        device.linear(plain(&layer.out, &self.mixed, &mut self.hidden, Epilogue::Residual, kept))?;
+        let hidden = if rows.is_prompt() { &mut self.hidden } else { &mut self.stepping };
+        device.linear(plain(&layer.out, &self.mixed, hidden, Epilogue::Residual, kept))?;
         Ok(())
     }
 
-    fn mlp(&mut self, device: &dyn Device, index: usize, [first, end]: [usize; 2]) -> med2e3_kernels::Result<()> {
-        let (layer, window, eps) = (&self.layers[index], first..end, self.config.rms_norm_eps);
-        let (x, norm) = (self.hidden.view().rows(window.clone()), layer.post_attention_norm.view());
+    /// The second half of a layer for the rows from `from` on, added to the residual stream.
+    fn mlp(&mut self, device: &dyn Device, index: usize, rows: Rows, from: usize) -> med2e3_kernels::Result<()> {
+        let (layer, window, eps) = (&self.layers[index], from..rows.window().end, self.config.rms_norm_eps);
+        let hidden = if rows.is_prompt() { &mut self.hidden } else { &mut self.stepping };
+        let (x, norm) = (hidden.view().rows(window.clone()), layer.post_attention_norm.view());
         if window.len() <= DECODE_ROWS_MAX {
             let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(window.clone()));
             device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::SwiGlu, out })?;
@@ -389,7 +409,7 @@ impl Llm {
             device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(window.clone()) })?;
             device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, window.clone()))?;
         }
-        device.linear(plain(&layer.down, &self.ffn, &mut self.hidden, Epilogue::Residual, window))?;
+        device.linear(plain(&layer.down, &self.ffn, hidden, Epilogue::Residual, window))?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::llm::Llm;
 use crate::text_encoder::TextEncoder;
 use crate::tgis::Aggregation;
 use crate::trace::{Recorder, Trace};
+use crate::units::Units;
 use crate::vision_2d::{SLICES_PER_PASS, Vision2d};
 use crate::vision_3d::Vision3d;
 use crate::weights::Loading;
@@ -30,6 +31,8 @@ pub(crate) struct Model {
     pub(crate) pages: Pages,
     /// The volumes that stay encoded.
     pub(crate) volumes: Vec<Features>,
+    /// How long a unit of work may be.
+    pub(crate) units: Units,
 }
 
 /// The 2D branch.
@@ -142,7 +145,9 @@ impl Model {
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
         let llm = Llm::load(loading, &config, pages)?;
         let facts = Facts::new(config, tokenizers, aggregation.as_ref(), text_encoder.as_ref(), &llm);
+        let units = Units::new(&*device, llm.step_bytes(), options.unit_steps);
         let mut model = Self {
+            units,
             facts: Arc::new(facts),
             llm,
             pages: Pages::new(pages),
@@ -191,20 +196,38 @@ impl Model {
         let recorder = &mut Recorder { device, trace };
         let features = &mut self.volumes[place];
         let slices = features.volume.dims().as_slice()[0];
-        match unit {
-            EncodeUnit::Volume => {
-                self.vision_3d.encode(device, features.volume.view(), progress)?;
-                recorder.record("vit_tokens", self.vision_3d.tokens())?;
-                self.connector_3d.project(device, self.vision_3d.tokens(), features.z_3d.view_mut())?;
-                Ok(self.planes.is_some().then_some(EncodeUnit::Slices { first: 0 }))
+        let EncodeUnit { part, layer } = unit;
+        match part {
+            EncodePart::Volume => {
+                let vision = &mut self.vision_3d;
+                let end = vision.depth().min(layer + self.units.layers(vision.block_flops()));
+                if layer == 0 {
+                    vision.begin(device, features.volume.view())?;
+                }
+                vision.run(device, layer..end, progress)?;
+                if end < vision.depth() {
+                    return Ok(Some(EncodeUnit { part, layer: end }));
+                }
+                recorder.record("vit_tokens", vision.tokens())?;
+                self.connector_3d.project(device, vision.tokens(), features.z_3d.view_mut())?;
+                Ok(self.planes.is_some().then_some(EncodeUnit { part: EncodePart::Slices { first: 0 }, layer: 0 }))
             }
-            EncodeUnit::Slices { first } => {
+            EncodePart::Slices { first } => {
                 let (Some(planes), Some(z_2d)) = (&mut self.planes, &mut features.z_2d_slices) else { return Ok(None) };
                 let last = slices.min(first + SLICES_PER_PASS);
-                planes.encode(&features.volume, z_2d, first..last, recorder)?;
+                let vision = &mut planes.vision;
+                let end = vision.depth().min(layer + self.units.layers(vision.block_flops(last - first)));
+                if layer == 0 {
+                    vision.begin(device, features.volume.view().rows(first..last))?;
+                }
+                vision.run(device, last - first, layer..end)?;
+                if end < vision.depth() {
+                    return Ok(Some(EncodeUnit { part, layer: end }));
+                }
+                planes.finish(z_2d, first..last, recorder)?;
                 progress(Progress { stage: ProgressStage::Vision2d, done: last as u64, total: slices as u64 });
                 if last < slices {
-                    return Ok(Some(EncodeUnit::Slices { first: last }));
+                    return Ok(Some(EncodeUnit { part: EncodePart::Slices { first: last }, layer: 0 }));
                 }
                 let layers = slices / self.facts.config.slices_per_layer();
                 if let (Some(aggregation), Some(keys)) = (&self.aggregation, &mut features.keys) {
@@ -217,7 +240,7 @@ impl Model {
 
     /// All units, one after the other.
     fn encode_whole(&mut self, place: usize) -> Result<()> {
-        let mut next = Some(EncodeUnit::Volume);
+        let mut next = Some(EncodeUnit::FIRST);
         while let Some(unit) = next {
             next = self.encode(place, unit, None, &mut |_| ())?;
         }
@@ -225,27 +248,32 @@ impl Model {
     }
 }
 
-/// What of an encode runs at once.
+/// What of an encode runs at once: layers of one part, from `layer` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EncodeUnit {
-    /// The 3D encoder and its connector.
+pub(crate) struct EncodeUnit {
+    part: EncodePart,
+    layer: usize,
+}
+
+impl EncodeUnit {
+    /// The beginning.
+    pub const FIRST: Self = Self { part: EncodePart::Volume, layer: 0 };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EncodePart {
+    /// The 3D encoder, and its connector after the last layer.
     Volume,
-    /// The 2D encoder and its connector over the slices from `first` on that one pass takes; the keys after the last.
+    /// The 2D encoder over the slices from `first` on that one pass takes, and its connector; the keys after the last.
     Slices { first: usize },
 }
 
 impl Planes {
-    /// z_2D^j of some slices, at most [`SLICES_PER_PASS`], into their places in `[slices, tokens, width]`.
-    fn encode(
-        &mut self,
-        volume: &Tensor,
-        z_2d: &mut Tensor,
-        slices: Range<usize>,
-        recorder: &mut Recorder<'_>,
-    ) -> Result<()> {
+    /// z_2D^j of slices that the encoder has just run over, into their places in `[slices, tokens, width]`.
+    fn finish(&mut self, z_2d: &mut Tensor, slices: Range<usize>, recorder: &mut Recorder<'_>) -> Result<()> {
         let device = recorder.device;
         let &[_, tokens, width] = z_2d.dims().as_slice() else { unreachable!("three dims") };
-        let encoded = self.vision.encode(device, volume.view().rows(slices.clone()))?;
+        let encoded = self.vision.finish(device, slices.len())?;
         recorder.record("siglip_tokens", encoded)?;
         let rows = slices.len() * tokens;
         let out = z_2d.view_mut().rows(slices).reshape(&[rows, width]);

@@ -48,6 +48,10 @@ pub struct LoadOptions {
     pub volumes: usize,
     /// How many questions may wait for their turn; one more is [`crate::Error::Busy`].
     pub queue: usize,
+    /// How long running answers wait for a part of a prompt or of a volume between two of their tokens: at most as long as
+    /// so many decoding steps of one row would take, by an estimate, but for a single layer that takes longer. With 0 the
+    /// parts are single layers: the steadiest answers, and the latest first tokens.
+    pub unit_steps: u32,
     /// Threads of a pool of the engine's own for the processor's ops; where absent, they run on rayon's global one.
     pub threads: Option<NonZeroUsize>,
     /// How the slices are weighed.
@@ -65,6 +69,7 @@ impl Default for LoadOptions {
             cache_tokens: None,
             volumes: 4,
             queue: 1024,
+            unit_steps: 4,
             threads: None,
             tgis: TgisMode::default(),
             text_mlp: TextMlp::default(),

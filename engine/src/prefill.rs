@@ -11,13 +11,26 @@ use crate::{Event, Progress, ProgressStage, Result};
 use med2e3_kernels::ops::{AvgPool, Copy};
 use std::time::Duration;
 
-/// What of a prompt runs at once.
+/// What of a prompt runs at once: layers of one part, from `layer` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PromptUnit {
+pub(crate) struct PromptUnit {
+    part: PromptPart,
+    layer: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PromptPart {
     /// The rows that all questions about the volume share.
     Prefix,
     /// The rest, behind a prefix that was computed for this question, or that an earlier one had left.
     Suffix { cached: bool },
+}
+
+impl PromptUnit {
+    /// Whether the prefix was in the cache.
+    pub fn is_cached(self) -> bool {
+        self.part == PromptPart::Suffix { cached: true }
+    }
 }
 
 /// The rows of a prompt that questions about a volume share: the ids before the image and the 3D tokens.
@@ -36,54 +49,80 @@ impl Model {
     }
 
     /// What of a prompt runs first. A trace shows every row, so those of the prefix are computed for it.
-    pub fn first_unit(&self, running: &Running) -> PromptUnit {
-        let known = !running.question.request.trace && self.pages.has_prefix(&self.shared(running).key);
-        if known { PromptUnit::Suffix { cached: true } } else { PromptUnit::Prefix }
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if a page cannot be copied.
+    pub fn begin_prompt(&mut self, running: &mut Running) -> Result<PromptUnit> {
+        let Shared { key, .. } = self.shared(running);
+        let cached = !running.question.request.trace && self.pages.has_prefix(&key);
+        if cached {
+            self.fork_prefix(running, &key)?;
+        } else {
+            running.trace = running.question.request.trace.then(Trace::default);
+        }
+        let part = if cached { PromptPart::Suffix { cached } } else { PromptPart::Prefix };
+        Ok(PromptUnit { part, layer: 0 })
     }
 
     /// Runs a unit of a prompt; gives the next one. After the last, the first row of the LLM's logits is the one that the
     /// first token is chosen from.
     pub fn prefill(&mut self, running: &mut Running, unit: PromptUnit) -> Result<Option<PromptUnit>> {
         let shared = self.shared(running);
-        match unit {
-            PromptUnit::Prefix => {
-                running.trace = running.question.request.trace.then(Trace::default);
-                self.prefix(running, shared)?;
-                Ok(Some(PromptUnit::Suffix { cached: false }))
-            }
-            PromptUnit::Suffix { cached } => {
-                if cached {
-                    self.fork_prefix(running, &shared.key)?;
-                }
-                self.suffix(running, shared, cached)?;
-                Ok(None)
-            }
+        let mut trace = running.trace.take();
+        let device = self.device.clone();
+        let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
+        let next = match unit.part {
+            PromptPart::Prefix => self.prefix(running, shared, unit.layer, recorder)?,
+            PromptPart::Suffix { cached } => self.suffix(running, shared.rows, unit, cached, recorder)?,
+        };
+        running.trace = trace;
+        if next.is_none()
+            && let Some(trace) = &mut running.trace
+        {
+            trace.sort();
         }
+        Ok(next)
     }
 
-    /// Runs the shared rows and keeps what they leave in the cache.
-    fn prefix(&mut self, running: &mut Running, Shared { key, rows }: Shared) -> Result<()> {
-        let device = self.device.clone();
-        let mut trace = running.trace.take();
-        let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
-        let features = &self.volumes[running.question.place.index];
-        let before = &running.question.checked.prompt.before;
-        recorder.record("volume", features.volume.view())?;
-        recorder.record("z_3d", features.z_3d.view())?;
-        self.llm.embed(&*device, before, 0)?;
-        let z_3d = features.z_3d.view().rows(0..rows - before.len());
-        device.copy(Copy { x: z_3d, out: self.llm.hidden.view_mut().rows(before.len()..rows) })?;
-        recorder.record("z_i", self.llm.hidden.view().rows(before.len()..rows))?;
-        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
-        let mut sequence = Sequence::new(key.long);
-        assert!(self.pages.grow(&mut sequence, rows), "admitted questions fit the cache");
-        let prompt = PromptRows { first: 0, end: rows, long: key.long, pages: sequence.pages() };
-        let mut on_layer = note_layers(running, self.facts.config.llm.num_hidden_layers, 0, 2);
-        self.llm.prefill_prefix(prompt, recorder, &mut on_layer)?;
-        sequence.append(rows);
-        running.trace = trace;
-        self.pages.keep(key.clone(), sequence);
-        self.fork_prefix(running, &key)
+    /// Runs layers over the shared rows, and keeps what they leave in the cache.
+    fn prefix(
+        &mut self,
+        running: &mut Running,
+        Shared { key, rows }: Shared,
+        layer: usize,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Option<PromptUnit>> {
+        let device = recorder.device;
+        if layer == 0 {
+            let features = &self.volumes[running.question.place.index];
+            let before = &running.question.checked.prompt.before;
+            recorder.record("volume", features.volume.view())?;
+            recorder.record("z_3d", features.z_3d.view())?;
+            self.llm.embed(device, before, 0)?;
+            let z_3d = features.z_3d.view().rows(0..rows - before.len());
+            device.copy(Copy { x: z_3d, out: self.llm.hidden.view_mut().rows(before.len()..rows) })?;
+            recorder.record("z_i", self.llm.hidden.view().rows(before.len()..rows))?;
+            recorder.record("prompt_embeddings", self.llm.hidden.view().rows(0..rows))?;
+            assert!(self.pages.grow(&mut running.sequence, rows), "admitted questions fit the cache");
+        }
+        let end = self.end_of_unit(layer, rows, rows);
+        let pages = running.sequence.pages();
+        let prompt = PromptRows { first: 0, end: rows, long: key.long, pages, is_end: false };
+        let mut on_layer = note_layers(running, self.llm.depth(), 0, 2);
+        self.llm.prefill(prompt, layer..end, recorder, &mut on_layer)?;
+        if end < self.llm.depth() {
+            return Ok(Some(PromptUnit { part: PromptPart::Prefix, layer: end }));
+        }
+        running.sequence.append(rows);
+        let prefix = std::mem::replace(&mut running.sequence, Sequence::new(key.long));
+        self.pages.keep(key.clone(), prefix);
+        self.fork_prefix(running, &key)?;
+        Ok(Some(PromptUnit { part: PromptPart::Suffix { cached: false }, layer: 0 }))
+    }
+
+    /// One past the last layer of the unit that begins with `layer`, over rows of which the last stands at `end`.
+    fn end_of_unit(&self, layer: usize, rows: usize, end: usize) -> usize {
+        self.llm.depth().min(layer + self.units.layers(self.llm.layer_flops(rows, end)))
     }
 
     /// Another sequence behind all tokens of one. The scheduler begins none that there is no page for.
@@ -101,36 +140,43 @@ impl Model {
         Ok(())
     }
 
-    /// Runs the rows that are the question's own.
-    fn suffix(&mut self, running: &mut Running, Shared { key, rows: first }: Shared, cached: bool) -> Result<()> {
-        let device = self.device.clone();
-        let mut trace = running.trace.take();
-        let recorder = &mut Recorder { device: &*device, trace: trace.as_mut() };
-        let slice_scores = self.place_suffix(running, first, recorder)?;
-        check_scores(slice_scores.as_deref())?;
-        running.note_guided();
-        let end = running.question.checked.rows;
-        recorder.record("prompt_embeddings", self.llm.hidden.view().rows(first..end))?;
-        assert!(self.pages.grow(&mut running.sequence, end), "admitted questions fit the cache");
-        let prompt = PromptRows { first, end, long: key.long, pages: running.sequence.pages() };
-        let (part, parts) = if cached { (0, 1) } else { (1, 2) };
-        let mut on_layer = note_layers(running, self.facts.config.llm.num_hidden_layers, part, parts);
-        self.llm.prefill(prompt, recorder, &mut on_layer)?;
-        running.sequence.append(end - first);
-        recorder.record("prompt_logits", self.llm.logits.view().rows(0..1))?;
-        if let Some(trace) = &mut trace {
-            trace.sort();
+    /// Runs layers over the rows that are the question's own.
+    fn suffix(
+        &mut self,
+        running: &mut Running,
+        first: usize,
+        unit: PromptUnit,
+        cached: bool,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Option<PromptUnit>> {
+        let PromptUnit { part, layer } = unit;
+        let rows_end = running.question.checked.rows;
+        if layer == 0 {
+            let slice_scores = self.place_suffix(running, first, recorder)?;
+            check_scores(slice_scores.as_deref())?;
+            running.slice_scores = slice_scores.map(Into::into);
+            running.note_guided();
+            recorder.record("prompt_embeddings", self.llm.hidden.view().rows(first..rows_end))?;
+            assert!(self.pages.grow(&mut running.sequence, rows_end), "admitted questions fit the cache");
         }
-        running.trace = trace;
-        let queued = Duration::from_secs_f64(running.timings.queued_ms / 1e3);
-        let cached_tokens = if cached { first } else { 0 };
+        let end = self.end_of_unit(layer, rows_end - first, rows_end);
+        let (long, pages) = (running.sequence.long(), running.sequence.pages());
+        let prompt = PromptRows { first, end: rows_end, long, pages, is_end: true };
+        let (done, parts) = if cached { (0, 1) } else { (1, 2) };
+        let mut on_layer = note_layers(running, self.llm.depth(), done, parts);
+        self.llm.prefill(prompt, layer..end, recorder, &mut on_layer)?;
+        if end < self.llm.depth() {
+            return Ok(Some(PromptUnit { part, layer: end }));
+        }
+        running.sequence.append(rows_end - first);
+        recorder.record("prompt_logits", self.llm.logits.view().rows(0..1))?;
         running.question.stream.push(Event::Begun {
-            slice_scores: slice_scores.map(Into::into),
-            prompt_tokens: end,
-            cached_tokens,
-            queued,
+            slice_scores: running.slice_scores.clone(),
+            prompt_tokens: rows_end,
+            cached_tokens: if cached { first } else { 0 },
+            queued: Duration::from_secs_f64(running.timings.queued_ms / 1e3),
         });
-        Ok(())
+        Ok(None)
     }
 
     /// Embeds the prompt's rows from `first` on and gives the slice scores.

@@ -74,6 +74,7 @@ pub(crate) struct Running {
     /// Its tokens in the cache.
     pub sequence: Sequence,
     pub timings: Timings,
+    pub slice_scores: Option<Arc<[f32]>>,
     pub trace: Option<Trace>,
     pub ended: bool,
     token_ids: Vec<u32>,
@@ -88,6 +89,7 @@ impl Running {
         Self {
             sequence: Sequence::new(question.checked.long),
             timings,
+            slice_scores: None,
             trace: None,
             ended: false,
             token_ids: Vec::new(),

@@ -5,6 +5,7 @@ use crate::weights::{Affine, Loading, host};
 use med2e3_kernels::ops::{Epilogue, PatchEmbed2d};
 use med2e3_kernels::{Device, Tensor, View};
 use med2e3_loaders::ModelConfig;
+use std::ops::Range;
 
 const NAMES: Names = Names {
     norm1: "layer_norm1",
@@ -70,10 +71,9 @@ impl Vision2d {
         self.tokens
     }
 
-    /// Encodes at most [`SLICES_PER_PASS`] slices `[slices, height, width]`; gives `[slices·tokens, hidden]`.
-    pub fn encode(&mut self, device: &dyn Device, slices: View<'_>) -> Result<View<'_>> {
-        let sequences = slices.dims().as_slice()[0];
-        let rows = sequences * self.tokens;
+    /// Embeds at most [`SLICES_PER_PASS`] slices, `[slices, height, width]`.
+    pub fn begin(&mut self, device: &dyn Device, slices: View<'_>) -> Result<()> {
+        let rows = slices.dims().as_slice()[0] * self.tokens;
         device.patch_embed_2d(PatchEmbed2d {
             volume: slices,
             patch: self.patch,
@@ -82,9 +82,30 @@ impl Vision2d {
             positions: self.positions.view(),
             out: self.buffers.x.view_mut().rows(0..rows),
         })?;
-        for block in &self.blocks {
-            block.forward(device, &mut self.buffers, self.style, [sequences, self.tokens])?;
+        Ok(())
+    }
+
+    /// Runs blocks over `slices` slices, in order from the first.
+    pub fn run(&mut self, device: &dyn Device, slices: usize, blocks: Range<usize>) -> Result<()> {
+        for block in &self.blocks[blocks] {
+            block.forward(device, &mut self.buffers, self.style, [slices, self.tokens])?;
         }
+        Ok(())
+    }
+
+    /// How many blocks there are.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Multiplications and additions of a block over `slices` slices.
+    pub fn block_flops(&self, slices: usize) -> usize {
+        self.blocks.first().map_or(0, |block| block.flops([slices, self.tokens]))
+    }
+
+    /// The tokens of `slices` slices behind the last block, `[slices·tokens, hidden]`.
+    pub fn finish(&mut self, device: &dyn Device, slices: usize) -> Result<View<'_>> {
+        let rows = slices * self.tokens;
         let (Some(norm), Some(normed)) = (&self.post_norm, &mut self.normed) else {
             return Ok(self.buffers.x.view().rows(0..rows));
         };

@@ -5,6 +5,7 @@ use crate::{Progress, ProgressStage, Result};
 use med2e3_kernels::ops::{Epilogue, PatchEmbed3d};
 use med2e3_kernels::{Device, Tensor, View};
 use med2e3_loaders::ModelConfig;
+use std::ops::Range;
 
 const NAMES: Names =
     Names { norm1: "norm1", out: "attn.out_proj", norm2: "norm2", linear1: "mlp.linear1", linear2: "mlp.linear2" };
@@ -46,8 +47,8 @@ impl Vision3d {
         })
     }
 
-    /// Runs over a volume `[slices, height, width]`; see [`Vision3d::tokens`].
-    pub fn encode(&mut self, device: &dyn Device, volume: View<'_>, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+    /// Embeds a volume `[slices, height, width]`.
+    pub fn begin(&mut self, device: &dyn Device, volume: View<'_>) -> Result<()> {
         device.patch_embed_3d(PatchEmbed3d {
             volume,
             patch: self.patch,
@@ -57,12 +58,27 @@ impl Vision3d {
             class_token: self.class_token.view(),
             out: self.buffers.x.view_mut(),
         })?;
+        Ok(())
+    }
+
+    /// Runs blocks, in order from the first; after the last see [`Vision3d::tokens`].
+    pub fn run(&mut self, device: &dyn Device, blocks: Range<usize>, progress: &mut dyn FnMut(Progress)) -> Result<()> {
         let total = self.blocks.len() as u64;
-        for (done, block) in (1..).zip(&self.blocks) {
-            block.forward(device, &mut self.buffers, self.style, [1, self.tokens])?;
-            progress(Progress { stage: ProgressStage::Vision3d, done, total });
+        for index in blocks {
+            self.blocks[index].forward(device, &mut self.buffers, self.style, [1, self.tokens])?;
+            progress(Progress { stage: ProgressStage::Vision3d, done: index as u64 + 1, total });
         }
         Ok(())
+    }
+
+    /// How many blocks there are.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Multiplications and additions of a block.
+    pub fn block_flops(&self) -> usize {
+        self.blocks[0].flops([1, self.tokens])
     }
 
     /// The patch tokens of the last volume, `[patches, hidden]`.

@@ -243,13 +243,15 @@ impl Scheduler {
         }
         self.streams.retain(|stream| stream.strong_count() > 0);
         self.streams.push(Arc::downgrade(&question.stream));
-        let running = Running::new(question, self.model.facts.tokenizer.clone());
-        let unit = self.model.first_unit(&running);
-        match unit {
-            PromptUnit::Prefix => self.stats.prefix_misses += 1,
-            PromptUnit::Suffix { .. } => self.stats.prefix_hits += 1,
+        let mut running = Running::new(question, self.model.facts.tokenizer.clone());
+        match self.model.begin_prompt(&mut running) {
+            Ok(unit) => {
+                let hits = if unit.is_cached() { &mut self.stats.prefix_hits } else { &mut self.stats.prefix_misses };
+                *hits += 1;
+                self.beginning = Some(Beginning { running, unit });
+            }
+            Err(error) => running.fail(error),
         }
-        self.beginning = Some(Beginning { running, unit });
     }
 
     /// Gives waiting options their sequences.
@@ -304,6 +306,11 @@ impl Scheduler {
             Err(error) => error,
         };
         let fatal = Model::is_fatal(&error);
+        if let (Error::NonFinite { .. }, Some(encoding)) = (&error, &mut self.encoding) {
+            // To find the part that failed the encoders run again, over what they had done of another volume.
+            encoding.unit = EncodeUnit::FIRST;
+            encoding.trace = encoding.trace.as_ref().map(|_| Trace::default());
+        }
         let error = self.model.located(error, running.question.place.index);
         running.fail(error.clone());
         if fatal { Err(error) } else { Ok(()) }
@@ -427,7 +434,7 @@ impl Scheduler {
         if self.encoding.is_none() {
             self.encoding = self.inbox.next_encode().map(|EncodeJob { volume, place, state, voxels, traced }| {
                 let trace = traced.then(Trace::default);
-                Encoding { volume, place, state, unit: EncodeUnit::Volume, trace, voxels: Some(voxels) }
+                Encoding { volume, place, state, unit: EncodeUnit::FIRST, trace, voxels: Some(voxels) }
             });
         }
         let Some(mut encoding) = self.encoding.take() else { return Ok(()) };

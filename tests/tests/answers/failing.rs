@@ -81,14 +81,15 @@ fn finished_answers_outlive_the_device() {
     let want = facts(&ask(&alone, &volume, &requests[1]));
     for lived in [0, 4, 9, 10, 13, 14, 1000] {
         let device = Arc::new(Failing { left: AtomicUsize::new(usize::MAX), panics: false });
-        let engine = load("b_score15", device.clone(), &LoadOptions { batch: 2, ..LoadOptions::default() });
+        let engine =
+            load("b_score15", device.clone(), &LoadOptions { batch: 2, unit_steps: 1000, ..LoadOptions::default() });
         let volume = encode(&engine, "b_score15");
         volume.wait().expect("the device works");
         let questions: Vec<_> = requests.iter().map(|request| (&volume, request)).collect();
         device.left.store(lived, Ordering::Relaxed);
         let results = together(&engine, &questions);
         assert_eq!(results.len(), requests.len());
-        // The beginning that all prompts share takes one call. What is left of the first prompt and a step of its answer
+        // Every part of a prompt runs whole. The beginning that all prompts share takes one call. What is left of the first prompt and a step of its answer
         // take four; so do the second prompt and the step that ends it, and every later question. What follows the last
         // call fails.
         let answered = results.iter().filter(|result| result.is_ok()).count();

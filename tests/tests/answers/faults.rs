@@ -112,7 +112,8 @@ fn a_failure_ends_everything_with_one_error() {
             for stream in streams {
                 said.push(stream.and_then(|stream| stream.finish()).expect_err("the device fails").to_string());
             }
-            said.push(encoding.and_then(|volume| volume.wait()).expect_err("the device fails").to_string());
+            // Encoders may be done before the device fails.
+            said.extend(encoding.and_then(|volume| volume.wait()).err().map(|error| error.to_string()));
             said.push(engine.ask(&volume, short(1)).expect_err("it does no more").to_string());
             assert!(said.iter().all(|text| *text == said[0]), "{said:?}");
             let want = if panics {

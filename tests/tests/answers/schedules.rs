@@ -113,10 +113,12 @@ fn check(model: &str, precision: Precision, schedules: u64) {
     let voxels = volumes(model);
     let alone = alone(model, precision, &voxels);
     let mut compared = 0;
-    for (batch, threads, cache_tokens) in [(1, 1, None), (3, 2, None), (32, 4, None), (8, 2, Some(3 * 192))] {
+    for (batch, threads, cache_tokens, unit_steps) in
+        [(1, 1, None, 4), (3, 2, None, 0), (32, 4, None, 0), (8, 2, Some(3 * 192), 4)]
+    {
         let threads = std::num::NonZeroUsize::new(threads);
         // Twelve questions may hold a place each, though there are three volumes.
-        let options = LoadOptions { batch, threads, cache_tokens, volumes: 12, ..LoadOptions::default() };
+        let options = LoadOptions { batch, threads, cache_tokens, unit_steps, volumes: 12, ..LoadOptions::default() };
         let engine = load(model, Arc::new(Cpu { precision }), &options);
         for seed in 0..schedules {
             compared += run(&engine, &voxels, &alone, 1000 * batch as u64 + seed);
