@@ -4,6 +4,7 @@
 pub mod fuzz;
 pub mod golden;
 pub mod plant;
+pub mod schedule;
 pub mod tidy;
 mod together;
 

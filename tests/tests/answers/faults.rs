@@ -3,6 +3,7 @@ use super::failing::Failing;
 use super::*;
 use med2e3::{Error, STOP_BYTES_MAX, STOPS_MAX};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// An engine that is busy with a long answer, and the answer.
 fn busy(queue: usize) -> (Engine, Volume, med2e3::Answering) {

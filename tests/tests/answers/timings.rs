@@ -1,5 +1,6 @@
 //! Timings begin with the call and hold nothing of other questions' prompts.
 use super::*;
+use std::time::Instant;
 
 /// The second question waits for the first, and that counts: it begins once the first has ended.
 #[test]

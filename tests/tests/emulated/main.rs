@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 mod batch;
+mod schedules;
 mod sharing;
 mod volumes;
 
