@@ -123,6 +123,14 @@ impl Volume {
         }
     }
 
+    /// Whether it is encoded, without waiting.
+    ///
+    /// # Errors
+    /// Why it never will be.
+    pub fn is_ready(&self) -> Result<bool> {
+        self.inner.state.readiness().transpose().map(|ready| ready.is_some())
+    }
+
     /// SHA-256 of the prepared voxels, as little-endian f32.
     pub fn content_hash(&self) -> ContentHash {
         self.inner.hash

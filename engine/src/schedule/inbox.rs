@@ -5,7 +5,7 @@ use crate::running::Question;
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A volume that waits to be encoded.
 pub(crate) struct EncodeJob {
@@ -38,6 +38,8 @@ pub struct Stats {
     pub prefix_hits: u64,
     /// Prompts whose beginning was not.
     pub prefix_misses: u64,
+    /// The longest unit of work since the engine was loaded: a step, or layers of a prompt or an encoder.
+    pub longest_unit: Duration,
     /// Tokens that answers have got, since the engine was loaded.
     pub tokens: u64,
 }

@@ -140,6 +140,7 @@ impl Scheduler {
             prompt: self.beginning.is_some(),
             encode: self.encoding.is_some() || self.inbox.has_encodes(),
         };
+        let started = Instant::now();
         let ran = match self.policy.next(state) {
             Work::Decode => self.decode(),
             Work::Prompt => self.prompt(),
@@ -149,6 +150,7 @@ impl Scheduler {
                 return Ok(self.inbox.wait(self.inbox.first_deadline()));
             }
         };
+        self.stats.longest_unit = self.stats.longest_unit.max(started.elapsed());
         self.note();
         ran.map(|()| true)
     }

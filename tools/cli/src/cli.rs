@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
 use crate::{
-    completions, convert, doctor, eval, generate, inspect, interrupt, make_model, output, phantom, plan, preprocess,
-    threads,
+    bench, completions, convert, doctor, eval, generate, inspect, interrupt, make_model, output, phantom, plan,
+    preprocess, threads,
 };
 
 /// Answers questions about CT volumes with Med-2E3. A research tool, not a medical device.
@@ -32,6 +32,7 @@ enum Command {
     Convert(convert::Convert),
     Phantom(phantom::Phantom),
     Plan(plan::Plan),
+    Bench(bench::Bench),
     MakeModel(make_model::MakeModel),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -58,6 +59,7 @@ pub fn run() -> Result<(), Option<Failure>> {
         Command::Convert(command) => command.run(),
         Command::Phantom(command) => command.run(),
         Command::Plan(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::MakeModel(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Completions(command) => command.run(),

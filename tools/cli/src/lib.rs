@@ -4,6 +4,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod bench;
 mod canvas;
 mod chart;
 mod cli;

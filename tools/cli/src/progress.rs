@@ -79,6 +79,7 @@ fn style(stage: &str) -> ProgressStyle {
         "vision_2d" => ("2D encoder", "{pos}/{len} slices"),
         "questions" => ("questions", "{pos}/{len} {rate} {left}"),
         "prefill" => ("reading the prompt", "{pos}/{len} layers"),
+        "benchmark" => ("measuring", "{pos}/{len}"),
         "phantoms" => ("phantoms", "{pos}/{len} {per_sec} {eta}"),
         other => (other, "{pos}/{len}"),
     };

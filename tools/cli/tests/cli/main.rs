@@ -1,5 +1,6 @@
 //! Runs the binary as a user does: arguments in; stdout, stderr, files and the exit status out.
 
+mod bench;
 mod demo;
 mod errors;
 mod eval;
