@@ -109,8 +109,8 @@ impl Stream {
 /// The answer to a question, as it comes. **Dropping it cancels the question** before the next unit of work, and its
 /// place in the cache is free before the next question begins.
 ///
-/// It needs no runtime: block with [`Answering::next_event`] or as an [`Iterator`], or poll it. Events wait in memory, at
-/// most one for each token, so a slow reader holds nothing up.
+/// It needs no runtime: block with [`Answering::next_event`] or as an [`Iterator`], or poll it. Events wait in memory,
+/// at most one for each token, so a slow reader holds nothing up.
 pub struct Answering {
     stream: Arc<Stream>,
     inbox: Arc<Inbox>,
@@ -206,8 +206,8 @@ impl Answering {
         self.finish_with(&mut |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Answering::finish`], and shows each event, on this thread, to `on_event`, which may break off: the answer is
-    /// then what it has seen.
+    /// As [`Answering::finish`], and shows each event, on this thread, to `on_event`, which may break off: the answer
+    /// is then what it has seen.
     ///
     /// # Errors
     /// As [`Answering::finish`].

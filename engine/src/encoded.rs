@@ -99,8 +99,8 @@ impl Volume {
     /// As [`Volume::wait`], and tells `progress`, on this thread, how far the encoders have come.
     ///
     /// # Errors
-    /// As [`Volume::wait`]; [`Error::Cancelled`] if `progress` breaks off, which ends the waiting. The work ends when the
-    /// last handle is dropped.
+    /// As [`Volume::wait`]; [`Error::Cancelled`] if `progress` breaks off, which ends the waiting. The work ends when
+    /// the last handle is dropped.
     pub fn wait_with(&self, progress: OnProgress<'_>) -> Result<()> {
         let mut seen = None;
         let shared = &self.inner.state;

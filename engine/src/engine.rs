@@ -108,8 +108,8 @@ impl Engine {
         self.shared.volumes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs both vision encoders and their connectors, the question-independent part of every answer, or finds what they
-    /// gave for the same voxels before. Returns at once: the work is done between the steps of running answers.
+    /// Runs both vision encoders and their connectors, the question-independent part of every answer, or finds what
+    /// they gave for the same voxels before. Returns at once: the work is done between the steps of running answers.
     ///
     /// `volume` is [`Engine::img_size`] voxels in 0..1, as [`crate::prepare`] makes them; it never rounds past either
     /// end, so none is allowed here.
@@ -121,8 +121,8 @@ impl Engine {
         self.encode_as(volume.into(), false)
     }
 
-    /// As [`Engine::encode`], and records the encoders' tokens before the connectors, for [`Volume::take_trace`]. Nothing
-    /// that was found before is used.
+    /// As [`Engine::encode`], and records the encoders' tokens before the connectors, for [`Volume::take_trace`].
+    /// Nothing that was found before is used.
     ///
     /// # Errors
     /// As [`Engine::encode`].
@@ -158,8 +158,8 @@ impl Engine {
         self.shared.facts.checked(request).map(drop)
     }
 
-    /// Asks a question: checks and tokenises it on this thread, then lets it wait for its turn. What is accepted here can
-    /// fail only by the device, by its deadline, or by numbers that are not finite.
+    /// Asks a question: checks and tokenises it on this thread, then lets it wait for its turn. What is accepted here
+    /// can fail only by the device, by its deadline, or by numbers that are not finite.
     ///
     /// # Errors
     /// [`Error::Request`] if the model cannot answer it, [`Error::Foreign`] if the volume is another engine's,
@@ -168,7 +168,8 @@ impl Engine {
         self.submit_all([(volume, request)]).remove(0)
     }
 
-    /// [`Engine::submit`] for several questions, which come to the engine at the same time. Each has a result of its own.
+    /// [`Engine::submit`] for several questions, which come to the engine at the same time. Each has a result of its
+    /// own.
     pub fn submit_all<'a>(&self, questions: impl IntoIterator<Item = (&'a Volume, Request)>) -> Vec<Result<Answering>> {
         let mut accepted = Vec::new();
         let checked = questions.into_iter().map(|(volume, request)| {

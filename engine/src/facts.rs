@@ -92,7 +92,8 @@ impl Facts {
         if volume.len() != wanted {
             let found = volume.len();
             return Err(Error::Request(format!(
-                "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for that"
+                "the volume has {found} voxels, but the model takes {img_size:?}, which is {wanted}; prepare it for \
+                 that"
             )));
         }
         match volume.iter().find(|voxel| !(0.0..=1.0).contains(*voxel)) {
@@ -165,8 +166,8 @@ impl Facts {
         }
         let (wanted, room) = (wanted * page, self.pages * page);
         Err(Error::Request(format!(
-            "the question may take {wanted} tokens of the cache, which has room for {room}; ask for fewer new tokens, or \
-             give the cache more room"
+            "the question may take {wanted} tokens of the cache, which has room for {room}; ask for fewer new tokens, \
+             or give the cache more room"
         )))
     }
 

@@ -85,8 +85,9 @@ pub(crate) fn check_logits(logits: &[f32], token: usize) -> Result<()> {
 }
 
 impl Model {
-    /// The error with the first stage that went wrong, for a question about the volume in `place` that has just failed before its
-    /// second token; any other error as it is. Runs the encoders once more where the volume's tokens are not finite.
+    /// The error with the first stage that went wrong, for a question about the volume in `place` that has just failed
+    /// before its second token; any other error as it is. Runs the encoders once more where the volume's tokens are not
+    /// finite.
     pub(crate) fn located(&mut self, error: Error, place: usize) -> Error {
         let found = match error {
             Error::NonFinite { stage: stage @ (Stage::SliceScores | Stage::Logits { token: 1 }) } => stage,

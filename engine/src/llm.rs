@@ -179,9 +179,9 @@ impl Llm {
         Ok(())
     }
 
-    /// Runs layers of a prompt, in place in `hidden`: appends the rows' keys and values to their sequence and, after the
-    /// last layer of a prompt's end, leaves the last row's logits in the first row of `logits`. The layers of a prompt
-    /// run in order; only steps may run between them. `progress` gets the number of layers done.
+    /// Runs layers of a prompt, in place in `hidden`: appends the rows' keys and values to their sequence and, after
+    /// the last layer of a prompt's end, leaves the last row's logits in the first row of `logits`. The layers of a
+    /// prompt run in order; only steps may run between them. `progress` gets the number of layers done.
     pub fn prefill(
         &mut self,
         prompt: PromptRows<'_>,

@@ -39,8 +39,8 @@ pub struct LoadOptions {
     /// How many questions are answered at the same time, 1 to [`BATCH_MAX`]; each takes room in the KV cache. More
     /// than [`med2e3_kernels::DECODE_ROWS_MAX`] take turns.
     pub batch: usize,
-    /// Tokens in the KV cache, rounded up to pages of 64; where absent, the model's limit for each of `batch` questions,
-    /// and one page.
+    /// Tokens in the KV cache, rounded up to pages of 64; where absent, the model's limit for each of `batch`
+    /// questions, and one page.
     /// With fewer, questions wait for one another.
     pub cache_tokens: Option<usize>,
     /// How many volumes stay encoded, 1 to [`VOLUMES_MAX`]; each takes room on the device. The one that was used least
@@ -48,9 +48,9 @@ pub struct LoadOptions {
     pub volumes: usize,
     /// How many questions may wait for their turn; one more is [`crate::Error::Busy`].
     pub queue: usize,
-    /// How long running answers wait for a part of a prompt or of a volume between two of their tokens: at most as long as
-    /// so many decoding steps of one row would take, by an estimate, but for a single layer that takes longer. With 0 the
-    /// parts are single layers: the steadiest answers, and the latest first tokens.
+    /// How long running answers wait for a part of a prompt or of a volume between two of their tokens: at most as long
+    /// as so many decoding steps of one row would take, by an estimate, but for a single layer that takes longer. With
+    /// 0 the parts are single layers: the steadiest answers, and the latest first tokens.
     pub unit_steps: u32,
     /// Threads of a pool of the engine's own for the processor's ops; where absent, they run on rayon's global one.
     pub threads: Option<NonZeroUsize>,

@@ -64,8 +64,8 @@ impl Model {
         Ok(PromptUnit { part, layer: 0 })
     }
 
-    /// Runs a unit of a prompt; gives the next one. After the last, the first row of the LLM's logits is the one that the
-    /// first token is chosen from.
+    /// Runs a unit of a prompt; gives the next one. After the last, the first row of the LLM's logits is the one that
+    /// the first token is chosen from.
     pub fn prefill(&mut self, running: &mut Running, unit: PromptUnit) -> Result<Option<PromptUnit>> {
         let shared = self.shared(running);
         let mut trace = running.trace.take();

@@ -21,7 +21,8 @@ pub struct Request {
     /// Texts before the first of which the answer ends; text that could begin one is held back. At most
     /// [`STOPS_MAX`] of 1 to [`STOP_BYTES_MAX`] bytes.
     pub stop: Vec<String>,
-    /// When an answer is of no use any more: a question that has not ended by then ends with [`crate::Error::Deadline`].
+    /// When an answer is of no use any more: a question that has not ended by then ends with
+    /// [`crate::Error::Deadline`].
     pub deadline: Option<Instant>,
     /// Whose question it is. Those that wait take turns by tenant, so that many questions of one hold no other up.
     pub tenant: u64,

@@ -50,8 +50,8 @@ impl Volumes {
         })
     }
 
-    /// A place for a volume that is to be encoded; `None` if handles keep all of them. One that is not `shared` is found
-    /// by no later caller.
+    /// A place for a volume that is to be encoded; `None` if handles keep all of them. One that is not `shared` is
+    /// found by no later caller.
     pub fn give(&mut self, hash: ContentHash, shared: bool) -> Option<Arc<VolumeInner>> {
         let free = |at: &usize| self.places[*at].holder.strong_count() == 0;
         let at = (0..self.places.len()).filter(free).min_by_key(|&at| (self.places[at].ready, self.places[at].used))?;

@@ -36,8 +36,8 @@ impl Pages {
         }
     }
 
-    /// Gives a sequence the pages that it lacks for `tokens` tokens in all. False, with the sequence as it was, if there
-    /// are not enough.
+    /// Gives a sequence the pages that it lacks for `tokens` tokens in all. False, with the sequence as it was, if
+    /// there are not enough.
     pub fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
         let mut taken = Vec::new();
         for _ in 0..sequence.lacks(tokens) {
@@ -60,8 +60,9 @@ impl Pages {
         self.prefixes.contains(key)
     }
 
-    /// Another sequence that goes on behind all tokens of one that stays. Its full pages are shared; the last one, if it
-    /// is not full, is copied: `copy` gets the page to read and the page to write. `None` if no page is left for that.
+    /// Another sequence that goes on behind all tokens of one that stays. Its full pages are shared; the last one, if
+    /// it is not full, is copied: `copy` gets the page to read and the page to write. `None` if no page is left for
+    /// that.
     pub fn fork_of<E>(
         &mut self,
         sequence: &Sequence,
@@ -74,8 +75,8 @@ impl Pages {
         Some(copy(sequence.last_page(), page.number()).map(|()| sequence.share(Some(page))))
     }
 
-    /// A sequence that goes on behind a kept prefix, as [`Pages::fork_of`]. Where no page is left for a copy, the sequence
-    /// takes the prefix over. `None` if there is no such prefix.
+    /// A sequence that goes on behind a kept prefix, as [`Pages::fork_of`]. Where no page is left for a copy, the
+    /// sequence takes the prefix over. `None` if there is no such prefix.
     pub fn fork<E>(
         &mut self,
         key: &PrefixKey,

@@ -29,8 +29,8 @@ fn hounsfield(index: usize) -> f32 {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let voxels: Vec<f32> = (0..DIMS.iter().product()).into_par_iter().map(hounsfield).collect();
     let folder = ModelFolder::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/research/demo/model").as_ref())?;
-    let engine =
-        Engine::load(DeviceChoice::Auto.open(None, &folder)?, &folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()))?;
+    let device = DeviceChoice::Auto.open(None, &folder)?;
+    let engine = Engine::load(device, &folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()))?;
     let options = VolumeOptions { model_window: folder.window, ..VolumeOptions::default() };
     let scan = RawVolume::from_slices(&voxels, DIMS, VolumeKind::Intensity)?;
     let volume = prepare(engine.device(), &scan, engine.img_size(), &options)?;

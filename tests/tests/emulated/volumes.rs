@@ -10,8 +10,8 @@ const VOLUMES: usize = 300;
 /// After this many, the first volume is encoded again.
 const CYCLE: usize = 64;
 
-/// Every answer takes a step: the first one runs as it is, the second is recorded, all others are replayed. Volumes take
-/// turns in the places that were allocated with the model, so no volume takes or loses memory.
+/// Every answer takes a step: the first one runs as it is, the second is recorded, all others are replayed. Volumes
+/// take turns in the places that were allocated with the model, so no volume takes or loses memory.
 #[test]
 fn volumes_come_and_go() {
     if std::env::var_os("MED2E3_TEST_DEVICE").is_some_and(|name| name != "emulated") {

@@ -45,7 +45,11 @@ pub struct Generate {
     #[arg(long, value_name = "TEXT", alias = "question")]
     guide: Option<String>,
     /// A possible answer; give two or more to have the most likely of them chosen, and each one's log-probability
-    #[arg(long = "option", value_name = "TEXT", conflicts_with_all = ["max_new_tokens", "temperature", "logprobs", "trace"])]
+    #[arg(
+        long = "option",
+        value_name = "TEXT",
+        conflicts_with_all = ["max_new_tokens", "temperature", "logprobs", "trace"]
+    )]
     options: Vec<String>,
     /// Ask the built-in model, which is tiny and trained on made-up patients, about one of them, whom --seed chooses
     #[arg(long)]

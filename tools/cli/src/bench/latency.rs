@@ -200,8 +200,8 @@ impl Report {
             format!("  {label:<42} {value:>10.1}{ratio}\n")
         };
         let mut text = format!(
-            "{device}\nprompt of {prompt_tokens} tokens, {cached_tokens} of them kept for a second question; answers of \
-             {new_tokens} tokens; medians of {runs}; ms\n"
+            "{device}\nprompt of {prompt_tokens} tokens, {cached_tokens} of them kept for a second question; answers \
+             of {new_tokens} tokens; medians of {runs}; ms\n"
         );
         text.push_str(&row("encode", ms.encode, None));
         text.push_str(&row("first token", ms.first, None));

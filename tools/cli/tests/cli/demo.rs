@@ -72,7 +72,8 @@ fn a_seed_is_a_patient_of_phantom() {
     assert_eq!((&asked["truth"]["answer"], &asked["truth"]["seed"]), (&Value::Null, &json!(3_000_002)));
 }
 
-/// The most likely option is the answer, each has its log-probability, and what the model writes is what it finds likely.
+/// The most likely option is the answer, each has its log-probability, and what the model writes is what it finds
+/// likely.
 #[test]
 fn options_are_scored() {
     let options = ["--option", "A. Lung", "--option", "Kidney", "--option", "A. Lung"];
