@@ -36,10 +36,37 @@
 //! `cuda`, `dicom` and `images` are on by default; `emulator` runs the GPU's kernels on the processor, for tests. With
 //! none of them the engine computes on the processor and reads .npy and NIfTI.
 //!
+//! # Threads
+//! Every [`Engine`] has one thread, which owns the device and runs one unit of work after the other. Callers on any
+//! thread check and tokenise their own calls; [`Engine`], [`Volume`], [`Answering`] and all that they return are `Send`
+//! and `Sync`, and no async runtime is needed: an executor polls [`Answering::poll_next_event`]. On the processor the
+//! ops use rayon's global pool, or the engine's own with [`LoadOptions::threads`]. Callbacks run on the caller's
+//! thread, so one that blocks holds nobody else up.
+//!
+//! # Memory
+//! Everything is planned, to the byte, and allocated by [`Engine::load`]; [`Engine::plan`] says how much without
+//! loading. [`LoadOptions::batch`] questions run at the same time in a KV cache of [`LoadOptions::cache_tokens`], and
+//! [`LoadOptions::volumes`] volumes stay encoded. A [`Volume`] keeps its place until the last handle and the last
+//! question about it are gone; when all places are kept, [`Engine::encode`] is [`Error::Busy`].
+//!
+//! Weights are mapped from their files, not copied, where the device allows it. A file that is cut short while it is
+//! mapped ends the process with SIGBUS: to replace a model, write the new files beside the old ones, load them, and
+//! drop the old engine.
+//!
+//! # Cancelling
+//! Dropping an [`Answering`], a [`Canceller`] on another thread, or a break in a callback ends a question before the
+//! next unit of work: one decoding step, or as many layers as [`LoadOptions::unit_steps`] allows. A question with a
+//! [`Request::deadline`] ends by itself. Dropping the last handle of a volume that is being encoded ends that. When the
+//! last [`Engine`] goes, every open stream ends with [`Error::Stopped`].
+//!
+//! # Errors of a service
+//! [`Error::Request`] and [`Error::Foreign`] are the caller's (400), [`Error::Busy`] passes (503), [`Error::Deadline`]
+//! is a time-out (504); [`Error::NonFinite`] and [`Error::Device`] are the model's and the machine's (500), and after
+//! [`Error::Failed`] or a launch that failed the engine must be loaded again.
+//!
 //! # In a program of your own
 //! Cargo compiles dependencies of a debug build without optimisation, which slows the engine's loops down; add
-//! `[profile.dev.package.med2e3-kernels] opt-level = 2` to your `Cargo.toml`. Products run on rayon's global pool; call
-//! the engine inside `pool.install` to give it another. [`Engine`] and all that it returns are `Send` and `Sync`.
+//! `[profile.dev.package.med2e3-kernels] opt-level = 2` to your `Cargo.toml`.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
