@@ -236,6 +236,16 @@ impl Iterator for Answering {
     }
 }
 
+/// For executors and their combinators; nothing follows an error.
+#[cfg(feature = "futures")]
+impl futures_core::Stream for Answering {
+    type Item = Result<Event>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_next_event(context)
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         if !self.over && !matches!(self.stream.lock().end, Some(Ok(()))) {

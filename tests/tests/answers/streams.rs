@@ -1,7 +1,11 @@
 //! What a caller hears while an answer comes, and what it keeps after breaking off.
 use super::*;
+use futures_core::Stream;
 use med2e3::FinishReason;
 use med2e3_loaders::LlmTokenizer;
+use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// The ids of the bytes of `text`.
 fn bytes_of(tokenizer: &LlmTokenizer, text: &str) -> Vec<u32> {
@@ -54,4 +58,43 @@ fn nothing_follows_a_break() {
     let whole = whole.expect("it fits").text;
     assert_eq!(whole, heard);
     assert!(whole.contains('é') && whole.contains("€ü"), "{whole:?}");
+}
+
+/// A waker that says so over a channel, which is all that an executor needs.
+struct Bell(Sender<()>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        // The test may have seen all that it wanted.
+        let _ = self.0.send(());
+    }
+}
+
+/// Polled only when its waker was woken, a stream gives what a caller who blocks gets, to its end.
+#[test]
+fn a_stream_needs_only_its_waker() {
+    let engine = exact("b_score15", 1);
+    let volume = encode(&engine, "b_score15");
+    let request = Request { max_new_tokens: Some(6), ..Request::new("Is there a nodule?") };
+    let wanted = engine.ask(&volume, request.clone()).expect("it fits");
+    let (bell, rings) = channel();
+    let waker = Waker::from(Arc::new(Bell(bell)));
+    let mut answering = engine.submit(&volume, request).expect("it fits");
+    let (mut ids, mut said) = (Vec::new(), String::new());
+    loop {
+        match Pin::new(&mut answering).poll_next(&mut Context::from_waker(&waker)) {
+            Poll::Pending => rings.recv_timeout(Duration::from_secs(60)).expect("the waker is woken"),
+            Poll::Ready(None) => break,
+            Poll::Ready(Some(event)) => {
+                let event = event.expect("it fits");
+                said.push_str(text(&event));
+                if let Event::Token { id, .. } = event {
+                    ids.push(id);
+                }
+            }
+        }
+    }
+    assert_eq!((ids, said), (wanted.token_ids, wanted.text));
+    let after = Pin::new(&mut answering).poll_next(&mut Context::from_waker(&waker));
+    assert!(matches!(after, Poll::Ready(None)));
 }
