@@ -83,7 +83,7 @@ fn a_stream_needs_only_its_waker() {
     let (mut ids, mut said) = (Vec::new(), String::new());
     loop {
         match Pin::new(&mut answering).poll_next(&mut Context::from_waker(&waker)) {
-            Poll::Pending => rings.recv_timeout(Duration::from_secs(60)).expect("the waker is woken"),
+            Poll::Pending => rings.recv_timeout(std::time::Duration::from_secs(60)).expect("the waker is woken"),
             Poll::Ready(None) => break,
             Poll::Ready(Some(event)) => {
                 let event = event.expect("it fits");
