@@ -87,7 +87,7 @@ mod tests {
         let options = Options { options: vec![option("A. Lung", -1.5), option("B. Liver", -0.25)], best_option: 1 };
         let lines = [
             "   mean log-probability      sum  option",
-            "                 -1.5000   -3.000  A. Lung",
+            "                -1.5000   -3.000  A. Lung",
             " *              -0.2500   -0.500  B. Liver",
         ];
         assert_eq!(options.table().lines().collect::<Vec<_>>(), lines);
