@@ -52,8 +52,8 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.inbox.stop();
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A waker that a caller left may hold the last engine, and is dropped on the thread itself, which then ends without
-        // being waited for. The thread has caught every panic of its own.
+        // A waker that a caller left may hold the last engine and be dropped on the thread itself, which then ends
+        // without being waited for. The thread has caught every panic of its own.
         let other = handle.filter(|handle| handle.thread().id() != std::thread::current().id());
         let _ = other.map(JoinHandle::join);
     }
