@@ -201,7 +201,7 @@ impl Answering {
     /// Waits for the rest.
     ///
     /// # Errors
-    /// Why there is no answer. A question that was cancelled has one: what there was of it.
+    /// Why there is no answer. A cancelled question gives the part that was read.
     pub fn finish(self) -> Result<Answer> {
         self.finish_with(&mut |_| ControlFlow::Continue(()))
     }

@@ -146,7 +146,14 @@ impl Engine {
         };
         drop(table);
         let (place, state) = (inner.place, inner.state.clone());
-        self.shared.inbox.encode(EncodeJob { volume: Arc::downgrade(&inner), place, state, voxels, traced })?;
+        let queued =
+            self.shared.inbox.encode(EncodeJob { volume: Arc::downgrade(&inner), place, state, voxels, traced });
+        if let Err(error) = queued {
+            // Another caller may have found the volume in the meantime.
+            self.table().note(place, false);
+            inner.state.end(Err(error.clone()));
+            return Err(error);
+        }
         Ok(Volume { inner })
     }
 
@@ -221,7 +228,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::ask`]; [`Error::Request`] also if there are no options, more than [`OPTIONS_MAX`], an empty one, or
-    /// one for which there is no room behind the prompt.
+    /// one that does not fit behind the prompt.
     pub fn score<T: AsRef<str>>(&self, volume: &Volume, request: Request, options: &[T]) -> Result<Scoring> {
         if options.is_empty() || options.len() > OPTIONS_MAX {
             let found = options.len();

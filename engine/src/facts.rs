@@ -27,7 +27,7 @@ pub(crate) struct Facts {
 enum Guide {
     /// None: they are not weighed, or by a learned vector, or all the same.
     None,
-    /// What BERT makes of it, which reads at most so many tokens and knows so many ids.
+    /// BERT's encoding of it; BERT reads at most `tokens_max` tokens and has embeddings for `vocabulary` ids.
     Bert { tokenizer: Box<BertTokenizer>, tokens_max: usize, vocabulary: usize },
     /// The mean of the LLM's embeddings.
     LlmMean,

@@ -76,7 +76,7 @@ impl Pages {
     }
 
     /// A sequence that goes on behind a kept prefix, as [`Pages::fork_of`]. Where no page is left for a copy, the
-    /// sequence takes the prefix over. `None` if there is no such prefix.
+    /// prefix itself becomes that sequence and is kept no more. `None` if there is no such prefix.
     pub fn fork<E>(
         &mut self,
         key: &PrefixKey,

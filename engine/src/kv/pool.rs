@@ -46,7 +46,7 @@ impl Page {
         Self(self.0.clone())
     }
 
-    /// Whether somebody else holds it too.
+    /// Whether it has more than one holder.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }

@@ -403,7 +403,7 @@ impl Scheduler {
                     }
                 }
             }
-            self.stats.tokens += 1;
+            self.stats.tokens += u64::from(matches!(one, Active::Answer(_)));
         }
         Ok(())
     }
