@@ -143,7 +143,8 @@ impl Model {
         let aggregation = Aggregation::load(loading, &config, options.tgis, options.text_mlp)?;
         let needs_bert = aggregation.as_ref().is_some_and(Aggregation::needs_bert);
         let text_encoder = needs_bert.then(|| TextEncoder::load(loading, &config)).transpose()?;
-        let llm = Llm::load(loading, &config, pages)?;
+        let prompt_rows = options.prompt_rows(device.activation(), config.llm_max_length)?;
+        let llm = Llm::load(loading, &config, pages, prompt_rows)?;
         let facts = Facts::new(config, tokenizers, aggregation.as_ref(), text_encoder.as_ref(), &llm);
         let units = Units::new(&*device, llm.step_bytes(), options.unit_steps);
         let mut model = Self {

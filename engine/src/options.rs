@@ -1,5 +1,6 @@
 //! What a caller may choose when a model is loaded, and how far work has come.
 use crate::{Error, Result};
+use med2e3_kernels::{DECODE_ROWS_MAX, DType};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
@@ -48,6 +49,10 @@ pub struct LoadOptions {
     pub volumes: usize,
     /// How many questions may wait for their turn; one more is [`crate::Error::Busy`].
     pub queue: usize,
+    /// Rows of prompts that go through the language model together, at least the model's limit for one prompt; where
+    /// absent, that limit for each of `batch` prompts, of two at most on a processor and of eleven on a GPU. Each takes
+    /// room on the device.
+    pub prompt_rows: Option<usize>,
     /// How long running answers wait for a part of a prompt or of a volume between two of their tokens: at most as long
     /// as so many decoding steps of one row would take, by an estimate, but for a single layer that takes longer. With
     /// 0 the parts are single layers: the steadiest answers, and the latest first tokens.
@@ -69,6 +74,7 @@ impl Default for LoadOptions {
             cache_tokens: None,
             volumes: 4,
             queue: 1024,
+            prompt_rows: None,
             unit_steps: 4,
             threads: None,
             tgis: TgisMode::default(),
@@ -92,7 +98,29 @@ pub enum ProgressStage {
     Prefill,
 }
 
+/// Prompts that go through the model together unless the caller says how many rows. On a processor two are enough to
+/// keep its units busy, and more make it wait longer for the first answer; on a GPU eleven are the closed questions
+/// about one volume.
+const fn prompts_together(activation: DType) -> usize {
+    if matches!(activation, DType::F32) { 2 } else { 11 }
+}
+
 impl LoadOptions {
+    /// Rows of prompts that go together in a model that takes prompts of `limit` rows.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the longest prompt does not fit.
+    pub(crate) fn prompt_rows(&self, activation: DType, limit: usize) -> Result<usize> {
+        match self.prompt_rows {
+            None => Ok(limit.saturating_mul(self.batch.min(prompts_together(activation)))),
+            // More rows than the most prompts of one pass have are never used.
+            Some(rows) if rows >= limit => Ok(rows.min(limit.saturating_mul(DECODE_ROWS_MAX))),
+            Some(rows) => Err(Error::Request(format!(
+                "{rows} rows of prompts at a time, but a prompt of this model may have {limit}; give them room for that"
+            ))),
+        }
+    }
+
     /// Refuses numbers that no engine has.
     pub(crate) fn check(&self) -> Result<()> {
         let Self { batch, volumes, queue, .. } = *self;

@@ -19,6 +19,11 @@ impl Units {
         Self { flops: step_bytes as f64 * per_byte * f64::from(steps) }
     }
 
+    /// Whether a layer of so many operations is no longer than a unit.
+    pub fn take(&self, layer_flops: usize) -> bool {
+        layer_flops as f64 <= self.flops
+    }
+
     /// How many layers of so many operations one unit takes. A layer is never cut.
     pub fn layers(&self, layer_flops: usize) -> usize {
         ((self.flops / layer_flops.max(1) as f64) as usize).max(1)
@@ -38,6 +43,7 @@ mod tests {
         assert_eq!(Units::new(&cpu, step_bytes, 4).layers(layer), 1);
         assert_eq!(Units::new(&cpu, step_bytes, 4).layers(layer / 18), 33);
         assert_eq!(Units::new(&cpu, step_bytes, 0).layers(1), 1);
+        assert!(Units::new(&cpu, step_bytes, 4).take(layer) && !Units::new(&cpu, step_bytes, 4).take(2 * layer));
         assert!(Units::new(&cpu, step_bytes, 4).layers(0) > 1_000_000);
     }
 }

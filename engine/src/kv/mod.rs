@@ -3,6 +3,7 @@ mod pool;
 mod prefix;
 mod sequence;
 
+use med2e3_kernels::PAGE_TOKENS;
 pub(crate) use pool::{Page, Pool};
 pub(crate) use prefix::{PrefixKey, Prefixes};
 pub(crate) use sequence::Sequence;
@@ -50,9 +51,19 @@ impl Pages {
         true
     }
 
-    /// Keeps a sequence as the prefix of those to come.
-    pub fn keep(&mut self, key: PrefixKey, sequence: Sequence) {
-        self.prefixes.insert(key, sequence);
+    /// Keeps the first `tokens` tokens of a sequence as the prefix of those to come, unless no page is left for a copy of
+    /// the last page, which the sequence goes on in: `copy` gets the page to read and the page to write.
+    pub fn keep<E>(
+        &mut self,
+        key: PrefixKey,
+        sequence: &Sequence,
+        tokens: usize,
+        copy: impl FnOnce(u32, u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Some(beginning) = self.beginning_of(sequence, tokens, copy) {
+            self.prefixes.insert(key, beginning?);
+        }
+        Ok(())
     }
 
     /// Whether a prefix is kept.
@@ -68,11 +79,22 @@ impl Pages {
         sequence: &Sequence,
         copy: impl FnOnce(u32, u32) -> Result<(), E>,
     ) -> Option<Result<Sequence, E>> {
-        if !sequence.ends_within_a_page() {
-            return Some(Ok(sequence.share(None)));
+        self.beginning_of(sequence, sequence.tokens(), copy)
+    }
+
+    /// As [`Pages::fork_of`], behind the first `tokens` tokens.
+    fn beginning_of<E>(
+        &mut self,
+        sequence: &Sequence,
+        tokens: usize,
+        copy: impl FnOnce(u32, u32) -> Result<(), E>,
+    ) -> Option<Result<Sequence, E>> {
+        if tokens.is_multiple_of(PAGE_TOKENS) {
+            return Some(Ok(sequence.share(tokens, None)));
         }
         let page = self.take()?;
-        Some(copy(sequence.last_page(), page.number()).map(|()| sequence.share(Some(page))))
+        let from = sequence.pages()[tokens / PAGE_TOKENS];
+        Some(copy(from, page.number()).map(|()| sequence.share(tokens, Some(page))))
     }
 
     /// A sequence that goes on behind a kept prefix, as [`Pages::fork_of`]. Where no page is left for a copy, the

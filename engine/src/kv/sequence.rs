@@ -25,12 +25,12 @@ impl Sequence {
         Self { id, pages: Vec::new(), numbers: Vec::new(), tokens: 0, long }
     }
 
-    /// Another one that begins with all tokens of this one: full pages are shared, and `last` stands in for the last
-    /// page where that is not full.
-    pub(super) fn share(&self, last: Option<Page>) -> Self {
+    /// Another one that begins with the first `tokens` tokens of this one: full pages are shared, and `last` stands in
+    /// for the last page where that is not full.
+    pub(super) fn share(&self, tokens: usize, last: Option<Page>) -> Self {
         let mut fork = Self::new(self.long);
-        fork.extend(self.pages[..self.tokens / PAGE_TOKENS].iter().map(Page::share).chain(last).collect());
-        fork.tokens = self.tokens;
+        fork.extend(self.pages[..tokens / PAGE_TOKENS].iter().map(Page::share).chain(last).collect());
+        fork.tokens = tokens;
         fork
     }
 
@@ -43,19 +43,6 @@ impl Sequence {
     /// How many pages it lacks to hold `tokens` tokens in all.
     pub fn lacks(&self, tokens: usize) -> usize {
         tokens.div_ceil(PAGE_TOKENS).saturating_sub(self.pages.len())
-    }
-
-    /// Whether its last page has room, so that another sequence cannot share it.
-    pub(super) fn ends_within_a_page(&self) -> bool {
-        !self.tokens.is_multiple_of(PAGE_TOKENS)
-    }
-
-    /// The page of the last token.
-    ///
-    /// # Panics
-    /// If there is no token.
-    pub(super) fn last_page(&self) -> u32 {
-        self.numbers[(self.tokens - 1) / PAGE_TOKENS]
     }
 
     /// How many of its pages are held by it alone.

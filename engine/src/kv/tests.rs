@@ -49,19 +49,28 @@ impl Model {
         }
     }
 
-    /// A question about a volume comes: its beginning is kept, or is computed and kept.
+    /// A question about a volume comes: its beginning is kept, or it computes and keeps one, often together with rows
+    /// of its own.
     fn begin(&mut self, seed: u64) {
         let volume = self.draw(seed, 6) as u64;
         if !self.pages.has_prefix(&key(volume)) {
-            let rows = 1 + self.draw(seed, 2 * PAGE_TOKENS + 1);
-            let mut prefix = Sequence::new(false);
+            let shared = 1 + self.draw(seed, 2 * PAGE_TOKENS + 1);
+            let own = self.draw(seed, PAGE_TOKENS);
+            let mut sequence = Sequence::new(false);
             let mut history = Vec::new();
-            if !self.pages.grow(&mut prefix, rows) {
+            if !self.pages.grow(&mut sequence, shared + own) {
                 return;
             }
-            self.write(&mut prefix, &mut history, rows);
-            self.pages.keep(key(volume), prefix);
-            self.beginnings.insert(volume, history);
+            self.write(&mut sequence, &mut history, shared + own);
+            let memory = &mut self.memory;
+            let copy = |from: u32, to: u32| -> Result<(), ()> {
+                memory[to as usize] = memory[from as usize];
+                Ok(())
+            };
+            self.pages.keep(key(volume), &sequence, shared, copy).expect("it was copied");
+            self.beginnings.insert(volume, history[..shared].to_vec());
+            self.running.push((sequence, history));
+            return;
         }
         let memory = &mut self.memory;
         let copy = |from: u32, to: u32| -> Result<(), ()> {
@@ -136,20 +145,28 @@ fn no_page_is_lost_or_shared_by_writers() {
 
 #[test]
 fn a_beginning_gives_way_to_sequences_and_is_taken_over_where_nothing_else_is_left() {
-    let mut pages = Pages::new(2);
-    let mut prefix = Sequence::new(false);
-    assert!(pages.grow(&mut prefix, PAGE_TOKENS + 1));
-    prefix.append(PAGE_TOKENS + 1);
-    let numbers = prefix.pages().to_vec();
-    pages.keep(key(0), prefix);
-    assert_eq!(pages.available(), 2);
+    let mut pages = Pages::new(3);
     let never = |_, _| -> Result<(), ()> { panic!("there is no page for a copy") };
+    let mut sequence = Sequence::new(false);
+    assert!(pages.grow(&mut sequence, PAGE_TOKENS + 1));
+    sequence.append(PAGE_TOKENS + 1);
+    let copied = |_, _| -> Result<(), ()> { Ok(()) };
+    pages.keep(key(0), &sequence, PAGE_TOKENS + 1, copied).unwrap();
+    assert_eq!((pages.available(), pages.has_prefix(&key(0))), (1, true), "its copy of the last page");
+    drop(sequence);
+    assert_eq!(pages.available(), 3);
+    let mut other = Sequence::new(false);
+    assert!(pages.grow(&mut other, 1));
     let fork = pages.fork(&key(0), never).unwrap().unwrap();
-    assert_eq!((fork.pages(), fork.tokens()), (&numbers[..], PAGE_TOKENS + 1));
+    assert_eq!((fork.pages().len(), fork.tokens()), (2, PAGE_TOKENS + 1));
     assert!(!pages.has_prefix(&key(0)) && pages.available() == 0);
     assert!(!pages.grow(&mut Sequence::new(false), 1), "nothing is left");
-    drop(fork);
-    assert!(pages.grow(&mut Sequence::new(false), 2 * PAGE_TOKENS));
+    pages.keep(key(0), &fork, PAGE_TOKENS + 1, never).unwrap();
+    assert!(!pages.has_prefix(&key(0)), "nor for a copy");
+    pages.keep(key(0), &fork, PAGE_TOKENS, never).unwrap();
+    assert!(pages.has_prefix(&key(0)), "a full page is shared");
+    drop((fork, other));
+    assert!(pages.grow(&mut Sequence::new(false), 3 * PAGE_TOKENS));
 }
 
 /// A copy that fails leaves the beginning and all pages where they were.
@@ -160,7 +177,10 @@ fn a_copy_that_fails_takes_nothing() {
     assert!(pages.grow(&mut prefix, 3));
     prefix.append(3);
     let key = PrefixKey { long: true, ..key(4) };
-    pages.keep(key.clone(), prefix);
+    assert_eq!(pages.keep(key.clone(), &prefix, 3, |_, _| Err("lost")), Err("lost"));
+    assert!(!pages.has_prefix(&key) && pages.available() == 2);
+    pages.keep(key.clone(), &prefix, 3, |_, _| Ok::<_, ()>(())).unwrap();
+    drop(prefix);
     assert_eq!(pages.fork(&key, |_, _| Err("lost")).unwrap().err(), Some("lost"));
     assert!(pages.has_prefix(&key));
     assert_eq!(pages.available(), 3);

@@ -1,18 +1,19 @@
 //! Phi-3: a pre-norm decoder with fused projections over the paged cache.
+mod prompts;
+
 use crate::Result;
 use crate::decoding::{Decoding, Head, Kind, Row};
 use crate::kv_cache::KvCache;
 use crate::rope::RopeTables;
-use crate::trace::Recorder;
 use crate::weights::Loading;
 use med2e3_kernels::ops::{
-    Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm,
-    RmsQkvRopeAppend, rms_linear_argmax,
+    Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend,
+    rms_linear_argmax,
 };
 use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, PAGE_TOKENS, Tensor, View};
 use med2e3_loaders::ModelConfig;
 use med2e3_loaders::config::LlmConfig;
-use std::ops::Range;
+pub(crate) use prompts::{PromptRows, Prompts};
 
 struct Layer {
     input_norm: Tensor,
@@ -23,7 +24,7 @@ struct Layer {
     down: Tensor,
 }
 
-/// Weights, cache and buffers for `batch` sequences of at most `llm_max_length` tokens.
+/// Weights, cache and buffers for sequences of at most `llm_max_length` tokens.
 pub(crate) struct Llm {
     config: LlmConfig,
     embeddings: Tensor,
@@ -33,14 +34,15 @@ pub(crate) struct Llm {
     lm_head: Option<Tensor>,
     rope: RopeTables,
     cache: KvCache,
-    /// `[logical pages]`, u32: the pages of the prompt that runs.
-    prompt_table: Tensor,
+    /// `[prompts of a pass, logical pages]`, u32: the pages of the prompts that run.
+    prompt_tables: Tensor,
     /// `[kv_heads·64, head_dim]`, activations: where a page stands while it is copied.
     copied: Tensor,
     /// `[llm_max_length]`, u32: 0, 1, 2 and so on; the host names a prompt's positions by a window of it.
     every_position: Tensor,
     pub decoding: Decoding,
-    /// `[llm_max_length, hidden]`: a prompt's residual stream; callers put embeddings here before [`Llm::prefill`].
+    /// `[prompt rows, hidden]`: the residual stream of prompts, one behind the other; callers put embeddings here
+    /// before [`Llm::prefill`].
     pub hidden: Tensor,
     /// `[rows of a step, hidden]`: the residual stream of a step, which may run between two layers of a prompt.
     stepping: Tensor,
@@ -57,79 +59,45 @@ pub(crate) struct Llm {
     pub chosen: Tensor,
 }
 
-/// Rows of one prompt that go through the model rows_of_a_step. Row i of a prompt lies in row i of `hidden`.
-#[derive(Clone, Copy)]
-pub(crate) struct PromptRows<'a> {
-    /// The first of them, and where it goes in its sequence.
-    pub first: usize,
-    /// One past the last of them.
-    pub end: usize,
-    /// Whether the keys of the sequence are rotated by the long factors.
-    pub long: bool,
-    /// The sequence's physical page of each logical page.
-    pub pages: &'a [u32],
-    /// Whether they are the prompt's last rows, behind which the answer begins.
-    pub is_end: bool,
+/// Which residual stream an op works on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    /// That of the prompts that run, `hidden`.
+    Prompts,
+    /// That of a step, `stepping`.
+    Step,
 }
-
-/// Which rows an op works on, and whose tokens they are.
-#[derive(Clone, Copy)]
-enum Rows {
-    /// Those of one prompt, in `hidden`; `prompt_table` holds its pages.
-    Prompt { first: usize, end: usize, long: bool },
-    /// The first rows of `stepping`: one of each running sequence.
-    Step(Kind),
-}
-
-impl Rows {
-    fn window(self) -> Range<usize> {
-        match self {
-            Rows::Prompt { first, end, .. } => first..end,
-            Rows::Step(kind) => 0..kind.rows,
-        }
-    }
-
-    fn is_prompt(self) -> bool {
-        matches!(self, Rows::Prompt { .. })
-    }
-
-    fn long(self) -> bool {
-        match self {
-            Rows::Prompt { long, .. } => long,
-            Rows::Step(kind) => kind.long,
-        }
-    }
-}
-
-/// Who hears how many layers are done.
-pub(crate) type OnLayer<'a> = &'a mut dyn FnMut(u64);
 
 impl Llm {
-    /// `pages` pages of cache, for sequences of at most `llm_max_length` tokens.
-    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, pages: usize) -> Result<Self> {
-        let (part, device, rows) = (&loading.folder.llm, loading.device, config.llm_max_length);
+    /// `pages` pages of cache, for sequences of at most `llm_max_length` tokens, and buffers for passes over
+    /// `prompt_rows` rows of prompts, of which the longest must be one.
+    pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, pages: usize, prompt_rows: usize) -> Result<Self> {
+        let part = &loading.folder.llm;
+        let device = loading.device;
+        let length = config.llm_max_length;
+        let rows = prompt_rows.max(length);
         let llm = config.llm.clone();
         let (hidden, queries) = (llm.hidden_size, llm.num_attention_heads * llm.head_dim);
         let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
         let heads = [llm.num_key_value_heads, llm.head_dim];
-        let mut every_position = device.tensor(&[rows], DType::U32)?;
-        device.write(&mut every_position, &(0..rows as u32).collect::<Vec<u32>>())?;
+        let mut every_position = device.tensor(&[length], DType::U32)?;
+        device.write(&mut every_position, &(0..length as u32).collect::<Vec<u32>>())?;
         Ok(Self {
             embeddings: loading.tensor(part, "model.embed_tokens.weight")?,
             layers,
             norm: loading.tensor(part, "model.norm.weight")?,
             lm_head: untied.then(|| loading.tensor(part, "lm_head.weight")).transpose()?,
-            rope: RopeTables::new(device, &llm, rows)?,
+            rope: RopeTables::new(device, &llm, length)?,
             cache: KvCache::new(device, llm.num_hidden_layers, pages, heads)?,
-            prompt_table: device.tensor(&[rows.div_ceil(PAGE_TOKENS)], DType::U32)?,
+            prompt_tables: device.tensor(&[DECODE_ROWS_MAX, length.div_ceil(PAGE_TOKENS)], DType::U32)?,
             copied: device.activations(&[heads[0] * PAGE_TOKENS, heads[1]])?,
             every_position,
-            decoding: Decoding::new(device, DECODE_ROWS_MAX, rows)?,
+            decoding: Decoding::new(device, DECODE_ROWS_MAX, length)?,
             hidden: device.activations(&[rows, hidden])?,
             stepping: device.activations(&[DECODE_ROWS_MAX, hidden])?,
-            ids: device.tensor(&[rows], DType::U32)?,
+            ids: device.tensor(&[length], DType::U32)?,
             normed: device.activations(&[rows, hidden])?,
             qkv: device.activations(&[rows, fused])?,
             q: device.activations(&[rows, queries])?,
@@ -152,10 +120,15 @@ impl Llm {
         self.cache.pages()
     }
 
+    /// Rows that a pass over prompts takes.
+    pub fn prompt_rows(&self) -> usize {
+        self.hidden.dims().as_slice()[0]
+    }
+
     /// Shows a plan the widest step of decoding, whose attention needs the most room.
     pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
-        let end = DECODE_ROWS_MAX.min(self.ids.dims().count());
-        Ok(self.attention(device, 0, Rows::Prompt { first: 0, end, long: false }, 0)?)
+        let kind = Kind { rows: DECODE_ROWS_MAX, head: Head::Logits, long: false };
+        Ok(self.attention(device, 0, kind)?)
     }
 
     /// Copies a page of the cache.
@@ -168,9 +141,7 @@ impl Llm {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut padded = vec![0; self.ids.dims().count()];
-        padded[..ids.len()].copy_from_slice(ids);
-        device.write(&mut self.ids, &padded)?;
+        self.write_ids(device, ids)?;
         device.embed_tokens(EmbedTokens {
             table: self.embeddings.view(),
             ids: self.ids.view().rows(0..ids.len()),
@@ -179,43 +150,21 @@ impl Llm {
         Ok(())
     }
 
-    /// Runs layers of a prompt, in place in `hidden`: appends the rows' keys and values to their sequence and, after
-    /// the last layer of a prompt's end, leaves the last row's logits in the first row of `logits`. The layers of a
-    /// prompt run in order; only steps may run between them. `progress` gets the number of layers done.
-    pub fn prefill(
-        &mut self,
-        prompt: PromptRows<'_>,
-        layers: Range<usize>,
-        recorder: &mut Recorder<'_>,
-        progress: OnLayer<'_>,
-    ) -> Result<()> {
-        let PromptRows { first, end, long, pages, is_end } = prompt;
-        let (device, last) = (recorder.device, end - 1);
-        if layers.start == 0 {
-            let mut table = vec![0u32; self.prompt_table.dims().count()];
-            table[..pages.len()].copy_from_slice(pages);
-            device.write(&mut self.prompt_table, &table)?;
-        }
-        let rows = Rows::Prompt { first, end, long };
-        for index in layers.clone() {
-            match (index + 1 == self.layers.len(), is_end) {
-                (false, _) => self.prompt_layer(index, rows, first, recorder)?,
-                // Only the last row goes on to the logits, so it alone needs more than keys and values.
-                (true, true) => self.prompt_layer(index, rows, last, recorder)?,
-                (true, false) => self.project(device, index, rows)?,
-            }
-            progress(index as u64 + 1);
-        }
-        if layers.end < self.layers.len() || !is_end {
-            return Ok(());
-        }
-        if recorder.trace.is_some() {
-            // The fused op below keeps the normed row to itself.
-            let (x, weight, eps) = (self.hidden.view().rows(last..end), self.norm.view(), self.config.rms_norm_eps);
-            device.rms_norm(RmsNorm { x, weight, eps, out: self.normed.view_mut().rows(0..1) })?;
-            recorder.record("llm_norm", self.normed.view().rows(0..1))?;
-        }
-        Ok(self.logits_of(device, Rows::Prompt { first: last, end, long })?)
+    /// Embeds the `ids` of a text that no prompt holds; `[ids, hidden]`, until the next layer runs.
+    pub fn embed_apart(&mut self, device: &dyn Device, ids: &[u32]) -> Result<View<'_>> {
+        self.write_ids(device, ids)?;
+        device.embed_tokens(EmbedTokens {
+            table: self.embeddings.view(),
+            ids: self.ids.view().rows(0..ids.len()),
+            out: self.normed.view_mut().rows(0..ids.len()),
+        })?;
+        Ok(self.normed.view().rows(0..ids.len()))
+    }
+
+    fn write_ids(&mut self, device: &dyn Device, ids: &[u32]) -> Result<()> {
+        let mut padded = vec![0; self.ids.dims().count()];
+        padded[..ids.len()].copy_from_slice(ids);
+        Ok(device.write(&mut self.ids, &padded)?)
     }
 
     /// Layers of the decoder.
@@ -237,29 +186,15 @@ impl Llm {
         weights.map(Tensor::bytes).sum::<usize>() + self.lm_head.as_ref().unwrap_or(&self.embeddings).bytes()
     }
 
-    /// A layer of a prompt: keys and values of all its rows, the rest for the rows `from` on.
-    fn prompt_layer(&mut self, index: usize, rows: Rows, from: usize, recorder: &mut Recorder<'_>) -> Result<()> {
-        let (device, end) = (recorder.device, rows.window().end);
-        self.project(device, index, rows)?;
-        self.attention(device, index, rows, from)?;
-        self.mlp(device, index, rows, from)?;
-        if index == 0 {
-            recorder.record("llm_layer_0", self.hidden.view().rows(from..end))?;
-        }
-        Ok(())
-    }
-
-    /// Logits of rows, into the first rows of `logits`.
-    fn logits_of(&mut self, device: &dyn Device, rows: Rows) -> med2e3_kernels::Result<()> {
-        let window = rows.window();
-        let hidden = if rows.is_prompt() { &self.hidden } else { &self.stepping };
+    /// Logits of the first `count` rows of `stepping`, into as many rows of `logits`.
+    fn logits_of(&mut self, device: &dyn Device, count: usize) -> med2e3_kernels::Result<()> {
         device.rms_linear(RmsLinear {
-            x: hidden.view().rows(window.clone()),
+            x: self.stepping.view().rows(0..count),
             norm: self.norm.view(),
             eps: self.config.rms_norm_eps,
             weight: self.lm_head.as_ref().unwrap_or(&self.embeddings).view(),
             epilogue: Epilogue::None,
-            out: self.logits.view_mut().rows(0..window.len()),
+            out: self.logits.view_mut().rows(0..count),
         })
     }
 
@@ -288,19 +223,19 @@ impl Llm {
 
     /// The ops of a step.
     fn enqueue(&mut self, device: &dyn Device, kind: Kind) -> med2e3_kernels::Result<()> {
-        let (count, rows) = (kind.rows, Rows::Step(kind));
+        let count = kind.rows;
         device.embed_tokens(EmbedTokens {
             table: self.embeddings.view(),
             ids: self.decoding.tokens.view().rows(0..count),
             out: self.stepping.view_mut().rows(0..count),
         })?;
         for index in 0..self.layers.len() {
-            self.project(device, index, rows)?;
-            self.attention(device, index, rows, 0)?;
-            self.mlp(device, index, rows, 0)?;
+            self.project(device, index, kind)?;
+            self.attention(device, index, kind)?;
+            self.mlp(device, index, Stream::Step, count)?;
         }
         match kind.head {
-            Head::Logits => self.logits_of(device, rows)?,
+            Head::Logits => self.logits_of(device, count)?,
             Head::Greedy => device.rms_linear_argmax(RmsLinearArgmax {
                 x: self.stepping.view().rows(0..count),
                 norm: self.norm.view(),
@@ -313,116 +248,79 @@ impl Llm {
         device.advance(Advance { counters: self.decoding.positions.view_mut().rows(0..count) })
     }
 
-    /// Positions and block table of rows.
-    fn places<'a>(
-        prompt_table: &'a Tensor,
-        every_position: &'a Tensor,
-        decoding: &'a Decoding,
-        rows: Rows,
-    ) -> [View<'a>; 2] {
-        match rows {
-            Rows::Prompt { first, end, .. } => [every_position.view().rows(first..end), prompt_table.view()],
-            Rows::Step(kind) => {
-                [decoding.positions.view().rows(0..kind.rows), decoding.block_tables.view().rows(0..kind.rows)]
-            }
-        }
-    }
-
-    /// Queries into `q`, keys and values into the cache.
-    fn project(&mut self, device: &dyn Device, index: usize, rows: Rows) -> med2e3_kernels::Result<()> {
-        let (layer, cache, config) = (&self.layers[index], &mut self.cache.layers[index], &self.config);
-        let (window, norm, eps) = (rows.window(), layer.input_norm.view(), config.rms_norm_eps);
-        let [cos, sin] = self.rope.angles(rows.long());
-        let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
-        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let hidden = if rows.is_prompt() { &self.hidden } else { &self.stepping };
-        let (x, q) = (hidden.view().rows(window.clone()), self.q.view_mut().rows(window.clone()));
-        let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
-        if window.len() <= DECODE_ROWS_MAX {
-            let weight = layer.qkv.view();
-            device.rms_qkv_rope_append(RmsQkvRopeAppend {
-                x,
-                norm,
-                eps,
-                weight,
-                cos,
-                sin,
-                positions,
-                block_table,
-                heads,
-                kv_heads,
-                q,
-                k_pages,
-                v_pages,
-            })?;
-            return Ok(());
-        }
-        device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(window.clone()) })?;
-        device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, window.clone()))?;
-        let qkv = self.qkv.view().rows(window);
-        device.qkv_rope_append(QkvRopeAppend {
-            qkv,
+    /// Queries of a step's rows into `q`, keys and values into the cache.
+    fn project(&mut self, device: &dyn Device, index: usize, kind: Kind) -> med2e3_kernels::Result<()> {
+        let rows = 0..kind.rows;
+        let layer = &self.layers[index];
+        let cache = &mut self.cache.layers[index];
+        let [cos, sin] = self.rope.angles(kind.long);
+        device.rms_qkv_rope_append(RmsQkvRopeAppend {
+            x: self.stepping.view().rows(rows.clone()),
+            norm: layer.input_norm.view(),
+            eps: self.config.rms_norm_eps,
+            weight: layer.qkv.view(),
             cos,
             sin,
-            positions,
-            block_table,
-            heads,
-            kv_heads,
-            q,
-            k_pages,
-            v_pages,
-        })?;
-        Ok(())
+            positions: self.decoding.positions.view().rows(rows.clone()),
+            block_table: self.decoding.block_tables.view().rows(rows.clone()),
+            heads: self.config.num_attention_heads,
+            kv_heads: self.config.num_key_value_heads,
+            q: self.q.view_mut().rows(rows),
+            k_pages: cache.k_pages.view_mut(),
+            v_pages: cache.v_pages.view_mut(),
+        })
     }
 
-    /// Attention of the rows from `from` on, added to the residual stream.
-    fn attention(&mut self, device: &dyn Device, index: usize, rows: Rows, from: usize) -> med2e3_kernels::Result<()> {
-        let (layer, cache, config) = (&self.layers[index], &self.cache.layers[index], &self.config);
-        let [positions, block_table] = Self::places(&self.prompt_table, &self.every_position, &self.decoding, rows);
-        let Range { start, end } = rows.window();
-        let kept = from..end;
+    /// Attention of a step's rows, added to the residual stream.
+    fn attention(&mut self, device: &dyn Device, index: usize, kind: Kind) -> med2e3_kernels::Result<()> {
+        let rows = 0..kind.rows;
+        let cache = &self.cache.layers[index];
         device.attention_paged(AttentionPaged {
-            q: self.q.view().rows(kept.clone()),
+            q: self.q.view().rows(rows.clone()),
             k_pages: cache.k_pages.view(),
             v_pages: cache.v_pages.view(),
-            block_table,
-            positions: positions.rows(from - start..end - start),
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            scale: 1.0 / (config.head_dim as f32).sqrt(),
-            out: self.mixed.view_mut().rows(kept.clone()),
+            block_table: self.decoding.block_tables.view().rows(rows.clone()),
+            positions: self.decoding.positions.view().rows(rows.clone()),
+            heads: self.config.num_attention_heads,
+            kv_heads: self.config.num_key_value_heads,
+            scale: 1.0 / (self.config.head_dim as f32).sqrt(),
+            out: self.mixed.view_mut().rows(rows),
         })?;
-        let hidden = if rows.is_prompt() { &mut self.hidden } else { &mut self.stepping };
-        device.linear(plain(&layer.out, &self.mixed, hidden, Epilogue::Residual, kept))?;
-        Ok(())
+        self.project_out(device, index, Stream::Step, kind.rows)
     }
 
-    /// The second half of a layer for the rows from `from` on, added to the residual stream.
-    fn mlp(&mut self, device: &dyn Device, index: usize, rows: Rows, from: usize) -> med2e3_kernels::Result<()> {
-        let (layer, window, eps) = (&self.layers[index], from..rows.window().end, self.config.rms_norm_eps);
-        let hidden = if rows.is_prompt() { &mut self.hidden } else { &mut self.stepping };
-        let (x, norm) = (hidden.view().rows(window.clone()), layer.post_attention_norm.view());
-        if window.len() <= DECODE_ROWS_MAX {
-            let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(window.clone()));
+    /// Adds what attention left in `mixed` to the residual stream.
+    fn project_out(
+        &mut self,
+        device: &dyn Device,
+        index: usize,
+        stream: Stream,
+        count: usize,
+    ) -> med2e3_kernels::Result<()> {
+        let hidden = if stream == Stream::Prompts { &mut self.hidden } else { &mut self.stepping };
+        device.linear(plain(&self.layers[index].out, &self.mixed, hidden, Epilogue::Residual, count))
+    }
+
+    /// The second half of a layer for the first `count` rows of a residual stream, added to it.
+    fn mlp(&mut self, device: &dyn Device, index: usize, stream: Stream, count: usize) -> med2e3_kernels::Result<()> {
+        let layer = &self.layers[index];
+        let eps = self.config.rms_norm_eps;
+        let hidden = if stream == Stream::Prompts { &mut self.hidden } else { &mut self.stepping };
+        let (x, norm) = (hidden.view().rows(0..count), layer.post_attention_norm.view());
+        if count <= DECODE_ROWS_MAX {
+            let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(0..count));
             device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::SwiGlu, out })?;
         } else {
-            device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(window.clone()) })?;
-            device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, window.clone()))?;
+            device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..count) })?;
+            device.linear(plain(&layer.gate_up, &self.normed, &mut self.ffn, Epilogue::SwiGlu, count))?;
         }
-        device.linear(plain(&layer.down, &self.ffn, hidden, Epilogue::Residual, window))?;
-        Ok(())
+        device.linear(plain(&layer.down, &self.ffn, hidden, Epilogue::Residual, count))
     }
 }
 
-/// A linear op without bias over the same rows of input and output.
-fn plain<'a>(
-    weight: &'a Tensor,
-    x: &'a Tensor,
-    out: &'a mut Tensor,
-    epilogue: Epilogue,
-    rows: Range<usize>,
-) -> Linear<'a> {
-    let (x, out) = (x.view().rows(rows.clone()), out.view_mut().rows(rows));
+/// A linear op without bias over the first `count` rows of input and output.
+fn plain<'a>(weight: &'a Tensor, x: &'a Tensor, out: &'a mut Tensor, epilogue: Epilogue, count: usize) -> Linear<'a> {
+    let (x, out) = (x.view().rows(0..count), out.view_mut().rows(0..count));
     Linear { x, weight: weight.view(), bias: None, epilogue, out }
 }
 

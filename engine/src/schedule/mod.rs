@@ -10,7 +10,7 @@ use crate::encoded::{Place, VolumeInner, VolumeState};
 use crate::finite::check_logits;
 use crate::kv::Sequence;
 use crate::model::{EncodeUnit, Model};
-use crate::prefill::PromptUnit;
+use crate::prefill::Pass;
 use crate::running::{Question, Running};
 use crate::scoring::{OptionRun, ScoredPrompt};
 use crate::trace::Trace;
@@ -25,12 +25,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 pub(crate) use thread::Thread;
-
-/// A question whose prompt is being read.
-struct Beginning {
-    running: Running,
-    unit: PromptUnit,
-}
 
 /// A volume that is being encoded.
 struct Encoding {
@@ -95,7 +89,8 @@ pub(crate) struct Scheduler {
     batch: usize,
     pages: usize,
     policy: Policy,
-    beginning: Option<Beginning>,
+    /// The prompts that are being read.
+    pass: Pass,
     encoding: Option<Encoding>,
     active: VecDeque<Active>,
     scored: Vec<ScoredPrompt>,
@@ -115,7 +110,7 @@ impl Scheduler {
             batch,
             pages,
             policy: Policy::new(),
-            beginning: None,
+            pass: Pass::default(),
             encoding: None,
             active: VecDeque::new(),
             scored: Vec::new(),
@@ -137,7 +132,7 @@ impl Scheduler {
         self.begin_next();
         let state = State {
             decode: !self.active.is_empty(),
-            prompt: self.beginning.is_some(),
+            prompt: !self.pass.prompts.is_empty(),
             encode: self.encoding.is_some() || self.inbox.has_encodes(),
         };
         let started = Instant::now();
@@ -168,7 +163,7 @@ impl Scheduler {
     /// Says what the engine is doing.
     fn note(&mut self) {
         let answers = self.active.iter().filter(|active| matches!(active, Active::Answer(_))).count();
-        self.stats.running = answers + self.scored.len() + usize::from(self.beginning.is_some());
+        self.stats.running = answers + self.scored.len() + self.pass.prompts.len();
         self.stats.available_pages = self.model.pages.available();
         self.stats.pages = self.pages;
         self.inbox.note(self.stats);
@@ -189,7 +184,7 @@ impl Scheduler {
             }
             true
         };
-        self.beginning.take_if(|beginning| expired(&mut beginning.running));
+        self.pass.prompts.retain_mut(|prompt| !expired(&mut prompt.running));
         self.active.retain_mut(|active| match active {
             Active::Answer(one) => !expired(one),
             Active::Option(_) => true,
@@ -205,7 +200,8 @@ impl Scheduler {
         let active = self.active.iter().map(Active::promised);
         // Of options that wait, one at a time must be able to run.
         let scored = self.scored.iter().filter(|scored| scored.running == 0 && !scored.waiting.is_empty());
-        let beginning = self.beginning.iter().map(|beginning| Self::needs(&beginning.running.question));
+        let beginning = self.pass.prompts.iter();
+        let beginning = beginning.map(|prompt| prompt.lacks() + Self::option_needs(&prompt.running.question));
         active.chain(scored.map(|scored| Self::option_needs(&scored.prompt.question))).chain(beginning).sum()
     }
 
@@ -224,36 +220,41 @@ impl Scheduler {
         whole - rows / med2e3_kernels::PAGE_TOKENS
     }
 
-    /// Lets waiting options, and then a question, begin if there is room.
+    /// Lets waiting options, and then questions, begin if there is room.
     fn begin_next(&mut self) {
         self.begin_options();
         self.end_scored();
-        if self.beginning.is_some() || self.active.len() + self.scored.len() >= self.batch {
-            return;
+        if self.pass.prompts.is_empty() {
+            self.pass = Pass::default();
         }
+        while self.active.len() + self.scored.len() + self.pass.prompts.len() < self.batch && self.begin_one() {}
+    }
+
+    /// Lets the next question begin; false if none can.
+    fn begin_one(&mut self) -> bool {
         let room = self.model.pages.available().saturating_sub(self.promised());
         let next = self.inbox.next_question(|question| match question.readiness() {
             None => Admission::LetsPass,
             // A question about a volume that failed begins in order to say so.
             Some(Err(_)) => Admission::Begins,
-            Some(Ok(())) if Self::needs(question) <= room => Admission::Begins,
+            Some(Ok(())) if Self::needs(question) > room => Admission::Blocks,
+            Some(Ok(())) if self.model.can_join(&self.pass, question) => Admission::Begins,
             Some(Ok(())) => Admission::Blocks,
         });
-        let Some(question) = next else { return };
+        let Some(question) = next else { return false };
         if let Some(Err(error)) = question.readiness() {
-            return question.end(Err(error));
+            question.end(Err(error));
+            return true;
         }
         self.streams.retain(|stream| stream.strong_count() > 0);
         self.streams.push(Arc::downgrade(&question.stream));
-        let mut running = Running::new(question, self.model.facts.tokenizer.clone());
-        match self.model.begin_prompt(&mut running) {
-            Ok(unit) => {
-                let hits = if unit.is_cached() { &mut self.stats.prefix_hits } else { &mut self.stats.prefix_misses };
-                *hits += 1;
-                self.beginning = Some(Beginning { running, unit });
-            }
-            Err(error) => running.fail(error),
+        let running = Running::new(question, self.model.facts.tokenizer.clone());
+        match self.model.join(&mut self.pass, running) {
+            Some(true) => self.stats.prefix_hits += 1,
+            Some(false) => self.stats.prefix_misses += 1,
+            None => {}
         }
+        true
     }
 
     /// Gives waiting options their sequences.
@@ -287,60 +288,84 @@ impl Scheduler {
         }
     }
 
-    /// A pass over rows of the prompt that has begun.
+    /// Layers over the prompts that have begun.
     fn prompt(&mut self) -> Result<()> {
-        let Some(Beginning { mut running, unit }) = self.beginning.take() else { return Ok(()) };
-        let first = match self.model.prefill(&mut running, unit) {
-            Ok(Some(unit)) => {
-                self.beginning = Some(Beginning { running, unit });
-                return Ok(());
-            }
-            Ok(None) => self.first_token(&mut running),
+        let mut fatal = None;
+        for (running, error) in self.model.place(&mut self.pass) {
+            fatal = self.fail_prompt(running, error).err().or(fatal);
+        }
+        if let Some(error) = fatal {
+            return Err(error);
+        }
+        if self.pass.prompts.is_empty() {
+            return Ok(());
+        }
+        let ended = match self.model.prefill(&mut self.pass) {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.model.end_pass(&mut self.pass),
             Err(error) => Err(error),
         };
-        let error = match first {
-            Ok(Some(logits)) => return self.begin_scoring(running, &logits),
-            Ok(None) if running.ended => return Ok(()),
-            Ok(None) => {
-                self.active.push_back(Active::Answer(Box::new(running)));
-                return Ok(());
+        match ended {
+            Ok(ended) => ended.into_iter().enumerate().try_for_each(|(row, running)| self.begin_answer(row, running)),
+            Err(error) => {
+                let failed = std::mem::take(&mut self.pass).prompts;
+                failed.into_iter().for_each(|mut prompt| prompt.running.fail(error.clone()));
+                if Model::is_fatal(&error) { Err(error) } else { Ok(()) }
             }
-            Err(error) => error,
-        };
-        let fatal = Model::is_fatal(&error);
+        }
+    }
+
+    /// An answer's first token, or its options' first log-probabilities, from a row of logits.
+    fn begin_answer(&mut self, row: usize, mut running: Running) -> Result<()> {
+        match self.first_token(row, &mut running) {
+            Ok(Some(logits)) => self.begin_scoring(running, &logits),
+            Ok(None) if running.ended => {}
+            Ok(None) => self.active.push_back(Active::Answer(Box::new(running))),
+            Err(error) => {
+                let place = running.question.place.index;
+                let error = self.model.located(error, place);
+                return self.fail_prompt(running, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a question that fails before its second token.
+    ///
+    /// # Errors
+    /// The same if the engine cannot go on from it.
+    fn fail_prompt(&mut self, mut running: Running, error: Error) -> Result<()> {
         if let (Error::NonFinite { .. }, Some(encoding)) = (&error, &mut self.encoding) {
-            // To find the part that failed the encoders run again, over what they had done of another volume.
+            // To find the part that failed the encoders have run again, over what they had done of another volume.
             encoding.unit = EncodeUnit::FIRST;
             encoding.trace = encoding.trace.as_ref().map(|_| Trace::default());
         }
-        let error = self.model.located(error, running.question.place.index);
         running.fail(error.clone());
-        if fatal { Err(error) } else { Ok(()) }
+        if Model::is_fatal(&error) { Err(error) } else { Ok(()) }
     }
 
-    /// Chooses an answer's first token, from the only row of logits; gives that row where options are scored.
-    fn first_token(&mut self, running: &mut Running) -> Result<Option<Vec<f32>>> {
+    /// Chooses an answer's first token from a row of logits; gives that row where options are scored.
+    fn first_token(&mut self, row: usize, running: &mut Running) -> Result<Option<Vec<f32>>> {
         if running.question.scored.is_some() {
-            let logits = self.model.logits(0)?;
+            let logits = self.model.logits(row)?;
             check_logits(&logits, 1)?;
             return Ok(Some(logits));
         }
         if running.question.checked.new_tokens == 0 {
             running.close(FinishReason::Length, None);
         } else {
-            self.model.choose(0, running)?;
+            self.model.choose(row, running)?;
             self.stats.tokens += running.tokens() as u64;
         }
         Ok(None)
     }
 
     /// The first tokens of all options.
-    fn begin_scoring(&mut self, mut running: Running, logits: &[f32]) -> Result<()> {
+    fn begin_scoring(&mut self, mut running: Running, logits: &[f32]) {
         running.note_first_token();
-        let Some(scored) = running.question.scored.clone() else { return Ok(()) };
+        let Some(scored) = running.question.scored.clone() else { return };
         self.scored.push(ScoredPrompt::new(running, scored, logits));
         self.end_scored();
-        Ok(())
     }
 
     /// One more token for up to [`DECODE_ROWS_MAX`] of those that run; more take turns.

@@ -67,3 +67,43 @@ fn a_second_question_runs_no_row_of_the_beginning() {
     told.conversation.turns[0].question = "Look. <image3d> Which plane is shown?".into();
     assert!(flops(&volume, &told) > second * 5 / 4);
 }
+
+/// Prompts that come together go through the model as one set of rows: every answer is the one it gets alone, the
+/// layers run once for all of them, and no row runs twice.
+#[test]
+fn prompts_that_come_together_share_a_pass() {
+    let texts = ["Which plane is shown? ", "Is there a nodule? ", "Where is it? ", "Describe what you see. "];
+    let long = |text: &&str| Request { logprobs: 3, max_new_tokens: Some(1), ..Request::new(text.repeat(3)) };
+    let requests: Vec<Request> = texts.iter().map(long).collect();
+    for (model, precision) in [("a_score15", Precision::Exact), ("b_spatial", Precision::FastTwin)] {
+        let profile = Arc::new(Profile::new(Arc::new(Cpu { precision })));
+        let all_rows = LoadOptions { batch: 16, unit_steps: 1 << 20, prompt_rows: Some(1 << 20), ..Default::default() };
+        let engine = load(model, profile.clone(), &all_rows);
+        let ask_all = |volume: &Volume, requests: &[Request]| {
+            volume.wait().expect("it fits");
+            profile.take();
+            let questions: Vec<_> = requests.iter().map(|request| (volume, request)).collect();
+            let answers = together(&engine, &questions).into_iter().map(|answer| facts(&answer.expect("it fits")));
+            let answers: Vec<String> = answers.collect();
+            let calls = profile.take();
+            let norms = calls.iter().filter(|call| call.op == "rms_norm").count();
+            (answers, norms, calls.iter().map(|call| call.work.flops).sum::<usize>())
+        };
+        let volume = encode(&engine, model);
+        let (cold, one_pass, cold_flops) = ask_all(&volume, &requests[..1]);
+        let alone: Vec<_> = requests.iter().map(|request| ask_all(&volume, std::slice::from_ref(request))).collect();
+        let answers: Vec<&String> = alone.iter().flat_map(|(answers, ..)| answers).collect();
+        assert_eq!(cold[0], *answers[0], "{model}");
+        let (joined, norms, flops) = ask_all(&volume, &requests);
+        assert_eq!(joined.iter().collect::<Vec<_>>(), answers, "{model}");
+        assert_eq!(norms, one_pass, "{model}: one pass for all");
+        assert_eq!(flops, alone.iter().map(|(_, _, flops)| flops).sum::<usize>(), "{model}: each row once");
+        // Of a new volume the first question's pass computes what the others then share.
+        let mirrored: Vec<f32> = Goldens::open().volume(model).into_iter().rev().collect();
+        let other = engine.encode(mirrored).expect("the volume fits");
+        let (_, norms, flops) = ask_all(&other, &requests);
+        assert_eq!(norms, 2 * one_pass, "{model}: one pass, and one for all others");
+        let follow_ups = alone[1..].iter().map(|(_, _, flops)| flops).sum::<usize>();
+        assert_eq!(flops, cold_flops + follow_ups, "{model}: the shared rows once");
+    }
+}

@@ -23,12 +23,25 @@ fn check(model: &str, precision: Precision, schedules: u64) {
     let (requests, voxels) = (requests(), volumes(model));
     let alone = alone(&load(model, Arc::new(Cpu { precision }), &LoadOptions::default()), &requests, &voxels);
     let mut compared = 0;
-    for (batch, threads, cache_tokens, unit_steps) in
-        [(1, 1, None, 4), (3, 2, None, 0), (32, 4, None, 0), (8, 2, Some(3 * 192), 4)]
-    {
+    // Single layers; whole passes of joined prompts; joined prompts layer by layer, of which some leave; few pages.
+    for (batch, threads, cache_tokens, unit_steps, prompt_rows) in [
+        (1, 1, None, 4, None),
+        (3, 2, None, 0, None),
+        (32, 4, None, 1 << 20, Some(1 << 20)),
+        (16, 3, None, 8, Some(1000)),
+        (8, 2, Some(3 * 192), 1 << 20, None),
+    ] {
         let threads = std::num::NonZeroUsize::new(threads);
         // Twelve questions may hold a place each, though there are three volumes.
-        let options = LoadOptions { batch, threads, cache_tokens, unit_steps, volumes: 12, ..LoadOptions::default() };
+        let options = LoadOptions {
+            batch,
+            threads,
+            cache_tokens,
+            unit_steps,
+            prompt_rows,
+            volumes: 12,
+            ..LoadOptions::default()
+        };
         let engine = load(model, Arc::new(Cpu { precision }), &options);
         for seed in 0..schedules {
             compared += run(&engine, &requests, &voxels, &alone, 1000 * batch as u64 + seed);
@@ -38,10 +51,10 @@ fn check(model: &str, precision: Precision, schedules: u64) {
     assert!(compared as u64 > 4 * schedules * 5, "only {compared} answers were compared");
 }
 
-/// Fifty schedules of twelve questions on each of four engines; more with MED2E3_LONG.
+/// Ten schedules of twelve questions on each of five engines, for four models; more with MED2E3_LONG.
 #[test]
 fn every_answer_is_the_one_it_gets_alone() {
-    let schedules = if std::env::var_os("MED2E3_LONG").is_some() { 250 } else { 13 };
+    let schedules = if std::env::var_os("MED2E3_LONG").is_some() { 250 } else { 10 };
     for (model, precision) in [
         ("b_score15", Precision::Exact),
         ("b_score15", Precision::FastTwin),
