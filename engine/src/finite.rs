@@ -79,11 +79,6 @@ pub(crate) fn check_id(id: u32, token: usize) -> Result<u32> {
     if id == med2e3_kernels::NON_FINITE { Err(Error::NonFinite { stage: Stage::Logits { token } }) } else { Ok(id) }
 }
 
-/// Refuses the logits that token number `token` is judged by, if they are not finite.
-pub(crate) fn check_logits(logits: &[f32], token: usize) -> Result<()> {
-    finite(logits).then_some(()).ok_or(Error::NonFinite { stage: Stage::Logits { token } })
-}
-
 impl Model {
     /// The error with the first stage that went wrong, for a question about the volume in `place` that has just failed
     /// before its second token; any other error as it is. Runs the encoders once more where the volume's tokens are not

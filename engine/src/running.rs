@@ -5,22 +5,24 @@ use crate::encoded::{Place, VolumeInner};
 use crate::facts::Checked;
 use crate::kv::Sequence;
 use crate::request::Timings;
-use crate::sampling::LogProbs;
 use crate::scoring::Scored;
 use crate::stop::StopTexts;
 use crate::trace::Trace;
 use crate::{Error, FinishReason, Request, Result};
+use med2e3_kernels::ops::Choice;
 use med2e3_loaders::tokenizer::{DecodeStream, LlmTokenizer};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// What a step chose for one answer.
-pub(crate) struct Chosen<'a> {
+pub(crate) struct Chosen {
     pub id: u32,
     /// Whether it is the answer's end instead of a token of it.
     pub ends: bool,
-    /// The row that it was chosen from, where the request ranks tokens.
-    pub logits: Option<&'a [f32]>,
+    /// Its log-probability, where the request ranks tokens.
+    pub logprob: Option<f32>,
+    /// The most likely tokens, as many as the request ranks.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// A question that can be answered, as it waits and runs.
@@ -112,7 +114,12 @@ impl Running {
 
     /// The next token where the request names it.
     pub fn forced(&self) -> Option<u32> {
-        self.question.request.forced.as_ref().map(|ids| ids[self.token_ids.len()])
+        self.question.request.forced.as_ref()?.get(self.token_ids.len()).copied()
+    }
+
+    /// How the next token is chosen.
+    pub fn choice(&self) -> Choice {
+        Choice { sampling: self.question.request.sampling, step: self.token_ids.len() as u64, given: self.forced() }
     }
 
     /// Tokens of the answer so far.
@@ -152,21 +159,19 @@ impl Running {
     }
 
     /// Takes one more token, or the end of the answer in its place.
-    pub fn take(&mut self, chosen: Chosen<'_>) {
+    pub fn take(&mut self, chosen: Chosen) {
+        let Chosen { id, ends, logprob, top } = chosen;
         self.note_first_token();
-        let logprobs = chosen.logits.map(LogProbs::of);
-        let logprob = logprobs.as_ref().map(|logprobs| logprobs.token(chosen.id));
-        if chosen.ends {
+        if ends {
             return self.close(FinishReason::Stop, logprob);
         }
-        self.token_ids.push(chosen.id);
-        let text = match self.text.push(chosen.id) {
+        self.token_ids.push(id);
+        let text = match self.text.push(id) {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => return self.fail(error.into()),
         };
-        let top = logprobs.map_or(Vec::new(), |logprobs| logprobs.top(self.question.request.logprobs));
         let (text, stopped) = self.stop.push(&text);
-        self.question.stream.push(Event::Token { id: chosen.id, text, logprob, top });
+        self.question.stream.push(Event::Token { id, text, logprob, top });
         if stopped {
             self.end(FinishReason::Stop, None);
         } else if self.token_ids.len() == self.question.checked.new_tokens {

@@ -1,11 +1,11 @@
 //! Log-probabilities of given answers, which go through the model over the pages of one prompt.
 use crate::Result;
 use crate::decoding::Row;
-use crate::finite::check_logits;
+use crate::finite::check_id;
 use crate::kv::Sequence;
 use crate::request::Timings;
 use crate::running::Running;
-use crate::sampling::LogProbs;
+use med2e3_kernels::ops::{Choice, Sampling};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,10 +64,10 @@ impl Scored {
         self.options.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Notes the next token's log-probability of an option, from the logits behind those before it.
-    fn note(&self, option: usize, logits: &LogProbs<'_>) {
+    /// Notes the next token's log-probability of an option.
+    fn note(&self, option: usize, logprob: f32) {
         let known = &mut self.logprobs.lock().unwrap_or_else(PoisonError::into_inner)[option];
-        known.push(logits.token(self.options[option][known.len()]));
+        known.push(logprob);
         if known.len() == self.options[option].len() {
             self.left.fetch_sub(1, Ordering::Relaxed);
         }
@@ -108,10 +108,9 @@ pub(crate) struct ScoredPrompt {
 }
 
 impl ScoredPrompt {
-    /// The first log-probability of every option, from the finite logits behind the prompt.
-    pub fn new(prompt: Running, scored: Arc<Scored>, logits: &[f32]) -> Self {
-        let logits = LogProbs::of(logits);
-        (0..scored.options.len()).for_each(|option| scored.note(option, &logits));
+    /// With the log-probability of every option's first token.
+    pub fn new(prompt: Running, scored: Arc<Scored>, first: &[f32]) -> Self {
+        first.iter().enumerate().for_each(|(option, &logprob)| scored.note(option, logprob));
         let waiting = (0..scored.options.len()).rev().filter(|&option| scored.options[option].len() > 1).collect();
         Self { prompt, scored, waiting, running: 0 }
     }
@@ -139,11 +138,17 @@ impl OptionRun {
         }
     }
 
-    /// Takes the logits behind the token that has gone through.
-    pub fn take(&mut self, logits: &[f32]) -> Result<()> {
+    /// The token behind the one that goes through: its log-probability is wanted.
+    pub fn choice(&self) -> Choice {
+        let given = self.scored.options[self.option][self.done + 1];
+        Choice { sampling: Sampling::GREEDY, step: 0, given: Some(given) }
+    }
+
+    /// Takes the token that its row has given back, with its log-probability.
+    pub fn take(&mut self, id: u32, logprob: f32) -> Result<()> {
         self.done += 1;
-        check_logits(logits, self.done + 1)?;
-        self.scored.note(self.option, &LogProbs::of(logits));
+        check_id(id, self.done + 1)?;
+        self.scored.note(self.option, logprob);
         Ok(())
     }
 
@@ -160,10 +165,9 @@ mod tests {
     #[test]
     fn the_largest_mean_wins_and_ties_go_to_the_first() {
         let scored = Scored::new(vec![vec![0, 1], vec![0], vec![0, 0, 0], vec![0]]);
-        let logits = [0.0f32, 0.0];
         for option in [0, 1, 2, 3, 0, 2, 2] {
             assert!(!scored.is_complete());
-            scored.note(option, &LogProbs::of(&logits));
+            scored.note(option, 0.5f32.ln());
         }
         assert!(scored.is_complete());
         let scores = scored.scores();

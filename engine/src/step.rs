@@ -1,11 +1,12 @@
 //! A decoding step, and the choice of tokens from what it leaves.
-use crate::decoding::{Head, Row};
+use crate::decoding::{Head, Picks, RANKS, Row};
 use crate::finite::check_id;
 use crate::kv::Sequence;
 use crate::model::Model;
 use crate::running::{Chosen, Running};
+use crate::sampling::LogProbs;
 use crate::{Error, Result};
-use med2e3_kernels::ops::Sample;
+use med2e3_kernels::ops::Choice;
 
 impl Model {
     /// Makes room for one more token. The scheduler begins nothing that this could fail for.
@@ -14,40 +15,41 @@ impl Model {
         assert!(self.pages.grow(sequence, tokens), "admitted questions fit the cache");
     }
 
-    /// Runs a step over rows that all read the same rotary table. With [`Head::Greedy`] gives each row's most likely
-    /// token, else leaves each row's logits.
-    pub fn step(&mut self, rows: &[Row<'_>], long: bool, head: Head) -> Result<Vec<u32>> {
-        self.llm.step(&*self.device, rows, long, head)?;
-        match head {
-            Head::Greedy => self.llm.decoding.chosen(&*self.device),
-            Head::Logits => Ok(Vec::new()),
-        }
+    /// Runs a step over rows that all read the same rotary table; gives what it chose.
+    pub fn step(&mut self, rows: &[Row<'_>], choices: &[Choice], long: bool, head: Head) -> Result<Picks> {
+        self.llm.step(&*self.device, rows, choices, long, head)
     }
 
-    /// A row of logits.
-    pub fn logits(&self, row: usize) -> Result<Vec<f32>> {
-        Ok(self.device.read(self.llm.logits.view().rows(row..row + 1))?)
+    /// Chooses the first tokens of prompts that a pass took to their ends, in its order.
+    pub fn choose_first(&mut self, choices: &[Choice], head: Head) -> Result<Picks> {
+        self.llm.choose_first(&*self.device, choices, head)
     }
 
-    /// Gives an answer the most likely token, which a step chose.
-    pub fn take(&self, id: u32, one: &mut Running) {
-        match check_id(id, one.tokens() + 1) {
-            Ok(id) => one.take(Chosen { id, ends: self.facts.ends_answer(id), logits: None }),
-            Err(error) => one.fail(error),
-        }
+    /// The log-probability of each of `ids` as the first token behind the prompt of a row; the row is finite.
+    pub fn judge_first(&mut self, row: usize, ids: &[u32]) -> Result<Vec<f32>> {
+        self.llm.judge(&*self.device, row, ids)
     }
 
-    /// Chooses the next token of an answer from its row of logits.
-    pub fn choose(&mut self, row: usize, one: &mut Running) -> Result<()> {
-        let logits = self.llm.logits.view().rows(row..row + 1);
-        let (sampling, step) = (one.question.request.sampling, one.tokens() as u64);
-        self.device.sample(Sample { logits, sampling, step, out: self.llm.chosen.view_mut() })?;
-        // Also where the request names the token: the choice says whether the logits are finite.
-        let chosen = check_id(self.device.read_u32(self.llm.chosen.view())?[0], one.tokens() + 1)?;
-        let logits = (one.question.request.logprobs > 0).then(|| self.logits(row)).transpose()?;
-        let id = one.forced().unwrap_or(chosen);
+    /// Gives an answer the token of its row.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`], and [`Error::Device`] if a row of logits cannot be read.
+    pub fn take(&self, row: usize, picks: &Picks, one: &mut Running) -> Result<()> {
+        let id = check_id(picks.id(row), one.tokens() + 1)?;
         let ends = one.forced().is_none() && self.facts.ends_answer(id);
-        one.take(Chosen { id, ends, logits: logits.as_deref() });
+        let (logprob, top) = match one.question.request.logprobs {
+            0 => (None, Vec::new()),
+            count @ 1..=RANKS => {
+                let top = if ends { Vec::new() } else { picks.top(row, count) };
+                (Some(picks.log_prob(row)), top)
+            }
+            count => {
+                let logits = self.device.read(self.llm.logits.view().rows(row..row + 1))?;
+                let logprobs = LogProbs::of(&logits);
+                (Some(logprobs.token(id)), logprobs.top(count))
+            }
+        };
+        one.take(Chosen { id, ends, logprob, top });
         Ok(())
     }
 

@@ -56,3 +56,20 @@ __device__ __forceinline__ float block_max(float value) {
     __syncthreads();  // everyone has read: the next call may write
     return most;
 }
+
+// The largest of unsigned values over all threads of a block of kThreads, to every thread.
+template <int kThreads, class T>
+__device__ __forceinline__ T block_most(T value) {
+    constexpr int kWarps = kThreads / kWarp;
+    SHARED(T, partial, kWarps);
+#pragma unroll
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+        const T other = __shfl_xor_sync(kAllLanes, value, lanes);
+        value = other > value ? other : value;
+    }
+    if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
+    __syncthreads();  // every warp's value is written
+    for (int warp = 0; warp < kWarps; warp++) value = partial[warp] > value ? partial[warp] : value;
+    __syncthreads();  // everyone has read: the next call may write
+    return value;
+}

@@ -1,8 +1,8 @@
 //! The one boundary between model code and hardware.
 use crate::ops::{
-    Advance, AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
-    PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample,
-    SliceCombine, SliceKeys, SliceMax, TgisScores,
+    Advance, AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, LogProbs,
+    PatchEmbed2d, PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend,
+    Sample, SliceCombine, SliceKeys, SliceMax, TgisScores,
 };
 use crate::{DType, Dims, Elem, Mem, Plan, Result, Tensor, View};
 use std::ops::Range;
@@ -172,6 +172,8 @@ pub trait Device: Send + Sync {
     fn advance(&self, op: Advance<'_>) -> Result<()>;
     /// See [`Sample`].
     fn sample(&self, op: Sample<'_>) -> Result<()>;
+    /// See [`LogProbs`].
+    fn log_probs(&self, op: LogProbs<'_>) -> Result<()>;
 }
 
 impl dyn Device + '_ {

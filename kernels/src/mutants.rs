@@ -37,6 +37,7 @@ const CASES: &[Case] = &[
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, Sampling::GREEDY)) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(1.0, 40, 0.9))) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(0.7, 0, 0.5))) },
+    Case { op: "log_probs", run: Run::Op(log_probs_case) },
     Case { op: "../primitives", run: Run::Kernel(reduced) },
 ];
 
@@ -146,10 +147,24 @@ fn draw(temperature: f32, top_k: u32, top_p: f32) -> Sampling {
 fn sample_case(rig: &Rig<'_>, sampling: Sampling) -> Result<Vec<f32>> {
     let vocab = 1500;
     let logits = rig.floats(&[1, vocab], &numbers(1, vocab, 3.0));
+    let choices = rig.ids(&Choice { sampling, step: 1, given: None }.words());
+    let choices = choices.view().reshape(&[1, Choice::WORDS]);
     let mut out = rig.ids(&[u32::MAX]);
-    rig.device.sample(Sample { logits: logits.view(), sampling, step: 1, out: out.view_mut() })?;
+    rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() })?;
     let id = rig.device.read_u32(out.view())?;
     Ok(id.into_iter().map(f32::from_bits).collect())
+}
+
+fn log_probs_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
+    let (vocab, ranks) = (1500, 6);
+    let logits = rig.floats(&[1, vocab], &numbers(1, vocab, 3.0));
+    let ids = rig.ids(&[700]);
+    let mut top = rig.ids(&[u32::MAX; 6]);
+    let mut out = rig.poisoned_floats(&[1, 1 + ranks]);
+    let (named, ranked) = (ids.view().reshape(&[1, 1]), top.view_mut().reshape(&[1, ranks]));
+    rig.device.log_probs(LogProbs { logits: logits.view(), ids: named, top: ranked, out: out.view_mut() })?;
+    let ids = rig.device.read_u32(top.view())?;
+    Ok(ids.into_iter().map(f32::from_bits).chain(rig.read(&out)).collect())
 }
 
 /// A line of source that synchronises.

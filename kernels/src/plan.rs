@@ -167,6 +167,9 @@ impl Device for Plan {
         op.check().map(drop)
     }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
-        op.check()
+        op.check().map(drop)
+    }
+    fn log_probs(&self, op: LogProbs<'_>) -> Result<()> {
+        op.check().map(drop)
     }
 }

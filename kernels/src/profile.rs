@@ -89,6 +89,7 @@ impl Device for Profile {
         attention_full: AttentionFull, avg_pool: AvgPool, slice_keys: SliceKeys, tgis_scores: TgisScores,
         slice_combine: SliceCombine, slice_max: SliceMax, qkv_rope_append: QkvRopeAppend, rms_linear: RmsLinear,
         rms_qkv_rope_append: RmsQkvRopeAppend, rms_linear_argmax: RmsLinearArgmax, advance: Advance, sample: Sample,
+        log_probs: LogProbs,
     }
 }
 

@@ -311,7 +311,23 @@ impl Device for Shadow {
         twin!(self, advance, op, Advance { ;;; counters })
     }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
-        twin!(self, sample, op, Sample { logits;; sampling, step; out })
+        twin!(self, sample, op, Sample { logits, choices;;; out })
+    }
+    fn log_probs(&self, op: LogProbs<'_>) -> Result<()> {
+        self.note("log_probs");
+        let LogProbs { logits, ids, mut top, mut out } = op;
+        let logits_twin = self.seen("log_probs", "logits", logits)?;
+        let ids_twin = self.twin(ids)?;
+        let [mut want_top, mut want] = [self.twin(top.as_view())?, self.twin(out.as_view())?];
+        self.device.log_probs(LogProbs { logits, ids, top: top.reborrow(), out: out.reborrow() })?;
+        CPU.log_probs(LogProbs {
+            logits: logits_twin.view(),
+            ids: ids_twin.view(),
+            top: want_top.view_mut(),
+            out: want.view_mut(),
+        })?;
+        self.compare("log_probs", "top", top.as_view(), &want_top)?;
+        self.compare("log_probs", "out", out.as_view(), &want)
     }
 }
 

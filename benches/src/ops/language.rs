@@ -17,6 +17,7 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::new("qkv_rope_append", "prefill", qkv_rope_append),
         Entry::new("sample", "greedy", |device| sample(device, Sampling::GREEDY)),
         Entry::new("sample", "top_k_and_p", move |device| sample(device, drawn)),
+        Entry::new("log_probs", "16_rows", log_probs),
         Entry::new("copy", "image_tokens", copy),
         Entry::new("advance", "one", advance),
     ]
@@ -99,10 +100,31 @@ fn qkv_rope_append(device: &dyn Device) -> Call<'_> {
 
 fn sample(device: &dyn Device, sampling: Sampling) -> Call<'_> {
     let (logits, mut out) = (floats(device, &[1, VOCAB]), ids(device, &[0]));
+    let choices = ids(device, &Choice { sampling, step: 1, given: None }.words());
     Call {
         flops: 0,
-        bytes: bytes(&[&logits, &out]),
-        run: Box::new(move || device.sample(Sample { logits: logits.view(), sampling, step: 1, out: out.view_mut() })),
+        bytes: bytes(&[&logits, &choices, &out]),
+        run: Box::new(move || {
+            let choices = choices.view().reshape(&[1, Choice::WORDS]);
+            device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() })
+        }),
+    }
+}
+
+/// Of a step of sixteen rows: the chosen token of each and the twenty most likely.
+fn log_probs(device: &dyn Device) -> Call<'_> {
+    let (rows, ranks) = (16, 20);
+    let logits = floats(device, &[rows, VOCAB]);
+    let named = ids(device, &[5; 16]);
+    let mut top = ids(device, &[0; 16 * 20]);
+    let mut out = floats(device, &[rows, 1 + ranks]);
+    Call {
+        flops: 2 * rows * VOCAB,
+        bytes: bytes(&[&logits, &named, &top, &out]),
+        run: Box::new(move || {
+            let (ids, top) = (named.view().reshape(&[rows, 1]), top.view_mut().reshape(&[rows, ranks]));
+            device.log_probs(LogProbs { logits: logits.view(), ids, top, out: out.view_mut() })
+        }),
     }
 }
 

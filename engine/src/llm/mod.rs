@@ -2,13 +2,13 @@
 mod prompts;
 
 use crate::Result;
-use crate::decoding::{Decoding, Head, Kind, Row};
+use crate::decoding::{Decoding, Head, Kind, Picks, Row};
 use crate::kv_cache::KvCache;
 use crate::rope::RopeTables;
 use crate::weights::Loading;
 use med2e3_kernels::ops::{
-    Advance, AttentionPaged, EmbedTokens, Epilogue, Linear, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend,
-    rms_linear_argmax,
+    Advance, AttentionPaged, Choice, EmbedTokens, Epilogue, Linear, LogProbs, RmsLinear, RmsLinearArgmax, RmsNorm,
+    RmsQkvRopeAppend, Sample, rms_linear_argmax,
 };
 use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, PAGE_TOKENS, Tensor, View};
 use med2e3_loaders::ModelConfig;
@@ -55,8 +55,31 @@ pub(crate) struct Llm {
     /// `[rows of a step, vocab]`, f32.
     pub logits: Tensor,
     candidates: Tensor,
-    /// `[1]`, u32: what was drawn last.
-    pub chosen: Tensor,
+    /// Where the first tokens of options are judged.
+    judged: Judged,
+}
+
+/// Tokens that are judged by one row of logits at a time.
+const JUDGED: usize = 64;
+
+/// Log-probabilities of several tokens behind the same ones.
+struct Judged {
+    /// `[1, JUDGED]`, u32.
+    ids: Tensor,
+    /// `[1, 1]`, u32: the most likely token, which nobody asks for.
+    top: Tensor,
+    /// `[1, JUDGED + 1]`, f32.
+    log_probs: Tensor,
+}
+
+impl Judged {
+    fn new(device: &dyn Device) -> Result<Self> {
+        Ok(Self {
+            ids: device.tensor(&[1, JUDGED], DType::U32)?,
+            top: device.tensor(&[1, 1], DType::U32)?,
+            log_probs: device.tensor(&[1, JUDGED + 1], DType::F32)?,
+        })
+    }
 }
 
 /// Which residual stream an op works on.
@@ -105,7 +128,7 @@ impl Llm {
             ffn: device.activations(&[rows, llm.intermediate_size])?,
             logits: device.tensor(&[DECODE_ROWS_MAX, llm.vocab_size], DType::F32)?,
             candidates: device.tensor(&[DECODE_ROWS_MAX, rms_linear_argmax::candidates(llm.vocab_size)], DType::U32)?,
-            chosen: device.tensor(&[1], DType::U32)?,
+            judged: Judged::new(device)?,
             config: llm,
         })
     }
@@ -127,7 +150,7 @@ impl Llm {
 
     /// Shows a plan the widest step of decoding, whose attention needs the most room.
     pub fn rehearse(&mut self, device: &dyn Device) -> Result<()> {
-        let kind = Kind { rows: DECODE_ROWS_MAX, head: Head::Logits, long: false };
+        let kind = Kind { rows: DECODE_ROWS_MAX, head: Head::Ranked, long: false };
         Ok(self.attention(device, 0, kind)?)
     }
 
@@ -199,10 +222,20 @@ impl Llm {
     }
 
     /// Appends a token to each of up to [`DECODE_ROWS_MAX`] sequences, of which all read the same rotary table, and
-    /// leaves what `head` says. Nothing in it comes from the host but what [`Decoding::place`] wrote, so a device that
-    /// records ops replays the step from its second time on.
-    pub fn step(&mut self, device: &dyn Device, rows: &[Row<'_>], long: bool, head: Head) -> Result<()> {
+    /// chooses the next ones as `head` and, but for [`Head::Greedy`], each row's choice say. Nothing in it comes from the
+    /// host but what [`Decoding`] wrote before, so a device that records ops replays the step from its second time on.
+    pub fn step(
+        &mut self,
+        device: &dyn Device,
+        rows: &[Row<'_>],
+        choices: &[Choice],
+        long: bool,
+        head: Head,
+    ) -> Result<Picks> {
         self.decoding.place(device, rows)?;
+        if head != Head::Greedy {
+            self.decoding.place_choices(device, choices)?;
+        }
         let kind = Kind { rows: rows.len(), head, long };
         let graph = match self.decoding.steps.remove(&kind) {
             Some(None) => device.capture(&mut || self.enqueue(device, kind))?,
@@ -217,8 +250,56 @@ impl Llm {
             return Err(error.into());
         }
         self.decoding.steps.insert(kind, graph);
-        self.decoding.advance(head);
-        Ok(())
+        self.decoding.advance();
+        self.decoding.forget_tokens();
+        self.decoding.picks(device, rows.len(), head)
+    }
+
+    /// Chooses tokens from the first rows of `logits`, which a pass over prompts left there.
+    pub fn choose_first(&mut self, device: &dyn Device, choices: &[Choice], head: Head) -> Result<Picks> {
+        self.decoding.place_choices(device, choices)?;
+        self.decoding.forget_tokens();
+        self.choose(device, choices.len(), head)?;
+        self.decoding.picks(device, choices.len(), head)
+    }
+
+    /// The log-probability of each of `ids` by a row of `logits`; NaN where the row is not finite.
+    pub fn judge(&mut self, device: &dyn Device, row: usize, ids: &[u32]) -> Result<Vec<f32>> {
+        let mut log_probs = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(JUDGED) {
+            let mut padded = [0; JUDGED];
+            padded[..ids.len()].copy_from_slice(ids);
+            device.write(&mut self.judged.ids, &padded)?;
+            device.log_probs(LogProbs {
+                logits: self.logits.view().rows(row..row + 1),
+                ids: self.judged.ids.view(),
+                top: self.judged.top.view_mut(),
+                out: self.judged.log_probs.view_mut(),
+            })?;
+            log_probs.extend(&device.read(self.judged.log_probs.view())?[..ids.len()]);
+        }
+        Ok(log_probs)
+    }
+
+    /// Chooses tokens from the first `count` rows of `logits`.
+    fn choose(&mut self, device: &dyn Device, count: usize, head: Head) -> med2e3_kernels::Result<()> {
+        let rows = 0..count;
+        let logits = self.logits.view().rows(rows.clone());
+        let decoding = &mut self.decoding;
+        device.sample(Sample {
+            logits,
+            choices: decoding.choices.view().rows(rows.clone()),
+            out: decoding.tokens.view_mut().rows(rows.clone()),
+        })?;
+        if head != Head::Ranked {
+            return Ok(());
+        }
+        device.log_probs(LogProbs {
+            logits,
+            ids: decoding.tokens.view().rows(rows.clone()).reshape(&[count, 1]),
+            top: decoding.top.view_mut().rows(rows.clone()),
+            out: decoding.log_probs.view_mut().rows(rows),
+        })
     }
 
     /// The ops of a step.
@@ -235,7 +316,10 @@ impl Llm {
             self.mlp(device, index, Stream::Step, count)?;
         }
         match kind.head {
-            Head::Logits => self.logits_of(device, count)?,
+            Head::Chosen | Head::Ranked => {
+                self.logits_of(device, count)?;
+                self.choose(device, count, kind.head)?;
+            }
             Head::Greedy => device.rms_linear_argmax(RmsLinearArgmax {
                 x: self.stepping.view().rows(0..count),
                 norm: self.norm.view(),

@@ -217,7 +217,7 @@ impl Llm {
             device.copy(Copy { x: self.q.view().rows(last), out: self.mixed.view_mut().rows(to) })?;
         }
         device.copy(Copy { x: self.mixed.view().rows(0..count), out: self.q.view_mut().rows(0..count) })?;
-        self.attention(device, index, Kind { rows: count, head: Head::Logits, long: prompts.long })?;
+        self.attention(device, index, Kind { rows: count, head: Head::Chosen, long: prompts.long })?;
         self.mlp(device, index, Stream::Step, count)?;
         if index == 0 {
             recorder.record("llm_layer_0", self.stepping.view().rows(0..count))?;

@@ -1,17 +1,18 @@
 //! The thread that owns the device: it takes what callers hand over and runs it unit by unit.
+mod admission;
 mod inbox;
 mod policy;
 mod queue;
 mod thread;
 
 use crate::answering::Stream;
-use crate::decoding::{Head, Row};
+use crate::decoding::{Head, Picks, Row};
 use crate::encoded::{Place, VolumeInner, VolumeState};
-use crate::finite::check_logits;
+use crate::finite::check_id;
 use crate::kv::Sequence;
 use crate::model::{EncodeUnit, Model};
 use crate::prefill::Pass;
-use crate::running::{Question, Running};
+use crate::running::Running;
 use crate::scoring::{OptionRun, ScoredPrompt};
 use crate::trace::Trace;
 use crate::volumes::Volumes;
@@ -19,8 +20,8 @@ use crate::{Error, FinishReason, Result};
 pub use inbox::Stats;
 pub(crate) use inbox::{EncodeJob, Inbox};
 use med2e3_kernels::DECODE_ROWS_MAX;
+use med2e3_kernels::ops::Choice;
 use policy::{Policy, State, Work};
-use queue::Admission;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -64,9 +65,21 @@ impl Active {
         }
     }
 
-    /// Whether only the most likely token matters.
-    fn is_greedy(&self) -> bool {
-        matches!(self, Active::Answer(one) if one.is_greedy())
+    /// How its next token is chosen.
+    fn choice(&self) -> Choice {
+        match self {
+            Active::Answer(one) => one.choice(),
+            Active::Option(one) => one.choice(),
+        }
+    }
+
+    /// What its row needs of a step.
+    fn head(&self) -> Head {
+        match self {
+            Active::Answer(one) if one.is_greedy() => Head::Greedy,
+            Active::Answer(one) if one.question.request.logprobs == 0 => Head::Chosen,
+            Active::Answer(_) | Active::Option(_) => Head::Ranked,
+        }
     }
 
     /// Pages that it may still take.
@@ -195,99 +208,6 @@ impl Scheduler {
         self.encoding.take_if(|encoding| encoding.volume.strong_count() == 0);
     }
 
-    /// Pages that what has begun may still take.
-    fn promised(&self) -> usize {
-        let active = self.active.iter().map(Active::promised);
-        // Of options that wait, one at a time must be able to run.
-        let scored = self.scored.iter().filter(|scored| scored.running == 0 && !scored.waiting.is_empty());
-        let beginning = self.pass.prompts.iter();
-        let beginning = beginning.map(|prompt| prompt.lacks() + Self::option_needs(&prompt.running.question));
-        active.chain(scored.map(|scored| Self::option_needs(&scored.prompt.question))).chain(beginning).sum()
-    }
-
-    /// Pages that a question takes that has not begun.
-    fn needs(question: &Question) -> usize {
-        let checked = &question.checked;
-        let own = Sequence::new(checked.long).lacks(checked.rows + checked.new_tokens);
-        own + Self::option_needs(question)
-    }
-
-    /// Pages that one of a question's options may take besides those of its prompt: a copy of the last one, and more.
-    fn option_needs(question: &Question) -> usize {
-        let Some(scored) = &question.scored else { return 0 };
-        let rows = question.checked.rows;
-        let whole = Sequence::new(false).lacks(rows + scored.longest());
-        whole - rows / med2e3_kernels::PAGE_TOKENS
-    }
-
-    /// Lets waiting options, and then questions, begin if there is room.
-    fn begin_next(&mut self) {
-        self.begin_options();
-        self.end_scored();
-        if self.pass.prompts.is_empty() {
-            self.pass = Pass::default();
-        }
-        while self.active.len() + self.scored.len() + self.pass.prompts.len() < self.batch && self.begin_one() {}
-    }
-
-    /// Lets the next question begin; false if none can.
-    fn begin_one(&mut self) -> bool {
-        let room = self.model.pages.available().saturating_sub(self.promised());
-        let next = self.inbox.next_question(|question| match question.readiness() {
-            None => Admission::LetsPass,
-            // A question about a volume that failed begins in order to say so.
-            Some(Err(_)) => Admission::Begins,
-            Some(Ok(())) if Self::needs(question) > room => Admission::Blocks,
-            Some(Ok(())) if self.model.can_join(&self.pass, question) => Admission::Begins,
-            Some(Ok(())) => Admission::Blocks,
-        });
-        let Some(question) = next else { return false };
-        if let Some(Err(error)) = question.readiness() {
-            question.end(Err(error));
-            return true;
-        }
-        self.streams.retain(|stream| stream.strong_count() > 0);
-        self.streams.push(Arc::downgrade(&question.stream));
-        let running = Running::new(question, self.model.facts.tokenizer.clone());
-        match self.model.join(&mut self.pass, running) {
-            Some(true) => self.stats.prefix_hits += 1,
-            Some(false) => self.stats.prefix_misses += 1,
-            None => {}
-        }
-        true
-    }
-
-    /// Gives waiting options their sequences.
-    fn begin_options(&mut self) {
-        for at in 0..self.scored.len() {
-            while let Some(&option) = self.scored[at].waiting.last() {
-                let reserved =
-                    if self.scored[at].running == 0 { Self::option_needs(&self.scored[at].prompt.question) } else { 0 };
-                let room = (self.model.pages.available() + reserved).saturating_sub(self.promised());
-                let needs = Self::option_needs(&self.scored[at].prompt.question);
-                // The first of a question's options has its row in the question's place.
-                let rows = self.active.len() + usize::from(self.scored[at].running > 0);
-                if needs > room || (rows >= self.batch.max(DECODE_ROWS_MAX)) {
-                    break;
-                }
-                let scored = &mut self.scored[at];
-                match self.model.fork(&scored.prompt.sequence) {
-                    Ok(sequence) => {
-                        scored.waiting.pop();
-                        scored.running += 1;
-                        let owner = scored.prompt.sequence.id();
-                        let run = OptionRun { owner, scored: scored.scored.clone(), option, sequence, done: 0 };
-                        self.active.push_back(Active::Option(Box::new(run)));
-                    }
-                    Err(error) => {
-                        scored.prompt.fail(error);
-                        scored.waiting.clear();
-                    }
-                }
-            }
-        }
-    }
-
     /// Layers over the prompts that have begun.
     fn prompt(&mut self) -> Result<()> {
         let mut fatal = None;
@@ -306,7 +226,7 @@ impl Scheduler {
             Err(error) => Err(error),
         };
         match ended {
-            Ok(ended) => ended.into_iter().enumerate().try_for_each(|(row, running)| self.begin_answer(row, running)),
+            Ok(ended) => self.begin_answers(ended),
             Err(error) => {
                 let failed = std::mem::take(&mut self.pass).prompts;
                 failed.into_iter().for_each(|mut prompt| prompt.running.fail(error.clone()));
@@ -315,10 +235,25 @@ impl Scheduler {
         }
     }
 
-    /// An answer's first token, or its options' first log-probabilities, from a row of logits.
-    fn begin_answer(&mut self, row: usize, mut running: Running) -> Result<()> {
-        match self.first_token(row, &mut running) {
-            Ok(Some(logits)) => self.begin_scoring(running, &logits),
+    /// The first tokens of answers whose prompts a pass took to their ends, in the order of their rows of logits.
+    fn begin_answers(&mut self, mut ended: Vec<Running>) -> Result<()> {
+        let choices: Vec<Choice> = ended.iter().map(Running::choice).collect();
+        let ranked = ended.iter().any(|running| running.question.request.logprobs > 0);
+        let picks = match self.model.choose_first(&choices, if ranked { Head::Ranked } else { Head::Chosen }) {
+            Ok(picks) => picks,
+            Err(error) => {
+                ended.iter_mut().for_each(|running| running.fail(error.clone()));
+                return if Model::is_fatal(&error) { Err(error) } else { Ok(()) };
+            }
+        };
+        let mut rows = ended.into_iter().enumerate();
+        rows.try_for_each(|(row, running)| self.begin_answer(row, &picks, running))
+    }
+
+    /// An answer's first token, or its options' first log-probabilities.
+    fn begin_answer(&mut self, row: usize, picks: &Picks, mut running: Running) -> Result<()> {
+        match self.first_token(row, picks, &mut running) {
+            Ok(Some(first)) => self.begin_scoring(running, &first),
             Ok(None) if running.ended => {}
             Ok(None) => self.active.push_back(Active::Answer(Box::new(running))),
             Err(error) => {
@@ -344,27 +279,27 @@ impl Scheduler {
         if Model::is_fatal(&error) { Err(error) } else { Ok(()) }
     }
 
-    /// Chooses an answer's first token from a row of logits; gives that row where options are scored.
-    fn first_token(&mut self, row: usize, running: &mut Running) -> Result<Option<Vec<f32>>> {
-        if running.question.scored.is_some() {
-            let logits = self.model.logits(row)?;
-            check_logits(&logits, 1)?;
-            return Ok(Some(logits));
+    /// Gives an answer its first token; where options are scored, gives the log-probabilities of theirs.
+    fn first_token(&mut self, row: usize, picks: &Picks, running: &mut Running) -> Result<Option<Vec<f32>>> {
+        if let Some(scored) = &running.question.scored {
+            check_id(picks.id(row), 1)?;
+            let first: Vec<u32> = scored.options.iter().map(|option| option[0]).collect();
+            return self.model.judge_first(row, &first).map(Some);
         }
         if running.question.checked.new_tokens == 0 {
             running.close(FinishReason::Length, None);
         } else {
-            self.model.choose(row, running)?;
+            self.model.take(row, picks, running)?;
             self.stats.tokens += running.tokens() as u64;
         }
         Ok(None)
     }
 
     /// The first tokens of all options.
-    fn begin_scoring(&mut self, mut running: Running, logits: &[f32]) {
+    fn begin_scoring(&mut self, mut running: Running, first: &[f32]) {
         running.note_first_token();
         let Some(scored) = running.question.scored.clone() else { return };
-        self.scored.push(ScoredPrompt::new(running, scored, logits));
+        self.scored.push(ScoredPrompt::new(running, scored, first));
         self.end_scored();
     }
 
@@ -404,16 +339,16 @@ impl Scheduler {
     /// A step of the device, then what it chose.
     fn step(&mut self, rows: &mut [Active], long: bool) -> Result<()> {
         rows.iter_mut().for_each(|one| self.model.grow(one.sequence_mut()));
-        // Where only the most likely token matters, no logits are stored.
-        let greedy = rows.iter().all(Active::is_greedy);
         let places: Vec<Row<'_>> = rows.iter().map(Active::row).collect();
-        let chosen = self.model.step(&places, long, if greedy { Head::Greedy } else { Head::Logits })?;
+        let choices: Vec<Choice> = rows.iter().map(Active::choice).collect();
+        // A step does what any of its rows needs; the most likely token needs no logits.
+        let head = rows.iter().map(Active::head).max_by_key(|head| *head as u8).unwrap_or(Head::Greedy);
+        let picks = self.model.step(&places, &choices, long, head)?;
         rows.iter_mut().for_each(|one| one.sequence_mut().append(1));
         for (row, one) in rows.iter_mut().enumerate() {
             match one {
-                Active::Answer(one) if greedy => self.model.take(chosen[row], one),
                 Active::Answer(one) => {
-                    if let Err(error) = self.model.choose(row, one) {
+                    if let Err(error) = self.model.take(row, &picks, one) {
                         let fatal = Model::is_fatal(&error);
                         one.fail(error.clone());
                         if fatal {
@@ -422,8 +357,7 @@ impl Scheduler {
                     }
                 }
                 Active::Option(one) => {
-                    let logits = self.model.logits(row)?;
-                    if let Err(error) = one.take(&logits) {
+                    if let Err(error) = one.take(picks.id(row), picks.log_prob(row)) {
                         self.fail_scored(one.owner, &error);
                     }
                 }

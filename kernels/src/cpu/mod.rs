@@ -1,11 +1,11 @@
 //! The CPU device: every op's definition, and a usable engine on machines without a GPU.
 use crate::ops::{
-    Advance, AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, PatchEmbed2d,
-    PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend, Sample,
-    SliceCombine, SliceKeys, SliceMax, TgisScores,
+    Advance, AttentionFull, AttentionPaged, AvgPool, Copy, EmbedBert, EmbedTokens, LayerNorm, Linear, LogProbs,
+    PatchEmbed2d, PatchEmbed3d, PreprocessVolume, QkvRopeAppend, RmsLinear, RmsLinearArgmax, RmsNorm, RmsQkvRopeAppend,
+    Sample, SliceCombine, SliceKeys, SliceMax, TgisScores,
 };
 use crate::ops::{
-    advance, attention_full, attention_paged, avg_pool, copy, embed_bert, embed_tokens, layer_norm, linear,
+    advance, attention_full, attention_paged, avg_pool, copy, embed_bert, embed_tokens, layer_norm, linear, log_probs,
     patch_embed_2d, patch_embed_3d, preprocess_volume, qkv_rope_append, rms_linear, rms_linear_argmax, rms_norm,
     rms_qkv_rope_append, sample, slice_combine, slice_keys, slice_max, tgis_scores,
 };
@@ -184,5 +184,8 @@ impl Device for Cpu {
     }
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         sample::cpu::run(op)
+    }
+    fn log_probs(&self, op: LogProbs<'_>) -> Result<()> {
+        log_probs::cpu::run(op)
     }
 }

@@ -325,6 +325,9 @@ impl Device for Gpu {
     fn sample(&self, op: Sample<'_>) -> Result<()> {
         sample::launch::run(self, op)
     }
+    fn log_probs(&self, op: LogProbs<'_>) -> Result<()> {
+        log_probs::launch::run(self, op)
+    }
     fn rms_norm(&self, op: RmsNorm<'_>) -> Result<()> {
         rms_norm::launch::run(self, op)
     }

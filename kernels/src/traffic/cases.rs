@@ -37,6 +37,11 @@ pub(super) const CASES: &[Case] = &[
         ..NO_EXCUSE
     }),
     Case::new("attention_paged", "prefill 128", |bench| attention_paged(bench, 0, 128)),
+    Case::new("log_probs", "2x8192, 20 ranks", log_probs).but(Excuse {
+        why: "the thread whose token gets a rank reads its own ones again, each in a sector of its own",
+        sectors: 1.2,
+        ..NO_EXCUSE
+    }),
     Case::new("sample", "greedy 32064", |bench| sample(bench, Sampling::GREEDY)),
     Case::new("sample", "drawn 4096", sample_drawn).but(Excuse {
         why: "logits fall into bins as they are",
@@ -258,8 +263,20 @@ fn attention_paged(bench: &Bench<'_>, first: usize, rows: usize) {
 fn sample(bench: &Bench<'_>, sampling: Sampling) {
     let vocab = if sampling.temperature == 0.0 { 32_064 } else { 4096 };
     let (logits, mut out) = (bench.floats(&[1, vocab]), bench.ids(&[0]));
-    let op = Sample { logits: logits.view(), sampling, step: 1, out: out.view_mut() };
-    bench.rig.device.sample(op).expect("valid");
+    let choices = bench.ids(&Choice { sampling, step: 1, given: None }.words());
+    let choices = choices.view().reshape(&[1, Choice::WORDS]);
+    bench.rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() }).expect("valid");
+}
+
+fn log_probs(bench: &Bench<'_>) {
+    let (rows, vocab, ranks) = (2, 8192, 20);
+    let logits = bench.floats(&[rows, vocab]);
+    let ids = bench.ids(&[700, 7000]);
+    let mut top = bench.ids(&vec![0; rows * ranks]);
+    let mut out = bench.floats(&[rows, 1 + ranks]);
+    let (named, ranked) = (ids.view().reshape(&[rows, 1]), top.view_mut().reshape(&[rows, ranks]));
+    let op = LogProbs { logits: logits.view(), ids: named, top: ranked, out: out.view_mut() };
+    bench.rig.device.log_probs(op).expect("valid");
 }
 
 fn sample_drawn(bench: &Bench<'_>) {

@@ -3,7 +3,8 @@ use crate::draw::Draw;
 use crate::parts::{Call, Kind, Part, all, these};
 use med2e3_kernels::PAGE_TOKENS;
 use med2e3_kernels::ops::{
-    Advance, AttentionPaged, EmbedBert, EmbedTokens, QkvRopeAppend, RmsQkvRopeAppend, Sample, Sampling,
+    Advance, AttentionPaged, Choice, EmbedBert, EmbedTokens, LogProbs, QkvRopeAppend, RmsQkvRopeAppend, Sample,
+    Sampling,
 };
 
 pub fn advance(draw: &mut Draw) -> Call {
@@ -51,25 +52,52 @@ pub fn embed_bert(draw: &mut Draw) -> Call {
     })
 }
 
-pub fn sample(draw: &mut Draw) -> Call {
-    let vocab = 1 + draw.below(40);
+/// Logits, of which one in three tensors holds an odd one.
+fn logits(draw: &mut Draw, rows: usize, vocab: usize) -> Part {
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 1e-40];
-    let mut logits: Vec<u32> = (0..vocab).map(|_| (8.0 * draw.value()).to_bits()).collect();
-    if draw.one_in(3) {
-        let at = draw.below(vocab);
+    let mut logits: Vec<u32> = (0..rows * vocab).map(|_| (8.0 * draw.value()).to_bits()).collect();
+    if draw.one_in(3) && !logits.is_empty() {
+        let at = draw.below(rows * vocab);
         logits[at] = draw.pick(&odd).to_bits();
     }
-    let mut part = Part::ids(draw, &[1, vocab], logits);
+    let mut part = Part::ids(draw, &[rows, vocab], logits);
     part.hold(Kind::Floats);
-    let outputs = vec![Part::new(draw, Kind::Ids, &[1])];
+    part
+}
+
+pub fn log_probs(draw: &mut Draw) -> Call {
+    let [rows, vocab, count, ranks] = [draw.below(4), 1 + draw.below(40), draw.below(3), draw.below(6)];
+    let logits = logits(draw, rows, vocab);
+    let ids = indices(draw, rows * count, vocab);
+    let inputs = vec![logits, Part::ids(draw, &[rows, count], ids)];
+    let outputs =
+        vec![Part::new(draw, Kind::Ids, &[rows, ranks]), Part::new(draw, Kind::Floats, &[rows, count + ranks])];
+    Call::new(inputs, outputs, |device, inputs, outputs| {
+        let [logits, ids] = all(inputs);
+        let [top, out] = these(outputs);
+        device.log_probs(LogProbs { logits, ids, top, out })
+    })
+}
+
+/// A row's choice, sound or not.
+fn choice(draw: &mut Draw) -> Choice {
     let temperature = draw.pick(&[0.0, 1.0, 0.3, 1e-30, 1e-40, 1e30, -1.0, f32::NAN]);
     let top_p = draw.pick(&[1.0, 0.5, 1e-30, 0.0, 2.0, f32::NAN, 1.0, 0.9]);
     let sampling =
         Sampling { temperature, top_k: draw.pick(&[0, 1, 5, u32::MAX]), top_p, seed: u64::from(draw.word()) };
-    Call::new(vec![part], outputs, move |device, inputs, outputs| {
-        let [logits] = all(inputs);
+    Choice { sampling, step: 3, given: draw.pick(&[None, None, Some(2), Some(1 << 30)]) }
+}
+
+pub fn sample(draw: &mut Draw) -> Call {
+    let [rows, vocab] = [draw.below(4), 1 + draw.below(40)];
+    let logits = logits(draw, rows, vocab);
+    let choices: Vec<u32> = (0..rows).flat_map(|_| choice(draw).words()).collect();
+    let inputs = vec![logits, Part::ids(draw, &[rows, Choice::WORDS], choices)];
+    let outputs = vec![Part::new(draw, Kind::Ids, &[rows])];
+    Call::new(inputs, outputs, |device, inputs, outputs| {
+        let [logits, choices] = all(inputs);
         let [out] = these(outputs);
-        device.sample(Sample { logits, sampling, step: 3, out })
+        device.sample(Sample { logits, choices, out })
     })
 }
 

@@ -30,6 +30,7 @@ const OPS: &[Op] = &[
     ("embed_tokens", language::embed_tokens),
     ("layer_norm", numbers::layer_norm),
     ("linear", products::linear),
+    ("log_probs", language::log_probs),
     ("patch_embed_2d", vision::patch_embed_2d),
     ("patch_embed_3d", vision::patch_embed_3d),
     ("preprocess_volume", vision::preprocess_volume),

@@ -14,6 +14,7 @@ const WITHOUT_REFERENCE: &[&str] = &[
     "copy",
     "embed_bert",
     "embed_tokens",
+    "log_probs",
     "patch_embed_2d",
     "patch_embed_3d",
     "qkv_rope_append",

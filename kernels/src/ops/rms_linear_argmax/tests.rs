@@ -1,6 +1,6 @@
 //! Tests of `rms_linear_argmax` on the CPU: the token that the logits give.
 use super::{RmsLinearArgmax, candidates};
-use crate::ops::{Epilogue, RmsLinear, Sample, Sampling};
+use crate::ops::{Choice, Epilogue, RmsLinear, Sample, Sampling};
 use crate::testing::*;
 use crate::{DType, Device, NON_FINITE, Tensor};
 
@@ -28,7 +28,9 @@ fn chooses_what_the_logits_give() {
         CPU.rms_linear(op).expect("valid");
         for (row, got) in got.into_iter().enumerate() {
             let (logits, mut want) = (logits.view().rows(row..row + 1), ids(&[1]));
-            let op = Sample { logits, sampling: Sampling::GREEDY, step: 0, out: want.view_mut() };
+            let words = tensor_u32(&Choice { sampling: Sampling::GREEDY, step: 0, given: None }.words());
+            let choices = words.view().reshape(&[1, Choice::WORDS]);
+            let op = Sample { logits, choices, out: want.view_mut() };
             CPU.sample(op).expect("valid");
             assert_eq!(device.read_u32(want.view()).expect("readable"), [got], "seed {seed}, row {row}");
         }

@@ -1,6 +1,6 @@
 //! The kernel against the CPU.
 use super::philox::uniform;
-use super::{Sample, Sampling};
+use super::{Choice, Sample, Sampling};
 use crate::testing::numbers;
 use crate::testing_gpu::*;
 use crate::{DType, Emulation, Gpu, NON_FINITE, Tensor};
@@ -14,8 +14,9 @@ const WARM: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 
 fn draw(rig: &Rig<'_>, logits: &Tensor, sampling: Sampling, step: u64) -> u32 {
     let mut out = rig.device.tensor(&[1], DType::U32).expect("memory");
     rig.device.write(&mut out, &[u32::MAX]).expect("sizes agree");
-    let op = Sample { logits: logits.view(), sampling, step, out: out.view_mut() };
-    rig.device.sample(op).expect("valid");
+    let choices = rig.ids(&Choice { sampling, step, given: None }.words());
+    let choices = choices.view().reshape(&[1, Choice::WORDS]);
+    rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() }).expect("valid");
     rig.device.read_u32(out.view()).expect("ids")[0]
 }
 
@@ -163,4 +164,31 @@ fn draws_from_a_whole_vocabulary() {
         assert!(nearest_boundary(&logits, sampling, 1) > 2f64.powi(-21), "choose another step");
         assert_eq!(got, want, "{sampling:?}");
     }
+}
+
+/// Rows of a step, each with a choice of its own: greedy, drawn and given ones, and some that are none.
+#[test]
+fn rows_choose_for_themselves() {
+    let (rows, vocab) = (16, 600);
+    let values = numbers(521, rows * vocab, 4.0);
+    let choice = |row: usize| {
+        let temperature = [0.0, 1e-30, -1.0, 3e38][row % 4];
+        let sampling = Sampling { temperature, top_k: [0, 1][row / 4 % 2], ..WARM };
+        let given = (row % 7 == 6).then_some(row as u32);
+        Choice { sampling, step: row as u64, given }
+    };
+    let words: Vec<u32> = (0..rows).flat_map(|row| choice(row).words()).collect();
+    let (got, want) = on_gpu_and_cpu(|rig| {
+        let (logits, choices) = (rig.floats(&[rows, vocab], &values), rig.ids(&words));
+        let mut out = rig.ids(&[7; 16]);
+        let choices = choices.view().reshape(&[rows, Choice::WORDS]);
+        rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() }).expect("valid");
+        rig.device.read_u32(out.view()).expect("ids").into_iter().map(f32::from_bits).collect()
+    });
+    let ids = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    // Rows of equal weights, where a rounding could tell, are those at temperature 3e38 without top-k.
+    let clear = |ids: Vec<u32>| (0..rows).filter(|row| row % 8 != 3).map(|row| ids[row]).collect::<Vec<u32>>();
+    assert_eq!(clear(ids(&got)), clear(ids(&want)));
+    assert_eq!(ids(&got)[2], NON_FINITE);
+    assert_eq!(ids(&got)[13], 13);
 }

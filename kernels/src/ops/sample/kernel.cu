@@ -1,13 +1,15 @@
-// sample: the next token, the largest logit or a draw from softmax(logits / temperature) cut to top-k and top-p.
+// sample: each row's next token: the largest logit, or a draw from softmax(logits / temperature) cut to top-k and top-p,
+//         or the one that the caller gives.
 //
-// Tensors   logits [vocab], f32; out [1], u32.
+// Tensors   logits [rows, vocab], f32; choices [rows, 8], u32: temperature, top-k, top-p, the given id, seed, step; out
+//           [rows], u32.
 // Numerics  weights are exp2 of f32, good to 2^-22, in whole units of 1 / `one`: their sums are exact, in any order. A
 //           draw differs from one in f64 only where it falls within 2^-21 of a boundary between two tokens. Where a
-//           logit is NaN or infinite, out is kNonFinite.
-// Launch    one block of kThreads; any vocab > 0. Tokens are never sorted: the token at a given share of the mass is
+//           logit is NaN or infinite, or the choice is none, out is kNonFinite.
+// Launch    a block of kThreads for each row; any vocab > 0. Tokens are never sorted: the token at a given share of the mass is
 //           found by histograms of the mass, first over logits, then over the bits of those left, then over ids.
 // Traffic   greedy reads the logits once (128 KB at 32064); a draw seven times, top-k and top-p five times more each,
-//           from the caches. One block, since a second launch would cost as much as it saves.
+//           from the caches. One block a row, since a second launch would cost as much as it saves.
 // Source    Salmon et al. 2011 for the generator; Holtzman et al. 2020 for top-p.
 #include "finite.cuh"
 #include "order.cuh"
@@ -22,20 +24,38 @@ constexpr uint32_t kBinsPerThread = kBins / kThreads;
 // The only 64-bit type that atomicAdd takes.
 using Mass = unsigned long long;
 
+// `Choice::words` of a row.
+struct Choice {
+    float temperature;
+    uint32_t top_k;
+    float top_p;
+    // kNonFinite where the token is chosen.
+    uint32_t given;
+    uint64_t seed, step;
+};
+
 struct SampleParams {
     const float* logits;
+    const Choice* choices;
     uint32_t* out;
-    uint64_t seed, step;
     // The weight of the most likely token, a power of two; `vocab` of them do not overflow.
+    uint64_t one;
+    uint32_t vocab, rows;
+};
+static_assert(sizeof(Choice) == 32 && sizeof(SampleParams) == 40 && offsetof(SampleParams, rows) == 36);
+
+// What a block works on.
+struct Row {
+    const float* logits;
     uint64_t one;
     // log2(e) / temperature as a sum.
     float scale, scale_rest;
     // Logits this far below the highest have no weight.
     float reach;
     float top_p;
-    uint32_t vocab, top_k, greedy;
+    uint32_t vocab, top_k;
+    bool greedy;
 };
-static_assert(sizeof(SampleParams) == 72 && offsetof(SampleParams, greedy) == 64);
 
 // Above the keys of all finite logits.
 constexpr uint32_t kNonFiniteKey = 0xffffffffu;
@@ -59,7 +79,7 @@ __device__ __forceinline__ bool counts(const Field& field, uint32_t key, uint32_
 
 // exp((logit - highest) / temperature) in units of 1 / `one`. The product's rounding error is carried along, since a
 // power amplifies it by its size.
-__device__ __forceinline__ Mass weight_of(const SampleParams& p, const Field& field, float logit) {
+__device__ __forceinline__ Mass weight_of(const Row& p, const Field& field, float logit) {
     float gap = logit - field.highest;
     if (gap == 0.0f) return p.one;
     float power = gap * p.scale;
@@ -74,26 +94,11 @@ __device__ __forceinline__ uint32_t bin_of(const Field& field, float logit) {
     return static_cast<uint32_t>(fminf((field.highest - logit) * field.bins, static_cast<float>(kBins - 1)));
 }
 
-// The largest value of all threads, to every thread.
-__device__ __forceinline__ Mass block_most(Mass value) {
-    SHARED(Mass, partial, kWarps);
-#pragma unroll
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
-        Mass other = __shfl_xor_sync(kAllLanes, value, lanes);
-        value = other > value ? other : value;
-    }
-    if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
-    __syncthreads();  // every warp's value is written
-    for (uint32_t warp = 0; warp < kWarps; warp++) value = partial[warp] > value ? partial[warp] : value;
-    __syncthreads();  // everyone has read: the next call may write
-    return value;
-}
-
 // What is looked for, in this order.
 enum Stage : uint32_t { kTopK, kTopP, kDraw, kStages };
 
 // The wanted token is the first one with which the count (top-k) or mass (top-p, draw) exceeds this.
-__device__ __forceinline__ Mass target_of(const SampleParams& p, uint32_t stage, uint32_t random, Mass total) {
+__device__ __forceinline__ Mass target_of(const Row& p, uint32_t stage, uint32_t random, Mass total) {
     if (stage == kTopK) return p.top_k - 1;
     if (stage == kTopP) {
         // With it the mass is at least the share, so that it exceeds one unit less.
@@ -141,7 +146,7 @@ __device__ __forceinline__ Crossing cross(const Mass* bins, Target target) {
 }
 
 // The id of the token number `index`, by id, among those with this key.
-__device__ __forceinline__ uint32_t id_of_tie(const SampleParams& p, const Field& field, uint32_t key, Mass index) {
+__device__ __forceinline__ uint32_t id_of_tie(const Row& p, const Field& field, uint32_t key, Mass index) {
     SHARED(uint32_t, ties, kWarps);
     SHARED(uint32_t, found, 1);
     uint32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -174,7 +179,7 @@ __device__ __forceinline__ uint32_t id_of_tie(const SampleParams& p, const Field
 
 // The token that a stage looks for. All tokens together exceed the target, and the tokens of the bin that crosses it
 // exceed what is left.
-__device__ __forceinline__ Cut descend(const SampleParams& p, const Field& field, uint32_t stage, uint32_t random) {
+__device__ __forceinline__ Cut descend(const Row& p, const Field& field, uint32_t stage, uint32_t random) {
     SHARED(Mass, bins, kBins);
     auto measure = [&](float logit) { return stage == kTopK ? Mass{1} : weight_of(p, field, logit); };
     Crossing at = {};
@@ -235,7 +240,7 @@ __device__ __forceinline__ uint32_t random_bits(uint64_t seed, uint64_t step) {
 
 // Key and id of the best token in one word, the lowest id among equals. Greedy takes -0 for 0. A logit that is not
 // finite beats every other: no finite one has such a key.
-__device__ __forceinline__ Mass best_token(const SampleParams& p) {
+__device__ __forceinline__ Mass best_token(const Row& p) {
     Mass best = 0;
 #pragma unroll 4
     for (uint32_t id = threadIdx.x; id < p.vocab; id += kThreads) {
@@ -245,34 +250,55 @@ __device__ __forceinline__ Mass best_token(const SampleParams& p) {
         if (!is_finite(logit)) word = Mass{kNonFiniteKey} << 32 | static_cast<uint32_t>(~kNonFinite);
         if (word > best) best = word;
     }
-    return block_most(best);
+    return block_most<kThreads>(best);
 }
 
 // The lowest of all logits.
-__device__ __forceinline__ float lowest_logit(const SampleParams& p) {
+__device__ __forceinline__ float lowest_logit(const Row& p) {
     Mass least = 0;
 #pragma unroll 4
     for (uint32_t id = threadIdx.x; id < p.vocab; id += kThreads) {
         uint32_t word = ~order_key(p.logits[id]);
         if (word > least) least = word;
     }
-    return value_of(~static_cast<uint32_t>(block_most(least)));
+    return value_of(~static_cast<uint32_t>(block_most<kThreads>(least)));
+}
+
+__device__ __forceinline__ bool is_choice(const Choice& choice) {
+    return choice.temperature >= 0.0f && is_finite(choice.temperature) && choice.top_p > 0.0f && choice.top_p <= 1.0f;
+}
+
+__device__ __forceinline__ Row row_of(const SampleParams& p, const Choice& choice) {
+    Row row = {p.logits + static_cast<size_t>(blockIdx.x) * p.vocab, p.one, 0.0f, 0.0f, 0.0f, choice.top_p, p.vocab,
+               choice.top_k, choice.temperature == 0.0f || choice.given != kNonFinite};
+    if (row.greedy) return row;
+    const double scale = 1.4426950408889634 / static_cast<double>(choice.temperature);
+    row.scale = static_cast<float>(scale);
+    row.scale_rest = static_cast<float>(scale - static_cast<double>(row.scale));
+    row.reach = static_cast<float>(64.0 / scale);
+    return row;
 }
 
 KERNEL(sample_kernel, SampleParams, kThreads) {
-    Mass best = best_token(p);
+    const Choice choice = p.choices[blockIdx.x];
+    const Row row = row_of(p, choice);
+    Mass best = best_token(row);
     Cut chosen = {static_cast<uint32_t>(best >> 32), ~static_cast<uint32_t>(best)};
     float highest = value_of(chosen.key);
-    if (!p.greedy && chosen.id != kNonFinite) {
-        float span = fminf(highest - lowest_logit(p), p.reach);
+    if (!is_choice(choice)) {
+        chosen.id = kNonFinite;
+    } else if (choice.given != kNonFinite && chosen.id != kNonFinite) {
+        chosen.id = choice.given;
+    } else if (!row.greedy && chosen.id != kNonFinite) {
+        float span = fminf(highest - lowest_logit(row), row.reach);
         Field field = {highest, span > 1e-30f && span < 1e30f ? (kBins - 1) / span : 0.0f, {0, ~0u}};
-        uint32_t random = random_bits(p.seed, p.step);
+        uint32_t random = random_bits(choice.seed, choice.step);
         for (uint32_t stage = kTopK; stage < kStages; stage++) {
-            if (stage == kTopK && (p.top_k == 0 || p.top_k >= p.vocab)) continue;
-            if (stage == kTopP && p.top_p >= 1.0f) continue;
-            field.cut = descend(p, field, stage, random);
+            if (stage == kTopK && (row.top_k == 0 || row.top_k >= row.vocab)) continue;
+            if (stage == kTopP && row.top_p >= 1.0f) continue;
+            field.cut = descend(row, field, stage, random);
         }
         chosen = field.cut;
     }
-    if (threadIdx.x == 0) *p.out = chosen.id;
+    if (threadIdx.x == 0) p.out[blockIdx.x] = chosen.id;
 }

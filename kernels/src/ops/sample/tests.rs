@@ -1,17 +1,23 @@
 //! Tests of `sample` and of its generator.
 use super::philox::{philox, uniform};
-use super::{Sample, Sampling};
+use super::{Choice, Sample, Sampling};
 use crate::testing::*;
 use crate::{Device, NON_FINITE, Result, Tensor};
 
-fn op(logits: &Tensor, sampling: Sampling, step: u64, out: &mut Tensor) -> Result<()> {
-    CPU.sample(Sample { logits: logits.view(), sampling, step, out: out.view_mut() })
+fn op(logits: &Tensor, choices: &[Choice], out: &mut Tensor) -> Result<()> {
+    let words = tensor_u32(&choices.iter().flat_map(Choice::words).collect::<Vec<u32>>());
+    let choices = words.view().reshape(&[choices.len(), Choice::WORDS]);
+    CPU.sample(Sample { logits: logits.view(), choices, out: out.view_mut() })
+}
+
+fn draw_all(logits: &Tensor, choices: &[Choice]) -> Vec<u32> {
+    let mut out = tensor_u32(&vec![7; choices.len()]);
+    op(logits, choices, &mut out).expect("valid");
+    (&CPU as &dyn Device).read_u32(out.view()).expect("ids")
 }
 
 fn draw(logits: &Tensor, sampling: Sampling, step: u64) -> u32 {
-    let mut out = tensor_u32(&[u32::MAX]);
-    op(logits, sampling, step, &mut out).expect("valid");
-    (&CPU as &dyn Device).read_u32(out.view()).expect("ids")[0]
+    draw_all(logits, &[Choice { sampling, step, given: None }])[0]
 }
 
 fn logits(values: &[f32]) -> Tensor {
@@ -134,25 +140,56 @@ fn repeats() {
     assert_ne!(tokens(1), tokens(2));
 }
 
+/// Every row has a choice of its own, and gets the token that it gets alone.
+#[test]
+fn rows_choose_for_themselves() {
+    let (rows, vocab) = (16, 200);
+    let logits = tensor(&[rows, vocab], &numbers(520, rows * vocab, 4.0));
+    let choice = |row: usize| {
+        let sampling = if row.is_multiple_of(3) { Sampling::GREEDY } else { Sampling { seed: row as u64, ..WARM } };
+        let sampling = Sampling { top_k: (row % 5) as u32 * 7, ..sampling };
+        Choice { sampling, step: 1 << (3 * row), given: (row % 7 == 6).then_some(row as u32) }
+    };
+    let choices: Vec<Choice> = (0..rows).map(choice).collect();
+    assert!(choices.iter().all(|choice| Choice::of_words(&choice.words()) == *choice));
+    let all = draw_all(&logits, &choices);
+    for row in 0..rows {
+        let alone = tensor(&[1, vocab], &numbers(520, rows * vocab, 4.0)[row * vocab..][..vocab]);
+        assert_eq!(draw_all(&alone, &choices[row..=row]), all[row..=row], "row {row}");
+    }
+    assert_eq!((all[6], all[13]), (6, 13), "given");
+}
+
+/// No token comes of a choice that is none, nor of logits that are not finite, though the caller gives one.
+#[test]
+fn faults_show_in_the_id() {
+    let faults = [
+        Sampling { temperature: -1.0, ..WARM },
+        Sampling { temperature: f32::NAN, ..WARM },
+        Sampling { temperature: f32::INFINITY, ..WARM },
+        Sampling { top_p: 0.0, ..WARM },
+        Sampling { top_p: 1.5, ..WARM },
+        Sampling { top_p: f32::NAN, ..Sampling::GREEDY },
+    ];
+    for sampling in faults {
+        assert!(sampling.fault().is_some());
+        assert_eq!(draw(&logits(&[1.0, 2.0]), sampling, 0), NON_FINITE, "{sampling:?}");
+    }
+    let given = |values: &[f32]| draw_all(&logits(values), &[Choice { sampling: WARM, step: 0, given: Some(1) }]);
+    assert_eq!((given(&[3.0, 1.0]), given(&[f32::NAN, 1.0])), (vec![1], vec![NON_FINITE]));
+}
+
 #[test]
 fn contract_errors() {
-    let (good, mut out) = (logits(&[0.0; 4]), tensor_u32(&[0]));
-    for (sampling, text) in [
-        (Sampling { temperature: -1.0, ..WARM }, "sample: temperature is -1, wanted a finite number, 0 or more"),
-        (Sampling { temperature: f32::NAN, ..WARM }, "sample: temperature is NaN, wanted a finite number, 0 or more"),
-        (
-            Sampling { temperature: f32::INFINITY, ..WARM },
-            "sample: temperature is inf, wanted a finite number, 0 or more",
-        ),
-        (Sampling { top_p: 0.0, ..WARM }, "sample: top_p is 0, wanted above 0 and at most 1"),
-        (Sampling { top_p: 1.5, ..WARM }, "sample: top_p is 1.5, wanted above 0 and at most 1"),
-    ] {
-        assert_refused(op(&good, sampling, 0, &mut out), text);
-    }
-    assert_refused(op(&poisoned(&[2, 4]), WARM, 0, &mut out), "sample: logits.1 is 2, but out.1 is 1");
-    assert_refused(op(&poisoned(&[1, 0]), WARM, 0, &mut out), "sample: no logits");
-    assert_refused(op(&good, WARM, 0, &mut tensor_u32(&[0; 2])), "sample: out.1 is 2, wanted 1");
-    assert_refused(op(&good, WARM, 0, &mut poisoned(&[1])), "sample: out holds F32, wanted U32");
-    let result = op(&poisoned(&[4]), WARM, 0, &mut out);
-    assert_refused(result, r#"sample: logits has dims [4], wanted ["1", "vocab"]"#);
+    let (good, choice) = (logits(&[0.0; 4]), Choice { sampling: WARM, step: 0, given: None });
+    let mut out = tensor_u32(&[0]);
+    assert_refused(op(&poisoned(&[2, 4]), &[choice], &mut out), "sample: choices.rows is 1, but logits.rows is 2");
+    assert_refused(op(&poisoned(&[1, 0]), &[choice], &mut out), "sample: no logits");
+    assert_refused(op(&good, &[choice], &mut tensor_u32(&[0; 2])), "sample: out.rows is 2, but logits.rows is 1");
+    assert_refused(op(&good, &[choice], &mut poisoned(&[1])), "sample: out holds F32, wanted U32");
+    let result = op(&poisoned(&[4]), &[choice], &mut out);
+    assert_refused(result, r#"sample: logits has dims [4], wanted ["rows", "vocab"]"#);
+    let words = tensor_u32(&[0; 7]);
+    let short = Sample { logits: good.view(), choices: words.view().reshape(&[1, 7]), out: out.view_mut() };
+    assert_refused(CPU.sample(short), "sample: choices.words is 7, wanted 8");
 }

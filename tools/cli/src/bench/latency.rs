@@ -51,8 +51,10 @@ struct Figures {
     follow_up: f64,
     /// The first tokens of all questions, one after the other, nothing in the cache.
     eleven_prompts_alone: f64,
-    /// The first tokens of all questions, asked at the same time.
+    /// The same, asked at the same time, of answers that end with their first token: no step runs between the prompts.
     eleven_prompts_together: f64,
+    /// The first tokens of whole answers, asked at the same time, while the first ones go on.
+    eleven_first_tokens_together: f64,
     /// The whole answers, one after the other, nothing in the cache.
     eleven_alone: f64,
     /// The whole answers, asked at the same time.
@@ -100,29 +102,31 @@ impl Latency {
         let volume = engine.encode(voxels.as_slice())?;
         volume.wait_with(&mut |progress| bars.follow(progress))?;
         let encode = milliseconds(started);
-        let total = (4 * self.runs + 1) as u64;
+        let total = (5 * self.runs + 1) as u64;
         let mut done = 0;
         let mut step = |bars: &mut Bars| {
             done += 1;
             bars.show("benchmark", done, total);
         };
-        let [mut first, mut follow_up, mut alone, mut together] = [const { Vec::new() }; 4];
+        let [mut first, mut follow_up, mut alone, mut prompts, mut together] = [const { Vec::new() }; 5];
         for run in 0..self.runs {
             // Another text before the image each time: a beginning that is not in the cache.
             let case = |case: usize| format!("{}", 100 * run + case);
-            first.push(self.ask(&engine, &volume, &case(0), 1)?);
+            first.push(self.ask(&engine, &volume, &case(0), 1, self.new_tokens)?);
             step(&mut bars);
-            follow_up.push(self.ask(&engine, &volume, &case(0), 1)?);
+            follow_up.push(self.ask(&engine, &volume, &case(0), 1, self.new_tokens)?);
             step(&mut bars);
             let mut one_by_one = Asked { first_tokens: Vec::new(), whole: 0.0, answers: Vec::new() };
             for question in 0..self.questions {
-                let one = self.ask(&engine, &volume, &case(1 + question), 1)?;
+                let one = self.ask(&engine, &volume, &case(1 + question), 1, self.new_tokens)?;
                 one_by_one.first_tokens.extend(&one.first_tokens);
                 one_by_one.whole += one.whole;
             }
             alone.push(one_by_one);
             step(&mut bars);
-            together.push(self.ask(&engine, &volume, &case(99), self.questions)?);
+            prompts.push(self.ask(&engine, &volume, &case(98), self.questions, 1)?);
+            step(&mut bars);
+            together.push(self.ask(&engine, &volume, &case(99), self.questions, self.new_tokens)?);
             step(&mut bars);
         }
         voxels.rotate_left(1);
@@ -137,7 +141,8 @@ impl Latency {
             first: median(first.iter().map(last)),
             follow_up: median(follow_up.iter().map(last)),
             eleven_prompts_alone: median(alone.iter().map(|asked| asked.first_tokens.iter().sum())),
-            eleven_prompts_together: median(together.iter().map(last)),
+            eleven_prompts_together: median(prompts.iter().map(last)),
+            eleven_first_tokens_together: median(together.iter().map(last)),
             eleven_alone: median(alone.iter().map(|asked| asked.whole)),
             eleven_together: median(together.iter().map(|asked| asked.whole)),
             longest_unit_ms: engine.stats().longest_unit.as_secs_f64() * 1e3,
@@ -150,19 +155,19 @@ impl Latency {
     }
 
     /// A question of a case, answered with given tokens: the lengths of answers must not differ.
-    fn request(&self, case: &str, question: usize) -> Request {
+    fn request(&self, case: &str, question: usize, new_tokens: usize) -> Request {
         let topic = TOPICS[question % TOPICS.len()];
         let prompt =
             format!("Case {case}: <image3d> Describe the findings of this scan and say whether the {topic} is normal.");
         // Ids that every vocabulary has.
-        let forced = Some((0..self.new_tokens as u32).map(|token| 5 + token % 90).collect());
+        let forced = Some((0..new_tokens as u32).map(|token| 5 + token % 90).collect());
         Request { forced, ..Request::new(prompt) }
     }
 
     /// Asks `count` questions about a case at the same time.
-    fn ask(&self, engine: &Engine, volume: &Volume, case: &str, count: usize) -> Result<Asked> {
+    fn ask(&self, engine: &Engine, volume: &Volume, case: &str, count: usize, new_tokens: usize) -> Result<Asked> {
         let started = Instant::now();
-        let questions = (0..count).map(|question| (volume, self.request(case, question)));
+        let questions = (0..count).map(|question| (volume, self.request(case, question, new_tokens)));
         let asked: Vec<_> = engine.submit_all(questions);
         let answers = asked.into_iter().map(|one| one.and_then(|answering| answering.finish()));
         let answers: Vec<Answer> = answers.collect::<med2e3::Result<_>>()?;
@@ -177,7 +182,7 @@ impl Latency {
         let mut longest: f64 = 0.0;
         for round in 0.. {
             let mut last = None;
-            engine.submit(volume, self.request("gap", round))?.finish_with(&mut |event| {
+            engine.submit(volume, self.request("gap", round, self.new_tokens))?.finish_with(&mut |event| {
                 if let Event::Token { .. } = event {
                     longest = longest.max(last.replace(Instant::now()).map_or(0.0, milliseconds));
                 }
@@ -209,6 +214,8 @@ impl Report {
         text.push_str(&row(&format!("first tokens of {questions}, one by one"), ms.eleven_prompts_alone, None));
         let alone = Some(ms.eleven_prompts_alone);
         text.push_str(&row(&format!("first tokens of {questions}, together"), ms.eleven_prompts_together, alone));
+        let late = ms.eleven_first_tokens_together;
+        text.push_str(&row(&format!("first tokens of {questions} whole answers, together"), late, alone));
         text.push_str(&row(&format!("{questions} answers, one by one"), ms.eleven_alone, None));
         text.push_str(&row(&format!("{questions} answers, together"), ms.eleven_together, Some(ms.eleven_alone)));
         text.push_str(&row("longest unit of work", ms.longest_unit_ms, None));
