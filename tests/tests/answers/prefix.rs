@@ -107,3 +107,41 @@ fn prompts_that_come_together_share_a_pass() {
         assert_eq!(flops, cold_flops + follow_ups, "{model}: the shared rows once");
     }
 }
+
+/// Without slices the rows behind the shared ones are those of the text: as few as a step takes, one more, and the
+/// fewest that the template allows. Cold, behind a kept beginning and joined they give the same bits.
+#[test]
+fn short_tails_are_the_same_cold_kept_and_joined() {
+    for (model, precision) in [("a_spatial", Precision::Exact), ("b_spatial", Precision::FastTwin)] {
+        let load_for = |batch| {
+            let joined = LoadOptions { batch, unit_steps: 1 << 20, prompt_rows: Some(1 << 20), ..Default::default() };
+            load(model, Arc::new(Cpu { precision }), &joined)
+        };
+        let (cold, kept) = (load_for(1), load_for(1));
+        let volumes = [encode(&cold, model), encode(&kept, model)];
+        ask(&kept, &volumes[1], &short(1));
+        let tail = |text: &str| {
+            let request = Request { logprobs: 3, max_new_tokens: Some(3), ..Request::new(text) };
+            let answer = ask(&kept, &volumes[1], &request);
+            (answer.prompt_tokens - answer.cached_tokens, request)
+        };
+        let words = "Where is it, left or right, above or below, now or before?";
+        let mut requests: Vec<(usize, Request)> = (1..=words.len()).map(|letters| tail(&words[..letters])).collect();
+        let fewest = requests.iter().map(|(rows, _)| *rows).min().expect("some");
+        requests.retain(|(rows, _)| [fewest, 16, 17].contains(rows));
+        requests.dedup_by_key(|(rows, _)| *rows);
+        assert_eq!(requests.len(), 3, "{model}: tails of {fewest}, 16 and 17 rows");
+        let joined = load_for(12);
+        let volume = encode(&joined, model);
+        let twice: Vec<&Request> = requests.iter().chain(&requests).map(|(_, request)| request).collect();
+        let questions: Vec<_> = twice.iter().map(|request| (&volume, *request)).collect();
+        let together = together(&joined, &questions);
+        for (at, (got, request)) in together.iter().zip(twice).enumerate() {
+            // A trace shows every row, so that the shared ones are computed again.
+            let traced = Request { trace: true, ..request.clone() };
+            let want = facts(&ask(&cold, &volumes[0], &traced));
+            assert_eq!(facts(&ask(&kept, &volumes[1], request)), want, "{model}, kept, {at}");
+            assert_eq!(facts(got.as_ref().expect("it fits")), want, "{model}, joined, {at}");
+        }
+    }
+}
