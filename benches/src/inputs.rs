@@ -122,6 +122,7 @@ impl PagedAttention {
             k_pages: self.k_pages.view(),
             v_pages: self.v_pages.view(),
             block_table: self.block_table.view(),
+            runs: &[],
             positions: self.positions.view(),
             heads: HEADS,
             kv_heads: HEADS,

@@ -32,8 +32,9 @@ const CASES: &[Case] = &[
     Case { op: "linear", run: Run::Op(|rig| linear_case(rig, [12, 72, 20], Epilogue::Residual)) },
     Case { op: "rms_linear_argmax", run: Run::Op(rms_linear_argmax_case) },
     Case { op: "attention_full", run: Run::Op(attention_full_case) },
-    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 0, 70)) },
-    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 199, 1)) },
+    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 0, 70, &[])) },
+    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 100, 90, &[20, 70])) },
+    Case { op: "attention_paged", run: Run::Op(|rig| attention_paged_case(rig, 199, 1, &[])) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, Sampling::GREEDY)) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(1.0, 40, 0.9))) },
     Case { op: "sample", run: Run::Op(|rig| sample_case(rig, draw(0.7, 0, 0.5))) },
@@ -118,19 +119,22 @@ fn attention_full_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
 }
 
 /// `rows` new tokens after `first` cached ones.
-fn attention_paged_case(rig: &Rig<'_>, first: usize, rows: usize) -> Result<Vec<f32>> {
+fn attention_paged_case(rig: &Rig<'_>, first: usize, rows: usize, runs: &[usize]) -> Result<Vec<f32>> {
     let (heads, kv_heads, head_dim, pages) = (2, 1, 96, 4);
     let cache = [pages * kv_heads, PAGE_TOKENS, head_dim];
     let [k, v] = [1, 2].map(|seed| rig.acts(&cache, &numbers(seed, cache.iter().product(), 1.0)));
     let q = rig.acts(&[rows, heads * head_dim], &numbers(3, rows * heads * head_dim, 1.0));
     let positions: Vec<u32> = (first as u32..(first + rows) as u32).collect();
-    let (table, positions) = (rig.ids(&[2, 0, 3, 1]), rig.ids(&positions));
+    let table = rig.ids(&[2, 0, 3, 1].repeat(runs.len().max(1)));
+    let positions = rig.ids(&positions);
+    let block_table = if runs.is_empty() { table.view() } else { table.view().reshape(&[runs.len(), 4]) };
     let mut out = rig.poisoned(&[rows, heads * head_dim]);
     rig.device.attention_paged(AttentionPaged {
         q: q.view(),
         k_pages: k.view(),
         v_pages: v.view(),
-        block_table: table.view(),
+        block_table,
+        runs,
         positions: positions.view(),
         heads,
         kv_heads,

@@ -137,6 +137,7 @@ mod tests {
                 k_pages: pages.view(),
                 v_pages: pages.view(),
                 block_table,
+                runs: &[1, 1],
                 positions: positions.view(),
                 heads,
                 kv_heads: heads,

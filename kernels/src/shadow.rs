@@ -304,7 +304,7 @@ impl Device for Shadow {
     }
     fn attention_paged(&self, op: AttentionPaged<'_>) -> Result<()> {
         twin!(self, attention_paged, op, AttentionPaged {
-            q, k_pages, v_pages, block_table, positions;; heads, kv_heads, scale; out
+            q, k_pages, v_pages, block_table, positions;; runs, heads, kv_heads, scale; out
         })
     }
     fn advance(&self, op: Advance<'_>) -> Result<()> {

@@ -8,7 +8,9 @@ use crate::rope::RopeTables;
 use crate::weights::Loading;
 use med2e3_kernels::ops::{
     Advance, AttentionPaged, Choice, EmbedTokens, Epilogue, Linear, LogProbs, RmsLinear, RmsLinearArgmax, RmsNorm,
-    RmsQkvRopeAppend, Sample, rms_linear_argmax,
+    RmsQkvRopeAppend, Sample,
+    attention_paged::{RUNS_MAX, SINGLE_ROWS},
+    rms_linear_argmax,
 };
 use med2e3_kernels::{DECODE_ROWS_MAX, DType, Device, PAGE_TOKENS, Tensor, View};
 use med2e3_loaders::ModelConfig;
@@ -34,12 +36,12 @@ pub(crate) struct Llm {
     lm_head: Option<Tensor>,
     rope: RopeTables,
     cache: KvCache,
-    /// `[prompts of a pass, logical pages]`, u32: the pages of the prompts that run.
+    /// `[runs of a pass, logical pages]`, u32: the pages of the prompts that run, once for each part of each.
     prompt_tables: Tensor,
+    /// `[prompt rows]`, u32: where in its sequence each row of the prompts that run goes.
+    prompt_positions: Tensor,
     /// `[kv_heads·64, head_dim]`, activations: where a page stands while it is copied.
     copied: Tensor,
-    /// `[llm_max_length]`, u32: 0, 1, 2 and so on; the host names a prompt's positions by a window of it.
-    every_position: Tensor,
     pub decoding: Decoding,
     /// `[prompt rows, hidden]`: the residual stream of prompts, one behind the other; callers put embeddings here
     /// before [`Llm::prefill`].
@@ -105,8 +107,6 @@ impl Llm {
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
         let heads = [llm.num_key_value_heads, llm.head_dim];
-        let mut every_position = device.tensor(&[length], DType::U32)?;
-        device.write(&mut every_position, &(0..length as u32).collect::<Vec<u32>>())?;
         Ok(Self {
             embeddings: loading.tensor(part, "model.embed_tokens.weight")?,
             layers,
@@ -114,9 +114,9 @@ impl Llm {
             lm_head: untied.then(|| loading.tensor(part, "lm_head.weight")).transpose()?,
             rope: RopeTables::new(device, &llm, length)?,
             cache: KvCache::new(device, llm.num_hidden_layers, pages, heads)?,
-            prompt_tables: device.tensor(&[DECODE_ROWS_MAX, length.div_ceil(PAGE_TOKENS)], DType::U32)?,
+            prompt_tables: device.tensor(&[RUNS_MAX, length.div_ceil(PAGE_TOKENS)], DType::U32)?,
+            prompt_positions: device.tensor(&[rows], DType::U32)?,
             copied: device.activations(&[heads[0] * PAGE_TOKENS, heads[1]])?,
-            every_position,
             decoding: Decoding::new(device, DECODE_ROWS_MAX, length)?,
             hidden: device.activations(&[rows, hidden])?,
             stepping: device.activations(&[DECODE_ROWS_MAX, hidden])?,
@@ -364,6 +364,7 @@ impl Llm {
             k_pages: cache.k_pages.view(),
             v_pages: cache.v_pages.view(),
             block_table: self.decoding.block_tables.view().rows(rows.clone()),
+            runs: &SINGLE_ROWS[rows.clone()],
             positions: self.decoding.positions.view().rows(rows.clone()),
             heads: self.config.num_attention_heads,
             kv_heads: self.config.num_key_value_heads,

@@ -1,7 +1,7 @@
 //! Prompts through the decoder: several as one set of rows, so that the weights are read once for all of them.
 //!
-//! Rows meet in the products alone. Keys, values and attention are computed prompt by prompt, and part by part where a
-//! prompt is cut behind what questions share, so that no row's bits depend on the other rows of a pass.
+//! Rows meet in the products alone. Attention takes runs of rows, one for each prompt, or two where it is cut behind what
+//! questions share, so that no row's bits depend on the other rows of a pass.
 use super::{Llm, Stream, plain};
 use crate::Result;
 use crate::decoding::{Head, Kind, Row};
@@ -30,6 +30,11 @@ impl PromptRows<'_> {
     pub fn len(&self) -> usize {
         self.end - self.first
     }
+
+    /// The rows before the cut and behind it, but for none.
+    fn parts(&self) -> impl Iterator<Item = usize> + use<> {
+        [self.cut - self.first, self.end - self.cut].into_iter().filter(|&rows| rows > 0)
+    }
 }
 
 /// Prompts whose rows lie in `hidden` one behind the other. More than one only if each has more than
@@ -50,12 +55,12 @@ impl<'a> Prompts<'a> {
         self.rows.iter().map(PromptRows::len).sum()
     }
 
-    /// Each prompt with its rows in `hidden`.
-    fn places(&self) -> impl Iterator<Item = (&'a PromptRows<'a>, Range<usize>)> + use<'a> {
+    /// Each prompt's rows in `hidden`.
+    fn places(&self) -> impl Iterator<Item = Range<usize>> + use<'a> {
         self.rows.iter().scan(0, |at, rows| {
             let place = *at..*at + rows.len();
             *at = place.end;
-            Some((rows, place))
+            Some(place)
         })
     }
 }
@@ -104,13 +109,19 @@ impl Llm {
         Ok(device.copy(Copy { x: self.normed.view().rows(moved), out })?)
     }
 
+    /// Tells the device where the rows of prompts go.
     fn write_tables(&mut self, device: &dyn Device, prompts: Prompts<'_>) -> Result<()> {
         let width = self.prompt_tables.dims().as_slice()[1];
         let mut tables = vec![0u32; self.prompt_tables.dims().count()];
-        for (table, rows) in tables.chunks_exact_mut(width).zip(prompts.rows) {
-            table[..rows.pages.len()].copy_from_slice(rows.pages);
+        let runs = prompts.rows.iter().flat_map(|rows| rows.parts().map(|_| rows.pages));
+        for (table, pages) in tables.chunks_exact_mut(width).zip(runs) {
+            table[..pages.len()].copy_from_slice(pages);
         }
-        Ok(device.write(&mut self.prompt_tables, &tables)?)
+        device.write(&mut self.prompt_tables, &tables)?;
+        let mut positions: Vec<u32> = Vec::with_capacity(self.prompt_rows());
+        positions.extend(prompts.rows.iter().flat_map(|rows| rows.first as u32..rows.end as u32));
+        positions.resize(self.prompt_rows(), 0);
+        Ok(device.write(&mut self.prompt_positions, &positions)?)
     }
 
     /// Queries into `q`, keys and values into the cache.
@@ -131,10 +142,12 @@ impl Llm {
             device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..count) })?;
             device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, count))?;
         }
-        for (prompt, (rows, place)) in prompts.places().enumerate() {
+        let mut run = 0;
+        for (rows, place) in prompts.rows.iter().zip(prompts.places()) {
             let cache = &mut self.cache.layers[index];
-            let positions = self.every_position.view().rows(rows.first..rows.end);
-            let block_table = self.prompt_tables.view().rows(prompt..prompt + 1).reshape(&[width]);
+            let positions = self.prompt_positions.view().rows(place.clone());
+            let block_table = self.prompt_tables.view().rows(run..run + 1).reshape(&[width]);
+            run += rows.parts().count();
             let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
             let q = self.q.view_mut().rows(place.clone());
             if count > DECODE_ROWS_MAX {
@@ -178,26 +191,28 @@ impl Llm {
         index: usize,
         prompts: Prompts<'_>,
     ) -> med2e3_kernels::Result<()> {
-        for (prompt, (rows, place)) in prompts.places().enumerate() {
-            let cut = place.start + (rows.cut - rows.first);
-            let parts = [(rows.first..rows.cut, place.start..cut), (rows.cut..rows.end, cut..place.end)];
-            for (positions, part) in parts.into_iter().filter(|(positions, _)| !positions.is_empty()) {
-                let cache = &self.cache.layers[index];
-                let width = self.prompt_tables.dims().as_slice()[1];
-                device.attention_paged(AttentionPaged {
-                    q: self.q.view().rows(part.clone()),
-                    k_pages: cache.k_pages.view(),
-                    v_pages: cache.v_pages.view(),
-                    block_table: self.prompt_tables.view().rows(prompt..prompt + 1).reshape(&[width]),
-                    positions: self.every_position.view().rows(positions),
-                    heads: self.config.num_attention_heads,
-                    kv_heads: self.config.num_key_value_heads,
-                    scale: 1.0 / (self.config.head_dim as f32).sqrt(),
-                    out: self.mixed.view_mut().rows(part),
-                })?;
-            }
-        }
-        self.project_out(device, index, Stream::Prompts, prompts.count())
+        let count = prompts.count();
+        let cache = &self.cache.layers[index];
+        let tables = self.prompt_tables.view();
+        let runs: Vec<usize> = prompts.rows.iter().flat_map(PromptRows::parts).collect();
+        // Few rows are those of one sequence.
+        let (block_table, runs) = match runs.len() {
+            1 => (tables.rows(0..1).reshape(&[tables.dims().as_slice()[1]]), &[][..]),
+            several => (tables.rows(0..several), &runs[..]),
+        };
+        device.attention_paged(AttentionPaged {
+            q: self.q.view().rows(0..count),
+            k_pages: cache.k_pages.view(),
+            v_pages: cache.v_pages.view(),
+            block_table,
+            runs,
+            positions: self.prompt_positions.view().rows(0..count),
+            heads: self.config.num_attention_heads,
+            kv_heads: self.config.num_key_value_heads,
+            scale: 1.0 / (self.config.head_dim as f32).sqrt(),
+            out: self.mixed.view_mut().rows(0..count),
+        })?;
+        self.project_out(device, index, Stream::Prompts, count)
     }
 
     /// The last layer and the head, for the last row of each prompt: it goes on as a row of a step, since its logits are
@@ -209,7 +224,7 @@ impl Llm {
         let rows = prompts.rows.iter();
         let rows = rows.map(|rows| Row { sequence: rows.sequence, position: row(rows), pages: rows.pages, id: 0 });
         self.decoding.place(device, &rows.collect::<Vec<_>>())?;
-        for (prompt, (_, place)) in prompts.places().enumerate() {
+        for (prompt, place) in prompts.places().enumerate() {
             let last = place.end - 1..place.end;
             let to = prompt..prompt + 1;
             let x = self.hidden.view().rows(last.clone());

@@ -31,12 +31,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("rms_qkv_rope_append", "1x512 of 4x96", rms_qkv_rope_append),
     Case::new("attention_full", "256 of 1x64", attention_full),
-    Case::new("attention_paged", "decode 1 at 511", |bench| attention_paged(bench, 511, 1)).but(Excuse {
+    Case::new("attention_paged", "decode 1 at 511", |bench| attention_paged(bench, 511, 1, &[])).but(Excuse {
         why: "a page's largest score and sum are read alone",
         sectors: 1.45,
         ..NO_EXCUSE
     }),
-    Case::new("attention_paged", "prefill 128", |bench| attention_paged(bench, 0, 128)),
+    Case::new("attention_paged", "prefill 128", |bench| attention_paged(bench, 0, 128, &[])),
+    Case::new("attention_paged", "prefill 2x128", |bench| attention_paged(bench, 0, 256, &[128, 128])),
     Case::new("log_probs", "2x8192, 20 ranks", log_probs).but(Excuse {
         why: "the thread whose token gets a rank reads its own ones again, each in a sector of its own",
         sectors: 1.2,
@@ -239,18 +240,23 @@ fn attention_full(bench: &Bench<'_>) {
     bench.rig.device.attention_full(op).expect("valid");
 }
 
-fn attention_paged(bench: &Bench<'_>, first: usize, rows: usize) {
-    let (heads, head_dim, pages) = (2, 96, (first + rows) / PAGE_TOKENS);
+/// The last `rows` of `first + rows` tokens, of as many sequences as there are `runs` of them, or of one.
+fn attention_paged(bench: &Bench<'_>, first: usize, rows: usize, runs: &[usize]) {
+    let sequences = runs.len().max(1);
+    let (heads, head_dim, pages) = (2, 96, sequences * (first + rows / sequences) / PAGE_TOKENS);
     let q = bench.acts(&[rows, heads * head_dim]);
     let [k, v] = [(); 2].map(|()| bench.acts(&[pages * heads, PAGE_TOKENS, head_dim]));
     let table = bench.ids(&(0..pages as u32).rev().collect::<Vec<u32>>());
-    let positions = bench.ids(&(first as u32..(first + rows) as u32).collect::<Vec<u32>>());
+    let positions = (first as u32..(first + rows / sequences) as u32).collect::<Vec<u32>>().repeat(sequences);
+    let positions = bench.ids(&positions);
     let mut out = bench.acts(&[rows, heads * head_dim]);
+    let tables = table.view().reshape(&[sequences, pages / sequences]);
     let op = AttentionPaged {
         q: q.view(),
         k_pages: k.view(),
         v_pages: v.view(),
-        block_table: table.view(),
+        block_table: if runs.is_empty() { table.view() } else { tables },
+        runs,
         positions: positions.view(),
         heads,
         kv_heads: heads,

@@ -224,7 +224,10 @@ pub fn attention_paged(draw: &mut Draw) -> Call {
     let [k, v] = cache.pages(draw);
     let heads = draw.size(cache.heads);
     let kv_heads = draw.size(cache.kv_heads);
-    Call::new(vec![q, k, v, cache.table, cache.positions], vec![out], move |device, inputs, outputs| {
+    // All rows of one sequence, or runs of several.
+    let (own_table, own_runs) = runs(draw, &cache);
+    let (table, runs) = if draw.one_in(3) { (own_table, own_runs) } else { (cache.table, vec![1; cache.rows]) };
+    Call::new(vec![q, k, v, table, cache.positions], vec![out], move |device, inputs, outputs| {
         let [q, k_pages, v_pages, block_table, positions] = all(inputs);
         let [out] = these(outputs);
         let scale = 0.25;
@@ -233,6 +236,7 @@ pub fn attention_paged(draw: &mut Draw) -> Call {
             k_pages,
             v_pages,
             block_table,
+            runs: &runs,
             positions,
             heads,
             kv_heads,
@@ -240,4 +244,22 @@ pub fn attention_paged(draw: &mut Draw) -> Call {
             out,
         })
     })
+}
+
+/// Runs of rows with a block table each; most add up to the rows of the call.
+fn runs(draw: &mut Draw, cache: &Cache) -> (Part, Vec<usize>) {
+    let mut runs = match draw.below(3) {
+        0 => vec![1; cache.rows],
+        1 => vec![cache.rows],
+        _ => {
+            let cut = draw.below(cache.rows + 1);
+            vec![cut, cache.rows - cut]
+        }
+    };
+    if draw.one_in(8) {
+        runs.push(draw.pick(&[0, 1, 40, usize::MAX]));
+    }
+    let logical = 1 + draw.below(3);
+    let entries = indices(draw, runs.len() * logical, cache.pages);
+    (Part::ids(draw, &[runs.len(), logical], entries), runs)
 }

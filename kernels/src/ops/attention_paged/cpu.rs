@@ -7,6 +7,7 @@ use crate::cpu::lanes::{Isa, Rows, RowsMut};
 use crate::cpu::product::Shared;
 use crate::{PAGE_TOKENS, Result};
 use rayon::prelude::*;
+use std::iter::repeat_n;
 use std::ops::Range;
 
 pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
@@ -20,7 +21,9 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> 
     let table = op.block_table.host_strided::<u32>()?.0;
     let (heads, kv_heads, head_dim, scale) = (op.heads, op.kv_heads, shape.head_dim, op.scale);
     let (apart, entries) = (table_stride(&op.block_table), logical_pages(&op.block_table));
-    let table_of = |row: usize| &table[row * apart..][..entries];
+    let run_lengths = op.row_runs(shape.rows);
+    let run_of: Vec<usize> = run_lengths.iter().enumerate().flat_map(|(run, &rows)| repeat_n(run, rows)).collect();
+    let table_of = |row: usize| &table[run_of[row] * apart..][..entries];
     let (hidden, page) = (heads * head_dim, kv_heads * PAGE_TOKENS * head_dim);
     let out = op.out.host::<f32>()?;
     if out.is_empty() {
@@ -31,9 +34,13 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> 
         out.fill(f32::NAN);
     }
     let out = Shared(out.as_mut_ptr());
-    // A row with a sequence of its own gets the bits that it would get alone.
-    let (block, alike) = if apart > 0 { (1, 1) } else { (block_queries(shape.rows, heads), shape.rows) };
-    let blocks = blocks_of(positions, &known, block);
+    let mut blocks = Vec::new();
+    let mut first = 0;
+    for &rows in &run_lengths {
+        let run = first..first + rows;
+        blocks.extend(blocks_of(positions, &known, run, block_queries(rows, heads)));
+        first += rows;
+    }
     (0..heads * blocks.len()).into_par_iter().with_max_len(1).for_each(|task| {
         let head = task / blocks.len();
         let rows = blocks[task % blocks.len()].clone();
@@ -51,6 +58,8 @@ pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> 
             scale,
             out: RowsMut { at: { out }.0.wrapping_add(at), stride: hidden },
         };
+        // A run gets the bits that it would get alone.
+        let alike = run_lengths[run_of[rows.start]];
         // SAFETY: every query sees tokens of pages in the cache only, `known_rows` has looked; `check` fixed the shapes
         // of q, cache and out; tasks write disjoint rows or columns.
         unsafe { task.run_on(isa, way, alike) };
@@ -64,10 +73,10 @@ fn known_rows<'a>(positions: &[u32], table_of: impl Fn(usize) -> &'a [u32], shap
     positions.iter().enumerate().map(|(row, &position)| (position as usize / PAGE_TOKENS) < known_pages(row)).collect()
 }
 
-/// Blocks of at most `block` known rows whose positions do not fall.
-fn blocks_of(positions: &[u32], known: &[bool], block: usize) -> Vec<Range<usize>> {
+/// Blocks of at most `block` known rows of a run whose positions do not fall.
+fn blocks_of(positions: &[u32], known: &[bool], run: Range<usize>, block: usize) -> Vec<Range<usize>> {
     let mut blocks: Vec<Range<usize>> = Vec::new();
-    for row in (0..positions.len()).filter(|&row| known[row]) {
+    for row in run.filter(|&row| known[row]) {
         match blocks.last_mut() {
             Some(last) if last.end == row && last.len() < block && positions[row - 1] <= positions[row] => {
                 last.end += 1

@@ -52,25 +52,26 @@ impl Case {
     }
 
     fn run(&self, rig: &Rig<'_>) -> Vec<f32> {
-        self.run_with(rig, None)
+        self.run_with(rig, &[])
     }
 
-    /// With rows in `table` that are `width` long, each query is of a sequence of its own.
-    fn run_with(&self, rig: &Rig<'_>, width: Option<usize>) -> Vec<f32> {
+    /// With `runs`, `table` has a row for each.
+    fn run_with(&self, rig: &Rig<'_>, runs: &[usize]) -> Vec<f32> {
         let dims = [self.pages * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = rig.acts(&[self.positions.len(), self.heads * self.head_dim], &self.q);
         let (k, v) = (rig.acts(&dims, &self.k), rig.acts(&dims, &self.v));
         let (table, positions) = (rig.ids(&self.table), rig.ids(&self.positions));
         let mut out = rig.poisoned(q.dims().as_slice());
-        let block_table = match width {
-            Some(width) => table.view().reshape(&[self.positions.len(), width]),
-            None => table.view(),
+        let block_table = match runs.len() {
+            0 => table.view(),
+            count => table.view().reshape(&[count, self.table.len() / count]),
         };
         let op = AttentionPaged {
             q: q.view(),
             k_pages: k.view(),
             v_pages: v.view(),
             block_table,
+            runs,
             positions: positions.view(),
             heads: self.heads,
             kv_heads: self.kv_heads,
@@ -211,7 +212,7 @@ fn other_rows_do_not_matter() {
     }
 }
 
-/// The last queries of several sequences as one call, over their caches one after the other.
+/// The queries of several sequences as one call, a run of each, over their caches one after the other.
 fn together(cases: &[Case], rig: &Rig<'_>) -> Vec<f32> {
     let (first, width) = (&cases[0], cases.iter().map(|case| case.table.len()).max().expect("cases"));
     let joined = |part: fn(&Case) -> &Vec<f32>| cases.iter().flat_map(|case| part(case).clone()).collect();
@@ -230,7 +231,8 @@ fn together(cases: &[Case], rig: &Rig<'_>) -> Vec<f32> {
         v: joined(|case| &case.v),
         ..*first
     };
-    all.run_with(rig, Some(width))
+    let runs: Vec<usize> = cases.iter().map(|case| case.positions.len()).collect();
+    all.run_with(rig, &runs)
 }
 
 /// Rows of different sequences, of different lengths and in no order: each gets the bits that it gets alone, on the CPU
@@ -245,6 +247,44 @@ fn sequences_are_apart() {
         let (got, want) = on_gpu_and_cpu(|rig| together(&cases, rig));
         assert_eq!((&got, &want), (&alone.0, &alone.1), "{heads:?}");
         assert_near("together", &got, &want, &cases.iter().flat_map(Case::slack).collect::<Vec<f64>>());
+    }
+}
+
+/// Prompts as one set of rows: each gets the bits that it gets alone, on the CPU too, however its rows fill blocks; one
+/// with a page that the cache does not have loses the rows that see it, and no others.
+#[test]
+fn runs_are_apart() {
+    for heads in [[2, 1, 24], [1, 1, 96], [2, 2, 7]] {
+        let spans = [0..17u32, 100..165, 0..64, 40..171, 30..47];
+        let case = |(at, span): (usize, &Range<u32>)| Case::new(800 + 3 * at as u32, heads, span.clone(), 1.5);
+        let mut cases: Vec<Case> = spans.iter().enumerate().map(case).collect();
+        let alone = once_on_gpu_and_cpu(|rig| cases.iter().flat_map(|case| case.run(rig)).collect());
+        let (got, want) = on_gpu_and_cpu(|rig| together(&cases, rig));
+        assert_eq!((&got, &want), (&alone.0, &alone.1), "{heads:?}");
+        assert_near("together", &got, &want, &cases.iter().flat_map(Case::slack).collect::<Vec<f64>>());
+        // From position 128 on, the rows of the second run see its third page.
+        cases[1].table[2] = 10_000;
+        let (lost, lost_on_cpu) = once_on_gpu_and_cpu(|rig| together(&cases, rig));
+        let width = heads[0] * heads[2];
+        let (first, last) = ((17 + 28) * width, (17 + 65) * width);
+        for (name, lost, whole) in [("GPU", &lost, &got), ("CPU", &lost_on_cpu, &want)] {
+            assert!(lost[first..last].iter().all(|value| value.is_nan()), "{heads:?}, {name}");
+            assert_eq!((&lost[..first], &lost[last..]), (&whole[..first], &whole[last..]), "{heads:?}, {name}");
+        }
+    }
+}
+
+/// A prompt cut into two runs: each part gets the bits that it gets in a call of its own.
+#[test]
+fn parts_of_a_prompt_are_apart() {
+    let case = || Case::new(820, [2, 1, 32], 0..120, 1.5);
+    let width = 2 * 32;
+    for cut in [17, 64, 100] {
+        let parts = once_on_gpu_and_cpu(|rig| [case().only(0..cut).run(rig), case().only(cut..120).run(rig)].concat());
+        let mut whole = case();
+        whole.table = whole.table.repeat(2);
+        let joined = once_on_gpu_and_cpu(|rig| whole.run_with(rig, &[cut, 120 - cut]));
+        assert_eq!((joined.0.len(), &joined), (120 * width, &parts), "cut at {cut}");
     }
 }
 
@@ -277,6 +317,7 @@ fn refuses_wide_heads() {
         k_pages: pages.view(),
         v_pages: pages.view(),
         block_table: ids.view(),
+        runs: &[],
         positions: ids.view(),
         heads: 1,
         kv_heads: 1,

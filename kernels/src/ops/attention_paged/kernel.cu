@@ -1,14 +1,14 @@
 // attention_paged: out = softmax(q · kᵀ · scale) · v over the paged cache; row r sees positions 0..=positions[r].
 //
 // Tensors   q, out [rows, heads·head_dim]; k_pages, v_pages [pages·kv_heads, 64, head_dim], head h of page p at
-//           p·kv_heads + h; all bf16; block_table [pages of the sequence], positions [rows], u32; decode may have a
-//           block_table for each row, table_stride entries apart. Decode:
+//           p·kv_heads + h; all bf16; block_table [pages of the sequence], positions [rows], u32; there may be a
+//           block_table for each run of rows, table_stride entries apart, which in decode is each row. Decode:
 //           partial, f32: highest score and sum [rows·heads·pages, 2], then weighted sums [rows·heads·pages, padded].
 // Numerics  scores, softmax and sums in f32; weights rounded to bf16 before they meet v; one rounding at the store. A
 //           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently. A
 //           row whose position lies outside the table, or one of whose pages lies outside the cache, is NaN.
-// Launch    prefill: blocks (heads, rows/64) of 4 warps, last rows first, as they see most; two stages of shared
-//           memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
+// Launch    prefill: blocks (heads, ⌈rows/64⌉ of each run) of 4 warps, last rows first, as they see most; two stages of
+//           shared memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
 //           merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
 // Traffic   decode: every visible page once for each row; partials are (8 + 4·padded)/(4·64·head_dim) of that, 1.6 % at
 //           head_dim 96, twice, in cache. prefill: pages once for every query head and block of queries, from L2.
@@ -25,6 +25,9 @@
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
+// `RUNS_MAX` in mod.rs.
+constexpr int kRunsMax = 32;
+
 struct AttentionPagedParams {
     const bf16* q;
     const bf16* k_pages;
@@ -37,17 +40,24 @@ struct AttentionPagedParams {
     // Of the sequence: entries of block_table.
     uint32_t pages;
     float scale_log2;
-    // Entries from one row's block_table to the next one's; 0 where all rows are of one sequence.
+    // Entries from one run's block_table to the next one's; 0 where all rows are of one sequence.
     uint32_t table_stride;
     // Of the cache.
     uint32_t cache_pages;
+    // One past the last row of each run.
+    uint32_t run_ends[kRunsMax];
 };
-static_assert(sizeof(AttentionPagedParams) == 88 && offsetof(AttentionPagedParams, cache_pages) == 84);
+static_assert(sizeof(AttentionPagedParams) == 216 && offsetof(AttentionPagedParams, run_ends) == 88);
 
-// One key head's rows of the cache, through the block table of a row.
-__device__ __forceinline__ Keys cached(const AttentionPagedParams& p, uint32_t row, uint32_t kv_head, int tokens) {
+// The block table of a run.
+__device__ __forceinline__ const uint32_t* table_of(const AttentionPagedParams& p, uint32_t run) {
+    return p.block_table + static_cast<size_t>(run) * p.table_stride;
+}
+
+// One key head's rows of the cache, through a block table.
+__device__ __forceinline__ Keys cached(const AttentionPagedParams& p, const uint32_t* table, uint32_t kv_head,
+                                       int tokens) {
     const size_t head = static_cast<size_t>(kTileKeys) * p.head_dim, at = kv_head * head, page = p.kv_heads * head;
-    const uint32_t* table = p.block_table + static_cast<size_t>(row) * p.table_stride;
     return {p.k_pages + at, p.v_pages + at, table, page, page, p.head_dim, p.head_dim, tokens};
 }
 
@@ -61,10 +71,10 @@ __device__ __forceinline__ uint32_t most_of_warp(uint32_t value) {
 }
 
 // The pages before the first of `pages` logical ones that is not in the cache. Whole warps call it.
-__device__ __forceinline__ uint32_t known_pages(const AttentionPagedParams& p, uint32_t pages) {
+__device__ __forceinline__ uint32_t known_pages(const AttentionPagedParams& p, const uint32_t* table, uint32_t pages) {
     uint32_t known = pages;
     for (uint32_t page = threadIdx.x % kWarp; page < known; page += kWarp)
-        if (p.block_table[page] >= p.cache_pages) known = page;
+        if (table[page] >= p.cache_pages) known = page;
     return ~most_of_warp(~known);
 }
 
@@ -82,14 +92,23 @@ template <int kDim, bool kVectors>
 __device__ __forceinline__ void prefill(const AttentionPagedParams& p) {
     using Block = AttentionBlock<kDim, kWarps, 1, kVectors>;
     DYNAMIC_SHARED(shared);
-    const int rows = static_cast<int>(p.rows), head_dim = static_cast<int>(p.head_dim);
-    const int first = static_cast<int>(gridDim.y - 1 - blockIdx.y) * Block::kQueries;
-    const int count = min(rows - first, Block::kQueries);
+    const int head_dim = static_cast<int>(p.head_dim);
+    // Which run this block is of, and which block of it.
+    uint32_t run = 0, start = 0, block = gridDim.y - 1 - blockIdx.y;
+    for (;;) {
+        const uint32_t blocks = (p.run_ends[run] - start + Block::kQueries - 1) / Block::kQueries;
+        if (block < blocks) break;
+        block -= blocks;
+        start = p.run_ends[run++];
+    }
+    const int first = static_cast<int>(start + block * Block::kQueries);
+    const int count = min(static_cast<int>(p.run_ends[run]) - first, Block::kQueries);
+    const uint32_t* table = table_of(p, run);
     const uint32_t hidden = p.heads * p.head_dim, head = blockIdx.x;
     const size_t at = static_cast<size_t>(first) * hidden + head * p.head_dim;
     const uint32_t* positions = p.positions + first;
     uint32_t tokens = seen_tokens(positions, count, p.pages);
-    const uint32_t wanted = (tokens + kTileKeys - 1) / kTileKeys, pages = known_pages(p, wanted);
+    const uint32_t wanted = (tokens + kTileKeys - 1) / kTileKeys, pages = known_pages(p, table, wanted);
     if (pages < wanted) tokens = seen_tokens(positions, count, pages);
     // A query that would see a page outside the cache sees no key at all, which makes its row NaN.
     int last[Block::kRowTiles][2];
@@ -101,7 +120,7 @@ __device__ __forceinline__ void prefill(const AttentionPagedParams& p) {
     }
     Running<Block> running;
     if (tokens > 0) {
-        const Keys keys = cached(p, 0, head / (p.heads / p.kv_heads), static_cast<int>(tokens));
+        const Keys keys = cached(p, table, head / (p.heads / p.kv_heads), static_cast<int>(tokens));
         attend(running, {p.q + at, hidden, count}, keys, 0, static_cast<int>(tokens + kTileKeys - 1) / kTileKeys, last,
                p.scale_log2, head_dim, reinterpret_cast<bf16*>(shared));
     } else {
@@ -128,7 +147,7 @@ __device__ __forceinline__ void decode(const AttentionPagedParams& p) {
     const uint32_t head = kv_head * group + within;
     const int count = min(static_cast<int>(group - within), Block::kQueries), head_dim = static_cast<int>(p.head_dim);
     const bf16* q = p.q + (static_cast<size_t>(blockIdx.z) * p.heads + head) * p.head_dim;
-    Keys keys = cached(p, blockIdx.z, kv_head, position + 1);
+    Keys keys = cached(p, table_of(p, blockIdx.z), kv_head, position + 1);
     int last[1][2] = {{position, position}};
     if (keys.table[page] >= p.cache_pages) {
         // No key of the page exists and none is seen, which makes the sums and the row NaN.

@@ -1,5 +1,5 @@
 //! Prefill: one block for 64 queries of a head. Decode: one for each page, key head and row, then a sum over pages.
-use super::{AttentionPaged, Shape, logical_pages, table_stride};
+use super::{AttentionPaged, RUNS_MAX, Shape, logical_pages, table_stride};
 use crate::gpu::{Gpu, Kernel, Ptr, kernel, vectors};
 use crate::ops::attention_full::launch::stages_bytes;
 use crate::{DECODE_ROWS_MAX, DType, PAGE_TOKENS, Result};
@@ -24,9 +24,10 @@ struct AttentionPagedParams {
     scale_log2: f32,
     table_stride: u32,
     cache_pages: u32,
+    run_ends: [u32; RUNS_MAX],
 }
 
-const _: () = assert!(size_of::<AttentionPagedParams>() == 88 && offset_of!(AttentionPagedParams, cache_pages) == 84);
+const _: () = assert!(size_of::<AttentionPagedParams>() == 216 && offset_of!(AttentionPagedParams, run_ends) == 88);
 
 /// Queries of a block of prefill.
 const PREFILL_QUERIES: usize = 64;
@@ -86,13 +87,20 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         scale_log2: op.scale * std::f32::consts::LOG2_E,
         table_stride: args.size("table_stride", table_stride(&op.block_table))?,
         cache_pages: args.size("physical pages", shape.pages)?,
+        run_ends: [u32::MAX; RUNS_MAX],
     };
+    let (mut end, mut blocks_of_rows) = (0, 0);
+    for (run, rows) in op.row_runs(rows).into_iter().enumerate() {
+        end += rows;
+        blocks_of_rows += rows.div_ceil(PREFILL_QUERIES);
+        params.run_ends[run] = args.size("rows", end)?;
+    }
     args.size("heads·head_dim", op.heads * head_dim)?;
     args.size("tokens", pages.saturating_mul(PAGE_TOKENS))?;
     let single = usize::from(vectors(head_dim, &[params.q, params.k_pages, params.v_pages, params.out]) == 0);
     if rows > DECODE_ROWS_MAX {
-        let blocks = [params.heads, args.size("blocks of rows", rows.div_ceil(PREFILL_QUERIES))?, 1];
-        // SAFETY: the contract fixed all shapes; the kernel compares positions with the table's pages, and page numbers
+        let blocks = [params.heads, args.size("blocks of rows", blocks_of_rows)?, 1];
+        // SAFETY: the contract fixed all shapes, runs add up to the rows and their blocks to the grid's; the kernel compares positions with the table's pages, and page numbers
         // with the cache's, before it uses them; the layout is asserted on both sides.
         return unsafe { gpu.launch(&PREFILL[size].1[single], blocks, stages_bytes(padded), &params) };
     }

@@ -58,6 +58,7 @@ impl Case {
             k_pages: k.view(),
             v_pages: v.view(),
             block_table: table.view(),
+            runs: &[],
             positions: positions.view(),
             heads: self.heads,
             kv_heads: self.kv_heads,
@@ -213,6 +214,7 @@ fn op_error(q: &Tensor, k: &Tensor, v: &Tensor, heads: [usize; 2], ids: [&Tensor
         k_pages: k.view(),
         v_pages: v.view(),
         block_table: ids[0].view(),
+        runs: &[],
         positions: ids[1].view(),
         heads: heads[0],
         kv_heads: heads[1],
@@ -278,13 +280,33 @@ fn contract_errors() {
         &[2, 12],
         "attention_paged: block_table holds F32, wanted U32",
     );
-    let device: &dyn Device = &CPU;
-    let matrix = |rows: usize| device.tensor(&[rows, 2], DType::U32).expect("memory");
-    let text = "attention_paged: block_table.rows is 3, but q.rows is 2";
-    op_error(&q, &pages, &pages, [3, 1], [&matrix(3), &positions], &[2, 12], text);
-    let (q, positions, table) = (poisoned(&[17, 12]), tensor_u32(&[0; 17]), matrix(17));
-    let text = "attention_paged: 17 rows have sequences of their own, at most 16 may";
-    op_error(&q, &pages, &pages, [3, 1], [&table, &positions], &[17, 12], text);
+}
+
+#[test]
+fn runs_must_add_up() {
+    let pages = poisoned(&[6, 64, 4]);
+    let tables = (&CPU as &dyn Device).tensor(&[2, 2], DType::U32).expect("memory");
+    let run = |rows: usize, runs: &[usize]| {
+        let (q, mut out) = (poisoned(&[rows, 12]), poisoned(&[rows, 12]));
+        let positions = tensor_u32(&vec![0; rows]);
+        CPU.attention_paged(AttentionPaged {
+            q: q.view(),
+            k_pages: pages.view(),
+            v_pages: pages.view(),
+            block_table: tables.view(),
+            runs,
+            positions: positions.view(),
+            heads: 3,
+            kv_heads: 1,
+            scale: 1.0,
+            out: out.view_mut(),
+        })
+    };
+    assert!(run(2, &[1, 1]).is_ok() && run(40, &[17, 23]).is_ok());
+    assert_refused(run(2, &[2]), "attention_paged: block_table.runs is 2, but runs.runs is 1");
+    assert_refused(run(40, &[17, 17]), "attention_paged: 2 runs have 34 rows, but there are 40");
+    assert_refused(run(9, &[4, 5]), "attention_paged: runs of a call of 9 rows have one row each, or are one");
+    assert!(run(40, &[usize::MAX, 41]).is_err());
 }
 
 /// Rows that would see a page outside the cache, or whose position the table does not cover, are NaN; the others keep
