@@ -10,9 +10,9 @@ use std::io::Write;
 
 use dicom_file::DicomSlice;
 use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder};
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use med2e3_loaders::volume::{
-    Problem, RawVolume, VolumeOptions, parse_dicom_files, parse_nifti_bytes, parse_npy_bytes,
+    Problem, RawVolume, VolumeOptions, parse_dicom_files, parse_nifti_bytes, parse_npy_bytes, read_bytes,
 };
 use nifti_file::nifti;
 use volume_support::golden;
@@ -62,6 +62,35 @@ fn damaged_nifti_is_refused() {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&bytes).expect("packed");
         cut_and_flip(&format!("NIfTI-{version} gzip"), &gzip.finish().expect("packed"), read);
+    }
+}
+
+/// Text headers, with the voxels plain and packed behind them.
+#[test]
+fn damaged_nrrd_and_metaimage_are_refused() {
+    let read = |bytes: &[u8]| {
+        read_bytes("scan", bytes, &VolumeOptions::default()).map_err(|error| Problem::new(error.to_string(), ""))
+    };
+    let voxels: Vec<u8> = (0..24i16).flat_map(i16::to_le_bytes).collect();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&voxels).expect("packed");
+    let gzip = gzip.finish().expect("packed");
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+    zlib.write_all(&voxels).expect("packed");
+    let zlib = zlib.finish().expect("packed");
+    for (encoding, voxels) in [("raw", &voxels), ("gzip", &gzip)] {
+        let header = format!(
+            "NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 4 3 2\n\
+             space directions: (1,0,0) (0,1,0) (0,0,2)\nendian: little\nencoding: {encoding}\n\n"
+        );
+        cut_and_flip(&format!("NRRD {encoding}"), &[header.as_bytes(), voxels].concat(), read);
+    }
+    for (packed, voxels) in [("False", &voxels), ("True", &zlib)] {
+        let header = format!(
+            "ObjectType = Image\nNDims = 3\nCompressedData = {packed}\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n\
+             ElementSpacing = 1 1 2\nDimSize = 4 3 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+        );
+        cut_and_flip(&format!("MetaImage, packed {packed}"), &[header.as_bytes(), voxels].concat(), read);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which format a path holds, by content.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::files::Files;
 use super::names::{listed, name_of};
-use super::{Parts, Problem, VolumeOptions, dicom, images, nifti, nifti_header, npy};
+use super::packed::{GZIP_MAGIC, Source};
+use super::{Parts, Problem, VolumeOptions, dicom, images, metaimage, nifti, nifti_header, npy, nrrd};
 
 /// Bytes that tell every format: DICOM's marker ends at 132.
 const START_BYTES: u64 = 132;
@@ -19,6 +20,10 @@ const FILES_MAX: usize = 100_000;
 enum Format {
     Npy,
     Nifti,
+    /// The voxels of a NIfTI pair.
+    NiftiVoxels,
+    Nrrd,
+    MetaImage,
     Dicom,
     Image,
     Other,
@@ -33,40 +38,54 @@ pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, 
     if !metadata.is_file() {
         return Err(Problem::new("is neither a file nor a folder", "save the volume to a file first"));
     }
-    let start = start_of(path)?;
-    match format_of(path, &start) {
-        Format::Npy => npy::read_file(path, options),
-        Format::Nifti => nifti::read_file(&nifti::header_of(path).unwrap_or_else(|| path.to_owned()), options),
-        Format::Dicom => dicom::read(&[path.to_owned()][..], options),
+    read_file(&[path.to_owned()][..], 0, options)
+}
+
+/// Reads one file as a scan.
+pub(crate) fn read_file<F: Files + ?Sized>(files: &F, file: usize, options: &VolumeOptions) -> Result<Parts, Problem> {
+    let start = files.start(file, START_BYTES)?;
+    match format_of(files, file, &start) {
+        Format::Npy => npy::read_stream(files.stream(file)?, options),
+        Format::Nifti => nifti::read(files, file, options),
+        Format::NiftiVoxels => nifti::read_voxels_of_pair(files, file, options),
+        Format::Nrrd => nrrd::read(files, file, options),
+        Format::MetaImage => metaimage::read(files, file, options),
+        Format::Dicom => dicom::read(files, options),
         Format::Image => Err(Problem::new("is a single image, not a volume", "give the folder that holds all slices")),
-        Format::Other => Err(unknown(metadata.len(), &start)),
+        Format::Other => Err(unknown(files.size(file), &start)),
     }
 }
 
-/// The first bytes of a file, as many as it has.
-fn start_of(path: &Path) -> Result<Vec<u8>, Problem> {
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(|error| Problem::io("open", &error))?;
-    file.take(START_BYTES).read_to_end(&mut start)?;
-    Ok(start)
-}
-
-/// The format that `start`, the first bytes of `path`, says.
-fn format_of(path: &Path, start: &[u8]) -> Format {
+/// The format that `start`, the first bytes of a file, says.
+fn format_of<F: Files + ?Sized>(files: &F, file: usize, start: &[u8]) -> Format {
     if start.starts_with(npy::MAGIC) {
         Format::Npy
     } else if start.get(128..132) == Some(b"DICM") {
         Format::Dicom
     } else if is_image(start) {
         Format::Image
-    } else if nifti_header::sniff(start).is_some()
-        || nifti::header_of(path).is_some()
-        || (start.starts_with(nifti::GZIP_MAGIC) && nifti::is_gzipped_nifti(path))
-    {
+    } else if start.starts_with(nrrd::MAGIC) {
+        Format::Nrrd
+    } else if nifti_header::sniff(start).is_some() {
+        Format::Nifti
+    } else if metaimage::sniff(start) {
+        Format::MetaImage
+    } else if nifti::has_header_beside(files, file) {
+        Format::NiftiVoxels
+    } else if start.starts_with(GZIP_MAGIC) && nifti_header::sniff(&unpacked_start(files, file)).is_some() {
         Format::Nifti
     } else {
         Format::Other
     }
+}
+
+/// The first bytes of a gzip file's content, as far as they can be read.
+fn unpacked_start<F: Files + ?Sized>(files: &F, file: usize) -> Vec<u8> {
+    let mut start = Vec::new();
+    let source = files.stream(file).and_then(Source::by_content);
+    // What is damaged is told by whoever reads it.
+    let _ = source.map(|source| source.stream.take(START_BYTES).read_to_end(&mut start));
+    start
 }
 
 /// Whether `start`, the first bytes of a file, are those of a PNG or JPEG image.
@@ -76,14 +95,15 @@ fn is_image(start: &[u8]) -> bool {
 
 /// A file that is none of ours.
 fn unknown(len: u64, start: &[u8]) -> Problem {
-    let remedy = "give a .npy, NIfTI or DICOM file, or a folder of DICOM files or of PNG or JPEG slices";
+    let remedy =
+        "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, or a folder of DICOM files or of PNG or JPEG slices";
     if len == 0 {
         return Problem::cut_short("is empty (0 bytes)");
     }
     if start.starts_with(b"PK\x03\x04") {
         return Problem::new("is a zip archive (an .npz perhaps)", "unpack it and give the file inside");
     }
-    if start.starts_with(nifti::GZIP_MAGIC) {
+    if start.starts_with(GZIP_MAGIC) {
         return Problem::new("is a gzip file that holds no NIfTI volume, or is damaged", remedy);
     }
     let shown = start[..start.len().min(8)].escape_ascii();
@@ -101,7 +121,8 @@ fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem>
     let mut deeper = None;
     for file in &files {
         // What cannot be opened may be a slice, so the reader of slices must see it.
-        let format = start_of(file).map_or(Format::Dicom, |start| format_of(file, &start));
+        let one = std::slice::from_ref(file);
+        let format = one.start(0, START_BYTES).map_or(Format::Dicom, |start| format_of(one, 0, &start));
         match format {
             Format::Image if file.parent() == Some(folder) => slices.push(file.clone()),
             Format::Image => deeper = file.parent(),

@@ -9,11 +9,10 @@ fn refuse(what: &str, feature: &str) -> Problem {
 /// In the place of the reader of DICOM.
 #[cfg(not(feature = "dicom"))]
 pub(super) mod dicom {
-    use std::path::PathBuf;
-
+    use crate::volume::files::Files;
     use crate::volume::{Parts, Problem, VolumeOptions};
 
-    pub(crate) fn read(_: &[PathBuf], _: &VolumeOptions) -> Result<Parts, Problem> {
+    pub(crate) fn read<F: Files + ?Sized>(_: &F, _: &VolumeOptions) -> Result<Parts, Problem> {
         Err(super::refuse("holds DICOM", "dicom"))
     }
 }

@@ -7,18 +7,24 @@
 mod detect;
 #[cfg(feature = "dicom")]
 mod dicom;
+mod files;
 mod fill;
 mod framing;
+mod grid;
+mod header_text;
 #[cfg(feature = "images")]
 mod images;
 #[cfg(not(all(feature = "dicom", feature = "images")))]
 mod left_out;
+mod metaimage;
 mod names;
 mod nifti;
 mod nifti_header;
 mod npy;
 mod npy_writer;
+mod nrrd;
 mod orientation;
+mod packed;
 mod problem;
 mod scalar;
 mod window;
@@ -37,6 +43,7 @@ pub use window::{AppliedWindow, Preset, Window, WindowChoice, WindowDecision, Wi
 
 use crate::error::{Error, Result};
 use crate::memory;
+use files::InMemory;
 #[cfg(not(feature = "dicom"))]
 use left_out::dicom;
 #[cfg(not(feature = "images"))]
@@ -275,7 +282,7 @@ pub(crate) fn finite_range(voxels: &[f32]) -> (usize, [f32; 2]) {
     voxels.par_chunks(1 << 16).map(of_chunk).reduce(|| NONE, join)
 }
 
-/// Reads the volume at `path`: .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices.
+/// Reads the volume at `path`: .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices.
 ///
 /// # Errors
 /// One sentence that names the file, what was found and what to do, for anything that is not one sound volume.
@@ -283,12 +290,22 @@ pub fn read_volume(path: &Path, options: &VolumeOptions) -> Result<RawVolume> {
     detect::read_parts(path, options).and_then(Parts::settle).map_err(|problem| problem.at(path))
 }
 
+/// Reads a scan that the caller has in memory: the bytes of one file of any format that [`read_volume`] reads as a file.
+/// Of `name` the ending counts where it says whether the file is packed; it is for messages otherwise.
+///
+/// # Errors
+/// As [`read_volume`]; a header whose voxels are in another file is refused.
+pub fn read_bytes(name: &str, bytes: &[u8], options: &VolumeOptions) -> Result<RawVolume> {
+    let read = detect::read_file(&InMemory { name, bytes }, 0, options);
+    read.and_then(Parts::settle).map_err(|problem| problem.at(Path::new(name)))
+}
+
 /// Reads the bytes of a NIfTI file, compressed or not.
 ///
 /// # Errors
 /// As [`read_volume`].
 pub fn parse_nifti_bytes(bytes: &[u8], options: &VolumeOptions) -> Result<RawVolume, Problem> {
-    nifti::read_bytes(bytes, options)?.settle()
+    nifti::read(&InMemory { name: "", bytes }, 0, options)?.settle()
 }
 
 /// Reads the bytes of a .npy file.

@@ -4,8 +4,8 @@
 //! 4 GiB) and parses the header with a recursive grammar, so that a file of brackets overflows the stack.
 
 use std::io::{BufReader, Read};
-use std::path::Path;
 
+use super::files::Stream;
 use super::orientation::reorder;
 use super::scalar::{Scalar, Scale, read_voxels, voxel_count};
 use super::{Parts, Problem, VolumeKind, VolumeOptions};
@@ -28,11 +28,9 @@ struct Header {
     bytes: usize,
 }
 
-/// Reads the .npy file at `path`.
-pub(crate) fn read_file(path: &Path, options: &VolumeOptions) -> Result<Parts, Problem> {
-    let file = std::fs::File::open(path)?;
-    let len = file.metadata()?.len();
-    read(&mut BufReader::new(file), len, options)
+/// Reads a .npy file.
+pub(crate) fn read_stream(stream: Stream<'_>, options: &VolumeOptions) -> Result<Parts, Problem> {
+    read(&mut BufReader::new(stream.bytes), stream.len, options)
 }
 
 /// Reads the .npy bytes of `source`, which holds `len` of them.

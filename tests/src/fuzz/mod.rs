@@ -5,6 +5,7 @@
 //! panics, so that either fuzzer reports it.
 mod dicom;
 mod eval;
+mod grids;
 mod images;
 mod models;
 mod mutate;
@@ -78,6 +79,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bert_tokenizer", seeds: tokenizers::bert_seeds, read: tokenizers::read_bert },
     Target { name: "nifti", seeds: seeds::nifti, read: volumes::read_nifti },
     Target { name: "nifti_pair", seeds: volumes::pair_seeds, read: volumes::read_pair },
+    Target { name: "nrrd", seeds: grids::nrrd_seeds, read: grids::read_nrrd },
+    Target { name: "metaimage", seeds: grids::metaimage_seeds, read: grids::read_metaimage },
     Target { name: "npy", seeds: seeds::npy, read: volumes::read_npy },
     Target { name: "dicom", seeds: dicom::seeds, read: dicom::read },
     Target { name: "dicom_codecs", seeds: dicom::codec_seeds, read: read_dicom_file },

@@ -1,5 +1,5 @@
 //! Readers of volumes, and what every volume that was read must hold.
-use super::{Seed, case_folder, dicom, images, seeds, write};
+use super::{Seed, case_folder, dicom, grids, images, seeds, write};
 use med2e3::{Cpu, Precision, prepare};
 use med2e3_loaders::volume::{
     Problem, RawVolume, VolumeKind, VolumeOptions, parse_nifti_bytes, parse_npy_bytes, read_volume,
@@ -103,7 +103,7 @@ pub(super) fn read_pair(bytes: &[u8]) -> Result<(), String> {
 
 /// One of every format.
 pub(super) fn detect_seeds() -> Vec<Seed> {
-    let all = [seeds::npy(), seeds::nifti(), dicom::seeds()].concat();
+    let all = [seeds::npy(), seeds::nifti(), grids::whole_seeds(), dicom::seeds()].concat();
     all.into_iter().map(|seed| Seed::whole(seed.file())).chain(images::lone_slices()).collect()
 }
 

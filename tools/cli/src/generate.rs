@@ -35,7 +35,7 @@ pub struct Generate {
     /// The model's folder
     #[arg(long, value_name = "DIR", required_unless_present = "demo", conflicts_with = "demo")]
     model: Option<PathBuf>,
-    /// .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices
+    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH", required_unless_present = "demo")]
     volume: Option<PathBuf>,
     /// The question

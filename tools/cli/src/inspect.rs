@@ -21,7 +21,7 @@ pub struct Inspect {
     /// Read all weights, count those that are NaN or infinite, and exit with status 3 if there are any
     #[arg(long, conflicts_with = "volume")]
     weights: bool,
-    /// .npy, NIfTI, DICOM file or folder, or a folder of PNG or JPEG slices
+    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH")]
     volume: Option<PathBuf>,
     /// Print one JSON object

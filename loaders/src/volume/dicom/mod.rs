@@ -15,12 +15,11 @@ mod split;
 mod volumes;
 mod window;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use rayon::prelude::*;
 
+use super::files::Files;
 use super::names::listed;
 use super::orientation::{Orientation, reorder};
 use super::scalar::voxel_count;
@@ -29,62 +28,6 @@ use crate::memory;
 use image::{Header, Part10, Rejection};
 use series::{Slice, Stack};
 use volumes::Volumes;
-
-/// Largest file that is read.
-const FILE_BYTES_MAX: u64 = 4 << 30;
-
-/// Where the bytes of the files come from.
-pub(crate) trait Files: Sync {
-    /// How many there are.
-    fn count(&self) -> usize;
-    /// The name to tell the user.
-    fn name(&self, file: usize) -> String;
-    /// Bytes that its content takes, 0 where that is not known.
-    fn size(&self, file: usize) -> u64;
-    /// The content.
-    fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem>;
-}
-
-impl Files for [PathBuf] {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn name(&self, file: usize) -> String {
-        self[file].display().to_string()
-    }
-
-    fn size(&self, file: usize) -> u64 {
-        std::fs::metadata(&self[file]).map_or(0, |metadata| metadata.len())
-    }
-
-    fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem> {
-        let bytes = std::fs::metadata(&self[file])?.len();
-        if bytes > FILE_BYTES_MAX {
-            let finding = format!("holds {bytes} bytes, more than {FILE_BYTES_MAX}");
-            return Err(Problem::new(finding, "split it into several files"));
-        }
-        Ok(Cow::Owned(std::fs::read(&self[file])?))
-    }
-}
-
-impl Files for [(String, Vec<u8>)] {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn name(&self, file: usize) -> String {
-        self[file].0.clone()
-    }
-
-    fn size(&self, file: usize) -> u64 {
-        self[file].1.len() as u64
-    }
-
-    fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem> {
-        Ok(Cow::Borrowed(&self[file].1))
-    }
-}
 
 /// Reads the volume that the files hold together. A damaged file fails the series that it belongs to; it and whatever
 /// else is not read is named in the notes.

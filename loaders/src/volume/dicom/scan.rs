@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::super::Problem;
+use super::super::files::Files;
 use super::super::names::{listed, name_of};
-use super::Files;
 use super::image::{Header, Identity, Part10, Rejection, SeriesKey};
 use super::volumes::Chosen;
 
