@@ -1,23 +1,21 @@
 //! Which format a path holds, by content.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::files::Files;
-use super::names::{listed, name_of};
+use rawzip::FileReader;
+
+use super::archive::{self, ZipFiles};
+use super::files::{Files, InMemory};
 use super::packed::{GZIP_MAGIC, Source};
-use super::{Parts, Problem, VolumeOptions, dicom, images, metaimage, nifti, nifti_header, npy, nrrd};
+use super::{Parts, Problem, VolumeOptions, dicom, metaimage, nifti, nifti_header, npy, nrrd, several};
 
-/// Bytes that tell every format: DICOM's marker ends at 132.
-const START_BYTES: u64 = 132;
-
-/// Folders below the given one that are searched, and files that are looked at.
-const DEPTH_MAX: usize = 16;
-const FILES_MAX: usize = 100_000;
+/// Bytes that tell every format: tar's mark ends at 262, DICOM's at 132.
+pub(crate) const START_BYTES: u64 = 262;
 
 /// What a file's first bytes say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Npy,
     Nifti,
     /// The voxels of a NIfTI pair.
@@ -26,19 +24,81 @@ enum Format {
     MetaImage,
     Dicom,
     Image,
+    Zip,
+    /// A scan that is known and not read.
+    Refused(&'static Refusal),
     Other,
+}
+
+/// A format that is refused by its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    finding: &'static str,
+    remedy: &'static str,
+}
+
+const MGH: Refusal = Refusal {
+    finding: "is a FreeSurfer volume (MGH or MGZ), which is not read here",
+    remedy: "convert it to NIfTI with mri_convert, and give that file",
+};
+const TIFF: Refusal = Refusal {
+    finding: "is a TIFF, which does not say how the body lies and is not read here",
+    remedy: "give the scan that it was made from, or a folder of PNG slices named 0.png, 1.png, ...",
+};
+const TAR: Refusal = Refusal { finding: "is a tar archive", remedy: "unpack it and give the folder" };
+const HDF5: Refusal = Refusal {
+    finding: "is an HDF5 file (MINC 2 or MATLAB perhaps), which is not read here",
+    remedy: "convert the volume to NIfTI, and give that file",
+};
+
+/// Formats that begin with certain bytes and are refused by name.
+static REFUSED: [(&[u8], &Refusal); 6] = [
+    (b"II*\0", &TIFF),
+    (b"MM\0*", &TIFF),
+    (b"II+\0", &TIFF),
+    (b"MM\0+", &TIFF),
+    (b"\x89HDF\r\n\x1a\n", &HDF5),
+    (b"CDF\x01", &HDF5),
+];
+
+impl Refusal {
+    pub(crate) fn problem(&self) -> Problem {
+        Problem::new(self.finding, self.remedy)
+    }
+}
+
+/// Whether `start` begins an MGH file: version 1, four sizes, and a type below 16, each of 32 bits, big-endian.
+fn is_mgh(start: &[u8]) -> bool {
+    let (words, _) = start.as_chunks::<4>();
+    let words: Vec<u32> = words.iter().take(6).map(|word| u32::from_be_bytes(*word)).collect();
+    matches!(words[..], [1, x, y, z, frames, kind] if [x, y, z, frames].iter().all(|n| (1..1 << 16).contains(n)) && kind < 16)
 }
 
 /// Reads whatever `path` holds.
 pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, Problem> {
     let metadata = std::fs::metadata(path).map_err(|error| Problem::io("open", &error))?;
     if metadata.is_dir() {
-        return read_folder(path, options);
+        return several::read_folder(path, options);
     }
     if !metadata.is_file() {
         return Err(Problem::new("is neither a file nor a folder", "save the volume to a file first"));
     }
-    read_file(&[path.to_owned()][..], 0, options)
+    let file = [path.to_owned()];
+    if file.start(0, START_BYTES)?.starts_with(archive::MAGIC) {
+        let zip = std::fs::File::open(path).map_err(|error| Problem::io("open", &error))?;
+        let zip = ZipFiles::open(&path.display().to_string(), Box::new(FileReader::from(zip)), metadata.len())?;
+        return several::read_zip(&zip, options);
+    }
+    read_file(&file[..], 0, options)
+}
+
+/// Reads the bytes of one file.
+pub(crate) fn read_bytes(name: &str, bytes: &[u8], options: &VolumeOptions) -> Result<Parts, Problem> {
+    if bytes.starts_with(archive::MAGIC) {
+        let zip = ZipFiles::open(name, Box::new(bytes), bytes.len() as u64)?;
+        return several::read_zip(&zip, options);
+    }
+    read_file(&InMemory { name, bytes }, 0, options)
 }
 
 /// Reads one file as a scan.
@@ -52,12 +112,14 @@ pub(crate) fn read_file<F: Files + ?Sized>(files: &F, file: usize, options: &Vol
         Format::MetaImage => metaimage::read(files, file, options),
         Format::Dicom => dicom::read(files, options),
         Format::Image => Err(Problem::new("is a single image, not a volume", "give the folder that holds all slices")),
+        Format::Zip => Err(Problem::new("is a zip within another one", "unpack it and give the folder")),
+        Format::Refused(refusal) => Err(refusal.problem()),
         Format::Other => Err(unknown(files.size(file), &start)),
     }
 }
 
 /// The format that `start`, the first bytes of a file, says.
-fn format_of<F: Files + ?Sized>(files: &F, file: usize, start: &[u8]) -> Format {
+pub(crate) fn format_of<F: Files + ?Sized>(files: &F, file: usize, start: &[u8]) -> Format {
     if start.starts_with(npy::MAGIC) {
         Format::Npy
     } else if start.get(128..132) == Some(b"DICM") {
@@ -72,8 +134,27 @@ fn format_of<F: Files + ?Sized>(files: &F, file: usize, start: &[u8]) -> Format 
         Format::MetaImage
     } else if nifti::has_header_beside(files, file) {
         Format::NiftiVoxels
-    } else if start.starts_with(GZIP_MAGIC) && nifti_header::sniff(&unpacked_start(files, file)).is_some() {
+    } else if start.starts_with(archive::MAGIC) {
+        Format::Zip
+    } else if let Some((_, refusal)) = REFUSED.iter().find(|(magic, _)| start.starts_with(magic)) {
+        Format::Refused(refusal)
+    } else if is_mgh(start) {
+        Format::Refused(&MGH)
+    } else if start.starts_with(GZIP_MAGIC) {
+        packed_format(&unpacked_start(files, file))
+    } else {
+        Format::Other
+    }
+}
+
+/// The format of what a gzip file holds, by its first bytes.
+fn packed_format(start: &[u8]) -> Format {
+    if nifti_header::sniff(start).is_some() {
         Format::Nifti
+    } else if is_mgh(start) {
+        Format::Refused(&MGH)
+    } else if start.get(257..262) == Some(b"ustar") {
+        Format::Refused(&TAR)
     } else {
         Format::Other
     }
@@ -95,85 +176,16 @@ fn is_image(start: &[u8]) -> bool {
 
 /// A file that is none of ours.
 fn unknown(len: u64, start: &[u8]) -> Problem {
-    let remedy =
-        "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, or a folder of DICOM files or of PNG or JPEG slices";
+    let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or of PNG or JPEG slices";
     if len == 0 {
         return Problem::cut_short("is empty (0 bytes)");
     }
-    if start.starts_with(b"PK\x03\x04") {
-        return Problem::new("is a zip archive (an .npz perhaps)", "unpack it and give the file inside");
+    if start.starts_with(b"PK\x05\x06") {
+        return Problem::new("is an empty zip archive", "zip the folder of a scan");
     }
     if start.starts_with(GZIP_MAGIC) {
         return Problem::new("is a gzip file that holds no NIfTI volume, or is damaged", remedy);
     }
     let shown = start[..start.len().min(8)].escape_ascii();
     Problem::new(format!("is of no known volume format ({len} bytes that start with \"{shown}\")"), remedy)
-}
-
-/// Reads a folder: DICOM files at any depth, or the slices that it holds itself.
-fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Parts, Problem> {
-    let mut files = Vec::new();
-    list(folder, DEPTH_MAX, &mut files)?;
-    files.sort();
-    let mut slices: Vec<PathBuf> = Vec::new();
-    let mut dicoms: Vec<PathBuf> = Vec::new();
-    let mut others: Vec<String> = Vec::new();
-    let mut deeper = None;
-    for file in &files {
-        // What cannot be opened may be a slice, so the reader of slices must see it.
-        let one = std::slice::from_ref(file);
-        let format = one.start(0, START_BYTES).map_or(Format::Dicom, |start| format_of(one, 0, &start));
-        match format {
-            Format::Image if file.parent() == Some(folder) => slices.push(file.clone()),
-            Format::Image => deeper = file.parent(),
-            Format::Dicom => dicoms.push(file.clone()),
-            _ => others.push(name_of(file)),
-        }
-    }
-    let read = if !dicoms.is_empty() {
-        others.extend(slices.iter().map(name_of));
-        Some(dicom::read(&dicoms[..], options)?)
-    } else if !slices.is_empty() {
-        Some(images::read_files(&slices, options)?)
-    } else {
-        None
-    };
-    if let Some(mut parts) = read {
-        if !others.is_empty() {
-            let count = others.len();
-            let note = format!("{count} files of the folder are no slices and were ignored: {}", listed(&others));
-            parts.info.notes.push(note);
-        }
-        return Ok(parts);
-    }
-    if let Some(deeper) = deeper {
-        let finding = format!("holds no slices itself, but {} does", deeper.display());
-        return Err(Problem::new(finding, "give that folder"));
-    }
-    let finding = format!("is a folder of {} files without a DICOM file or PNG or JPEG slice", files.len());
-    Err(Problem::new(finding, "give a folder of slices, or the volume's file itself"))
-}
-
-/// All files below `folder`; links to folders are not followed, so there is no way round in circles.
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Problem> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Problem::io("list", &error).blame(folder))?;
-    for entry in entries {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let path = entry.path();
-        if kind.is_dir() {
-            if depth == 0 {
-                let finding = format!("has folders more than {DEPTH_MAX} deep");
-                return Err(Problem::new(finding, "give the folder of one series").blame(path));
-            }
-            list(&path, depth - 1, files)?;
-        } else if path.is_file() {
-            files.push(path);
-        }
-        if files.len() > FILES_MAX {
-            let finding = format!("holds more than {FILES_MAX} files");
-            return Err(Problem::new(finding, "give the folder of one series"));
-        }
-    }
-    Ok(())
 }

@@ -113,6 +113,39 @@ fn leads_outside(name: &str) -> Problem {
     Problem::new(finding, "put the file beside it, and name it there without folders")
 }
 
+/// Some of other files.
+pub(crate) struct Subset<'a, F: ?Sized> {
+    pub(crate) files: &'a F,
+    /// Their places among the others.
+    pub(crate) kept: Vec<usize>,
+}
+
+impl<F: Files + ?Sized> Files for Subset<'_, F> {
+    fn count(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn name(&self, file: usize) -> String {
+        self.files.name(self.kept[file])
+    }
+
+    fn size(&self, file: usize) -> u64 {
+        self.files.size(self.kept[file])
+    }
+
+    fn bytes(&self, file: usize) -> Result<Cow<'_, [u8]>, Problem> {
+        self.files.bytes(self.kept[file])
+    }
+
+    fn stream(&self, file: usize) -> Result<Stream<'_>, Problem> {
+        self.files.stream(self.kept[file])
+    }
+
+    fn beside(&self, file: usize, name: &str) -> Result<Option<Stream<'_>>, Problem> {
+        self.files.beside(self.kept[file], name)
+    }
+}
+
 /// One file in memory.
 pub(crate) struct InMemory<'a> {
     pub(crate) name: &'a str,

@@ -1,18 +1,18 @@
 //! A folder of PNG or JPEG slices in M3D-Cap's layout: integer file stems, grey values as they are displayed.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io::Cursor;
+use std::path::Path;
 
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 
+use super::files::Files;
 use super::names::{listed, name_of};
 use super::orientation::flip;
 use super::scalar::voxel_count;
 use super::{Parts, Problem, Unit, VolumeOptions};
-use crate::budget::Budget;
+use crate::budget::{Budget, Permit};
 use crate::memory;
 
 /// Memory that decoding slices may take, all threads together: one of 8192 by 8192 pixels of 16-bit RGBA.
@@ -22,21 +22,24 @@ const DECODING_BYTES_MAX: u64 = 512 << 20;
 static DECODING: Budget = Budget::new(DECODING_BYTES_MAX);
 
 /// A slice before it is decoded.
-struct Shaped<'a> {
-    file: &'a Path,
+#[derive(Debug, Clone)]
+struct Shaped {
+    file: usize,
+    name: String,
     columns: u32,
     rows: u32,
 }
 
 /// Reads the slices `files` as M3D does: in the order of their stems, those of the most common shape, grey.
-pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<Parts, Problem> {
-    let mut slices = files.iter().map(|file| Ok((stem_number(file)?, file))).collect::<Result<Vec<_>, Problem>>()?;
-    slices.sort();
+pub(crate) fn read<F: Files + ?Sized>(files: &F, options: &VolumeOptions) -> Result<Parts, Problem> {
+    let numbered = |file: usize| Ok((stem_number(&files.name(file))?, file));
+    let mut slices = (0..files.count()).map(numbered).collect::<Result<Vec<_>, Problem>>()?;
+    slices.sort_unstable();
     if let Some(pair) = slices.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let finding = format!("has the same slice number as {}", pair[0].1.display());
-        return Err(Problem::new(finding, "keep one file for each slice").blame(pair[1].1));
+        let finding = format!("has the same slice number as {}", files.name(pair[0].1));
+        return Err(Problem::new(finding, "keep one file for each slice").blame(files.name(pair[1].1)));
     }
-    let shaped: Vec<Shaped<'_>> = slices.par_iter().map(|(_, file)| shape(file)).collect::<Result<_, Problem>>()?;
+    let shaped: Vec<Shaped> = slices.par_iter().map(|&(_, file)| shape(files, file)).collect::<Result<_, Problem>>()?;
     let (columns, rows) = most_common(shaped.iter().map(|shaped| (shaped.columns, shaped.rows)));
     let (kept, dropped): (Vec<_>, Vec<_>) =
         shaped.into_iter().partition(|shaped| (shaped.columns, shaped.rows) == (columns, rows));
@@ -46,7 +49,7 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
     voxels
         .par_chunks_mut(plane)
         .zip(&kept)
-        .try_for_each(|(out, shaped)| decode(shaped.file, out).map_err(|problem| problem.blame(shaped.file)))?;
+        .try_for_each(|(out, shaped)| decode(files, shaped.file, out).map_err(|problem| problem.blame(&shaped.name)))?;
 
     let dims = [kept.len(), rows as usize, columns as usize];
     if options.reverses() {
@@ -58,7 +61,7 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
     parts.info.dtype = "grey / 255".to_owned();
     let notes = &mut parts.info.notes;
     if !dropped.is_empty() {
-        let names: Vec<String> = dropped.iter().map(|shaped| name_of(shaped.file)).collect();
+        let names: Vec<String> = dropped.iter().map(|shaped| name_of(&shaped.name)).collect();
         let count = names.len();
         notes.push(format!("{count} slices of another size than {rows}x{columns} were left out: {}", listed(&names)));
     }
@@ -70,8 +73,8 @@ pub(crate) fn read_files(files: &[PathBuf], options: &VolumeOptions) -> Result<P
 }
 
 /// The whole number that the file's name is.
-fn stem_number(file: &Path) -> Result<u64, Problem> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+fn stem_number(file: &str) -> Result<u64, Problem> {
+    let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     stem.parse().map_err(|_| {
         let finding = format!("is a slice whose name {stem:?} is not a number, so its place is unknown");
         Problem::new(finding, "name the slices 0.png, 1.png, ... from first to last").blame(file)
@@ -89,20 +92,32 @@ fn most_common(shapes: impl Iterator<Item = (u32, u32)> + Clone) -> (u32, u32) {
 }
 
 /// A reader that goes by the file's content and bounds its memory.
-fn open(file: &Path) -> Result<ImageReader<BufReader<File>>, Problem> {
-    let mut reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format)?;
+fn open(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, Problem> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(DECODING_BYTES_MAX);
     reader.limits(limits);
     Ok(reader)
 }
 
+/// Memory for `bytes`, once the other threads leave it.
+fn room(bytes: u64) -> Result<Permit<'static>, Problem> {
+    let permit = DECODING.take(bytes).ok_or_else(|| {
+        let finding = format!("takes {bytes} bytes to decode, more than {DECODING_BYTES_MAX}");
+        Problem::new(finding, "export the slices with fewer pixels")
+    })?;
+    memory::check_room(bytes)?;
+    Ok(permit)
+}
+
 /// The size of a slice, compared with the bytes at hand.
-fn shape(file: &Path) -> Result<Shaped<'_>, Problem> {
+fn shape<F: Files + ?Sized>(files: &F, file: usize) -> Result<Shaped, Problem> {
     let shape = || {
-        let reader = open(file)?;
+        let _permit = room(files.size(file))?;
+        let content = files.bytes(file)?;
+        let reader = open(&content)?;
         let is_png = reader.format() == Some(ImageFormat::Png);
-        let bytes = std::fs::metadata(file)?.len();
+        let bytes = content.len() as u64;
         let decoder = reader.into_decoder().map_err(undecodable)?;
         let (columns, rows) = decoder.dimensions();
         let row_bits = u64::from(columns) * u64::from(decoder.original_color_type().bits_per_pixel());
@@ -116,9 +131,9 @@ fn shape(file: &Path) -> Result<Shaped<'_>, Problem> {
             let finding = format!("promises {rows} rows of {columns} pixels, more than its {bytes} bytes can hold");
             return Err(Problem::new(finding, "copy or export the slice again"));
         }
-        Ok(Shaped { file, columns, rows })
+        Ok(Shaped { file, name: files.name(file), columns, rows })
     };
-    shape().map_err(|problem: Problem| problem.blame(file))
+    shape().map_err(|problem: Problem| problem.blame(files.name(file)))
 }
 
 /// A slice that its decoder refuses. Some of its messages end in a line break.
@@ -134,23 +149,17 @@ fn undecodable(error: ImageError) -> Problem {
 }
 
 /// Decodes one slice to grey values in 0..1.
-fn decode(file: &Path, out: &mut [f32]) -> Result<(), Problem> {
-    let reader = open(file)?;
-    let is_png = reader.format() == Some(ImageFormat::Png);
-    let decoder = reader.into_decoder().map_err(undecodable)?;
+fn decode<F: Files + ?Sized>(files: &F, file: usize, out: &mut [f32]) -> Result<(), Problem> {
+    // A pixel takes 8 bytes at most, and a progressive JPEG is held as coefficients of 16 bits for up to four colours.
+    let _permit = room(files.size(file) + 16 * out.len() as u64)?;
+    let content = files.bytes(file)?;
+    let decoder = open(&content)?.into_decoder().map_err(undecodable)?;
     let (columns, rows) = decoder.dimensions();
     if u64::from(columns) * u64::from(rows) != out.len() as u64 {
         return Err(Problem::new("changed its size while it was read", "try again"));
     }
     let color = decoder.color_type();
     let bytes = decoder.total_bytes();
-    // A progressive JPEG is held as coefficients of 16 bits, for up to four colours, until its last scan.
-    let coefficients = if is_png { 0 } else { 8 * out.len() as u64 };
-    let Some(_permit) = DECODING.take(bytes + coefficients) else {
-        let finding = format!("takes {} bytes to decode, more than {DECODING_BYTES_MAX}", bytes + coefficients);
-        return Err(Problem::new(finding, "export the slices with fewer pixels"));
-    };
-    memory::check_room(bytes + coefficients)?;
     let mut samples = memory::filled(0u8, bytes as usize)?;
     decoder.read_image(&mut samples).map_err(undecodable)?;
     grey(color, &samples, out)

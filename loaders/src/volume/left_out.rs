@@ -20,11 +20,10 @@ pub(super) mod dicom {
 /// In the place of the reader of folders of images.
 #[cfg(not(feature = "images"))]
 pub(super) mod images {
-    use std::path::PathBuf;
-
+    use crate::volume::files::Files;
     use crate::volume::{Parts, Problem, VolumeOptions};
 
-    pub(crate) fn read_files(_: &[PathBuf], _: &VolumeOptions) -> Result<Parts, Problem> {
+    pub(crate) fn read<F: Files + ?Sized>(_: &F, _: &VolumeOptions) -> Result<Parts, Problem> {
         Err(super::refuse("holds PNG or JPEG slices", "images"))
     }
 }

@@ -4,6 +4,7 @@
 //! the volume that comes out has its slices superior first, rows anterior first and columns patient-right first where
 //! the file says where those are, and its voxels are finite and not all alike.
 
+mod archive;
 mod detect;
 #[cfg(feature = "dicom")]
 mod dicom;
@@ -27,6 +28,7 @@ mod orientation;
 mod packed;
 mod problem;
 mod scalar;
+mod several;
 mod window;
 
 use std::path::Path;
@@ -282,7 +284,8 @@ pub(crate) fn finite_range(voxels: &[f32]) -> (usize, [f32; 2]) {
     voxels.par_chunks(1 << 16).map(of_chunk).reduce(|| NONE, join)
 }
 
-/// Reads the volume at `path`: .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices.
+/// Reads the volume at `path`: .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, a zip of one scan, or a folder of
+/// PNG or JPEG slices.
 ///
 /// # Errors
 /// One sentence that names the file, what was found and what to do, for anything that is not one sound volume.
@@ -296,7 +299,7 @@ pub fn read_volume(path: &Path, options: &VolumeOptions) -> Result<RawVolume> {
 /// # Errors
 /// As [`read_volume`]; a header whose voxels are in another file is refused.
 pub fn read_bytes(name: &str, bytes: &[u8], options: &VolumeOptions) -> Result<RawVolume> {
-    let read = detect::read_file(&InMemory { name, bytes }, 0, options);
+    let read = detect::read_bytes(name, bytes, options);
     read.and_then(Parts::settle).map_err(|problem| problem.at(Path::new(name)))
 }
 
