@@ -89,7 +89,10 @@ pub(crate) fn read_parts(path: &Path, options: &VolumeOptions) -> Result<Parts, 
         let zip = ZipFiles::open(&path.display().to_string(), Box::new(FileReader::from(zip)), metadata.len())?;
         return several::read_zip(&zip, options);
     }
-    read_file(&file[..], 0, options)
+    match several::read_disc(path, options)? {
+        Some(parts) => Ok(parts),
+        None => read_file(&file[..], 0, options),
+    }
 }
 
 /// Reads the bytes of one file.
@@ -122,7 +125,7 @@ pub(crate) fn read_file<F: Files + ?Sized>(files: &F, file: usize, options: &Vol
 pub(crate) fn format_of<F: Files + ?Sized>(files: &F, file: usize, start: &[u8]) -> Format {
     if start.starts_with(npy::MAGIC) {
         Format::Npy
-    } else if start.get(128..132) == Some(b"DICM") {
+    } else if dicom::sniff(start) {
         Format::Dicom
     } else if is_image(start) {
         Format::Image

@@ -1,5 +1,6 @@
 //! A grid of voxels in one stream, as the headers of NIfTI, NRRD and MetaImage describe it.
 
+use super::identity::slices_of_grid;
 use super::orientation::{Orientation, reorder};
 use super::packed::Source;
 use super::scalar::{Scalar, Scale, read_voxels, voxel_count};
@@ -12,6 +13,8 @@ pub(crate) struct Affine {
     pub(crate) columns: [[f64; 3]; 3],
     /// Whether their lengths are known.
     pub(crate) spacing_known: bool,
+    /// The centre of the voxel that is stored first.
+    pub(crate) origin: Option<[f64; 3]>,
 }
 
 /// What a header says, checked.
@@ -76,7 +79,7 @@ impl Grid {
 
     /// The voxels in reading order, with what there is to know about them.
     fn turned(self, voxels: Vec<f32>, options: &VolumeOptions) -> Result<Parts, Problem> {
-        let Affine { columns, spacing_known } = self.affine;
+        let Affine { columns, spacing_known, .. } = self.affine;
         let orientation = Orientation::closest(&columns, options.slice_order)?;
         let dims = [0, 1, 2].map(|axis| self.dims[axis] as usize);
         let (voxels, dims) = reorder(voxels, dims, orientation.from_axis, orientation.flipped)?;
@@ -89,6 +92,7 @@ impl Grid {
         parts.info.notes.extend(orientation.note());
         parts.info.notes.extend(fill::notes(&parts.voxels));
         parts.info.unit = Unit::Hounsfield;
+        parts.info.slices = slices_of_grid(&self.affine, &orientation, dims[0]);
         parts.info.orientation = Some(orientation);
         Ok(parts)
     }

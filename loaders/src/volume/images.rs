@@ -32,6 +32,7 @@ struct Shaped {
 
 /// Reads the slices `files` as M3D does: in the order of their stems, those of the most common shape, grey.
 pub(crate) fn read<F: Files + ?Sized>(files: &F, options: &VolumeOptions) -> Result<Parts, Problem> {
+    super::check_no_series(options)?;
     let numbered = |file: usize| Ok((stem_number(&files.name(file))?, file));
     let mut slices = (0..files.count()).map(numbered).collect::<Result<Vec<_>, Problem>>()?;
     slices.sort_unstable();

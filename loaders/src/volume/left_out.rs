@@ -12,6 +12,18 @@ pub(super) mod dicom {
     use crate::volume::files::Files;
     use crate::volume::{Parts, Problem, VolumeOptions};
 
+    pub(crate) fn may_be_directory(_: &[u8]) -> bool {
+        false
+    }
+
+    pub(crate) fn files_of(_: &[u8]) -> Result<Option<Vec<Vec<String>>>, Problem> {
+        Ok(None)
+    }
+
+    pub(crate) fn sniff(start: &[u8]) -> bool {
+        start.get(128..132) == Some(b"DICM")
+    }
+
     pub(crate) fn read<F: Files + ?Sized>(_: &F, _: &VolumeOptions) -> Result<Parts, Problem> {
         Err(super::refuse("holds DICOM", "dicom"))
     }

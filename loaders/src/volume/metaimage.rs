@@ -143,7 +143,8 @@ fn affine(fields: &Fields, axes: usize, notes: &mut Vec<String>) -> Result<Affin
             [[-step(0), 0.0, 0.0], [0.0, -step(1), 0.0], [0.0, 0.0, step(2)]]
         }
     };
-    Ok(Affine { columns, spacing_known: steps.is_some() })
+    let origin = several(&["Offset", "Position", "Origin"], axes)?.map(|at| [-at[0], -at[1], at[2]]);
+    Ok(Affine { columns, spacing_known: steps.is_some(), origin })
 }
 
 /// Refuses a function from stored values to intensities: the format has one, and ITK, which most files come from and

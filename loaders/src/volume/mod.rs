@@ -13,6 +13,7 @@ mod fill;
 mod framing;
 mod grid;
 mod header_text;
+mod identity;
 #[cfg(feature = "images")]
 mod images;
 #[cfg(not(all(feature = "dicom", feature = "images")))]
@@ -37,6 +38,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 pub use framing::{Framed, frame};
+pub use identity::{Identity, SourceSlice};
 pub use npy_writer::write_npy;
 pub use orientation::Orientation;
 pub use problem::Problem;
@@ -74,7 +76,9 @@ pub struct VolumeOptions {
     pub model_window: Option<Window>,
     /// Order of the slices.
     pub slice_order: SliceOrder,
-    /// Which volume, where the input holds several; counted from 0.
+    /// Which series of a DICOM input: its SeriesInstanceUID or its SeriesNumber.
+    pub series: Option<String>,
+    /// Which volume, where the input holds several; counted from 0, with `series` among those of that series.
     pub index: Option<usize>,
     /// Accept a series whose slices are not evenly spaced.
     pub allow_gaps: bool,
@@ -133,8 +137,21 @@ pub struct VolumeInfo {
     pub modality: Option<String>,
     /// DICOM's series description, or its number.
     pub series: Option<String>,
+    /// What the scan is known by.
+    pub identity: Identity,
+    /// Where each slice comes from, in reading order; empty where nothing is known about any.
+    pub slices: Vec<SourceSlice>,
     /// Warnings: what was assumed, repaired or ignored.
     pub notes: Vec<String>,
+}
+
+impl VolumeInfo {
+    /// Puts hashes in the place of all UIDs, the first 32 hexadecimal digits of the SHA-256 of each. Equal UIDs stay
+    /// equal, so that results can be joined; who knows a UID can find its hash.
+    pub fn hash_uids(&mut self) {
+        self.identity.hash_uids();
+        self.slices.iter_mut().for_each(SourceSlice::hash_uids);
+    }
 }
 
 /// A volume as read: slices, rows, columns.
@@ -330,7 +347,21 @@ pub fn parse_dicom_files(files: &[(String, Vec<u8>)], options: &VolumeOptions) -
 
 /// Which of `volumes` is meant; `what` says what holds them.
 pub(crate) fn pick(volumes: u64, options: &VolumeOptions, what: impl Fn() -> String) -> Result<u64, Problem> {
-    match options.index {
+    check_no_series(options)?;
+    choose(volumes, options.index, what)
+}
+
+/// Refuses a choice of series in formats that have none.
+pub(crate) fn check_no_series(options: &VolumeOptions) -> Result<(), Problem> {
+    match options.series {
+        Some(_) => Err(Problem::new("is no DICOM and has no series", "leave out --series")),
+        None => Ok(()),
+    }
+}
+
+/// As [`pick`], by number alone.
+pub(crate) fn choose(volumes: u64, index: Option<usize>, what: impl Fn() -> String) -> Result<u64, Problem> {
+    match index {
         _ if volumes == 0 => {
             Err(Problem::new(format!("holds no volume ({})", what()), "give a file that holds one volume"))
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::files::{Files, Stream};
-use super::grid::{Affine, Grid, Start};
+use super::grid::{Grid, Start};
 use super::names::name_of;
 use super::nifti_header::{HEADER_BYTES, Header, parse, sniff};
 use super::packed::Source;
@@ -108,7 +108,7 @@ fn read_data(header: Header, source: Source<'_>, consumed: u64, options: &Volume
         scalar: header.scalar,
         big_endian: header.big_endian,
         scale: header.scale,
-        affine: Affine { columns: header.columns, spacing_known: header.spacing_known },
+        affine: header.affine,
         notes: header.notes,
     };
     grid.read(source, Start::At { byte: header.data_offset, consumed }, options)

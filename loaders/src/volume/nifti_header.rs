@@ -3,6 +3,7 @@
 //! Read here rather than with the `nifti` crate, which knows NIfTI-1 alone.
 
 use super::Problem;
+use super::grid::Affine;
 use super::scalar::{Scalar, Scale};
 
 /// What the header says, checked.
@@ -17,10 +18,7 @@ pub(crate) struct Header {
     /// Where the voxels start in their file.
     pub(crate) data_offset: u64,
     pub(crate) scale: Scale,
-    /// Step of each stored axis in RAS coordinates, in mm.
-    pub(crate) columns: [[f64; 3]; 3],
-    /// Whether the lengths of `columns` are known.
-    pub(crate) spacing_known: bool,
+    pub(crate) affine: Affine,
     pub(crate) notes: Vec<String>,
 }
 
@@ -106,6 +104,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, Problem> {
     let single_file = match magic {
         b"n+1\0" | b"n+2\0" => true,
         b"ni1\0" | b"ni2\0" => false,
+        // ANALYZE has a number there, of the smallest voxel or nothing.
+        [first, ..] if !first.is_ascii_alphabetic() => {
+            let finding = "is an ANALYZE 7.5 header, which does not say which side of the body is which";
+            return Err(Problem::new(finding, "convert it to NIfTI with a tool that knows where it comes from"));
+        }
         _ => {
             let finding = format!("has NIfTI magic {:?}, wanted \"n+1\" or \"ni1\"", magic.escape_ascii().to_string());
             return Err(Problem::new(finding, remedy));
@@ -120,8 +123,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, Problem> {
     }
     let data_offset = parse_offset(&fields, single_file, header_bytes as u64)?;
     let scale = parse_scale(&fields, &mut notes)?;
-    let (columns, spacing_known) = parse_columns(&fields, &mut notes)?;
-    Ok(Header { version, big_endian, single_file, dims, scalar, data_offset, scale, columns, spacing_known, notes })
+    let affine = parse_affine(&fields, &mut notes)?;
+    Ok(Header { version, big_endian, single_file, dims, scalar, data_offset, scale, affine, notes })
 }
 
 /// The shape, trailing axes of length 1 dropped.
@@ -203,7 +206,7 @@ fn parse_scale(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<Scale, Pr
 }
 
 /// The step of each stored axis: sform, else qform, else pixdim with x to the left (nibabel's order of trust).
-fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64; 3]; 3], bool), Problem> {
+fn parse_affine(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<Affine, Problem> {
     let qform_code = fields.code([252, 344]);
     let sform_code = fields.code([254, 348]);
     let mut spacing_known = true;
@@ -222,7 +225,11 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
         3 => 0.001,
         _ => 1.0,
     };
-    let in_mm = |columns: [[f64; 3]; 3]| columns.map(|column| column.map(|x| x * to_mm));
+    let in_mm = |columns: [[f64; 3]; 3], spacing_known: bool, origin: Option<[f64; 3]>| Affine {
+        columns: columns.map(|column| column.map(|x| x * to_mm)),
+        spacing_known,
+        origin: origin.map(|origin| origin.map(|x| x * to_mm)).filter(|origin| origin.iter().all(|x| x.is_finite())),
+    };
     if let Some(step) = [1, 2, 3].map(|axis| fields.real([76, 104], axis)).into_iter().find(|step| !step.is_finite()) {
         return Err(Problem::new(
             format!("has a voxel size (pixdim) of {step}"),
@@ -231,7 +238,9 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
     }
     if sform_code > 0 {
         if is_sound(&sform) {
-            return Ok((in_mm(sform), true));
+            notes.extend(qform_conflict(fields, &sform, pixdim));
+            let origin = [0, 1, 2].map(|world| fields.real([280, 400], 4 * world + 3));
+            return Ok(in_mm(sform, true, Some(origin)));
         }
         let finding = format!("has a singular or non-finite sform ({sform:?})");
         return Err(Problem::new(
@@ -247,11 +256,28 @@ fn parse_columns(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<([[f64;
         let columns = columns.ok_or_else(|| {
             Problem::new("has a qform that is no rotation", "write the file again with a valid sform or qform")
         })?;
-        return Ok((in_mm(columns), spacing_known));
+        let origin = [0, 1, 2].map(|world| fields.real([268, 376], world));
+        return Ok(in_mm(columns, spacing_known, Some(origin)));
     }
     notes.push("no sform and no qform: x was taken to run to the left, y anterior and z superior".to_owned());
     let [x, y, z] = pixdim;
-    Ok((in_mm([[-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z]]), spacing_known))
+    Ok(in_mm([[-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z]], spacing_known, None))
+}
+
+/// A note where the qform shows another side of the body than the sform that was taken.
+fn qform_conflict(fields: &Fields<'_>, sform: &[[f64; 3]; 3], pixdim: [f64; 3]) -> Option<String> {
+    let axes = |columns: &[[f64; 3]; 3]| {
+        Some(super::Orientation::closest(columns, super::SliceOrder::SuperiorFirst).ok()?.source_axes)
+    };
+    let [qform_code, sform_code] = [fields.code([252, 344]), fields.code([254, 348])];
+    let qform = (qform_code > 0).then(|| qform_columns(fields, pixdim)).flatten()?;
+    let (taken, other) = (axes(sform)?, axes(&qform)?);
+    (taken != other).then(|| {
+        format!(
+            "the sform (code {sform_code}) says that the axes are {taken} and the qform (code {qform_code}) says \
+             {other}: the sform was taken, and programs that take the qform show another side"
+        )
+    })
 }
 
 /// Whether the columns are finite and span space.

@@ -16,6 +16,9 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header we read; numpy's own limit for untrusted files is 10 000.
 const HEADER_BYTES_MAX: usize = 1 << 16;
 
+/// Most values of one voxel: colours with their opacity.
+const CHANNELS_MAX: u64 = 4;
+
 /// Most axes that a message shows.
 const AXES_SHOWN_MAX: usize = 8;
 
@@ -37,7 +40,19 @@ pub(crate) fn read_stream(stream: Stream<'_>, options: &VolumeOptions) -> Result
 pub(crate) fn read(source: &mut impl Read, len: u64, options: &VolumeOptions) -> Result<Parts, Problem> {
     let header = read_header(source)?;
     let (volumes, dims) = match header.shape[..] {
+        [n, h, w] if n == h && h != w => {
+            let finding = format!(
+                "has shape {:?}, which looks like rows, columns, slices, but slices come first here",
+                header.shape
+            );
+            let remedy = "save array.transpose(2, 0, 1), or array[None] if its first axis does count the slices";
+            return Err(Problem::new(finding, remedy));
+        }
         [n, h, w] => (1, [n, h, w]),
+        [n, h, w, c] if c <= CHANNELS_MAX && n.min(h).min(w) > CHANNELS_MAX => {
+            let finding = format!("has shape {:?}, of which the last axis looks like {c} channel(s)", header.shape);
+            return Err(Problem::new(finding, "save one of them, array[..., 0]"));
+        }
         [c, n, h, w] => (c, [n, h, w]),
         ref shape => {
             let rest = if shape.len() > AXES_SHOWN_MAX { " and more" } else { "" };
@@ -54,7 +69,8 @@ pub(crate) fn read(source: &mut impl Read, len: u64, options: &VolumeOptions) ->
         let finding = format!("holds {len} bytes, but its shape {:?} needs {want} bytes", header.shape);
         return Err(Problem::cut_short(finding));
     }
-    let index = super::pick(volumes, options, || format!("shape {:?}", header.shape))?;
+    let channels = if volumes <= CHANNELS_MAX { ", of which the first axis may count channels" } else { "" };
+    let index = super::pick(volumes, options, || format!("shape {:?}{channels}", header.shape))?;
     if header.fortran_order && volumes > 1 {
         return Err(Problem::not_ours("holds several volumes in Fortran order"));
     }

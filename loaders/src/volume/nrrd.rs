@@ -132,11 +132,12 @@ fn grid(fields: &Fields) -> Result<Grid, Problem> {
     let directions = directions(fields, axes)?;
     let kept = axes_of_space(fields, &sizes, directions.as_deref())?;
     let dims = kept.dims(&sizes);
+    let origin = origin(fields)?.map(|[x, y, z]| [x * signs[0], y * signs[1], z * signs[2]]);
     let affine = match &directions {
         Some(directions) => {
             let column = |axis: usize| directions[axis].unwrap_or_default();
             let columns = kept.space.map(column).map(|[x, y, z]| [x * signs[0], y * signs[1], z * signs[2]]);
-            Affine { columns, spacing_known: true }
+            Affine { columns, spacing_known: true, origin }
         }
         None => {
             let spacings = spacings(fields, axes)?;
@@ -148,7 +149,7 @@ fn grid(fields: &Fields) -> Result<Grid, Problem> {
                  posterior and z superior"
                     .to_owned(),
             );
-            Affine { columns: [[-x, 0.0, 0.0], [0.0, -y, 0.0], [0.0, 0.0, z]], spacing_known }
+            Affine { columns: [[-x, 0.0, 0.0], [0.0, -y, 0.0], [0.0, 0.0, z]], spacing_known, origin: None }
         }
     };
     let order = if big_endian { "NRRD, big-endian" } else { "NRRD" };
@@ -209,6 +210,17 @@ fn directions(fields: &Fields, axes: usize) -> Result<Option<Vec<Option<[f64; 3]
         rest = after.trim_start();
     }
     if found.len() == axes { Ok(Some(found)) } else { Err(bad()) }
+}
+
+/// The centre of the first voxel, the first three coordinates.
+fn origin(fields: &Fields) -> Result<Option<[f64; 3]>, Problem> {
+    let Some(text) = fields.get("spaceorigin") else { return Ok(None) };
+    let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
+    let numbers: Option<Vec<f64>> = inner.split(',').map(|part| number(part.trim())).collect();
+    match numbers.as_deref() {
+        Some([x, y, z] | [x, y, z, _]) => Ok(Some([*x, *y, *z])),
+        _ => Err(odd("space origin", text, "a vector of three numbers")),
+    }
 }
 
 /// The step of each axis in mm, where it is known.

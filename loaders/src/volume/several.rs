@@ -10,10 +10,13 @@ use super::detect::{Format, START_BYTES, format_of, read_file};
 use super::files::{Files, Subset};
 use super::names::{listed, name_of};
 use super::{Parts, Problem, VolumeOptions, dicom, images};
+use crate::files::folder_of;
 
 /// Folders below the given one that are searched, and files that are looked at.
 const DEPTH_MAX: usize = 16;
 const FILES_MAX: usize = 100_000;
+/// Longest DICOMDIR; a file takes about 500 bytes.
+const DIRECTORY_BYTES_MAX: u64 = 256 << 20;
 
 /// Files sorted by what they hold, as places among all of them.
 #[derive(Default)]
@@ -120,6 +123,39 @@ pub(crate) fn read_folder(folder: &Path, options: &VolumeOptions) -> Result<Part
         count => format!("is a folder of {count} files without a scan or PNG or JPEG slice: {}", listed(&names)),
     };
     Err(Problem::new(finding, "give a folder of slices, or the volume's file itself"))
+}
+
+/// Reads the scan that a DICOMDIR lists, `None` where `path` is another file.
+pub(crate) fn read_disc(path: &Path, options: &VolumeOptions) -> Result<Option<Parts>, Problem> {
+    let one = [path.to_owned()];
+    if !dicom::may_be_directory(&one.start(0, 1024)?) || one.size(0) > DIRECTORY_BYTES_MAX {
+        return Ok(None);
+    }
+    let Some(listed_files) = dicom::files_of(&one.bytes(0)?)? else { return Ok(None) };
+    let folder = folder_of(path);
+    let mut files = Vec::new();
+    let mut absent = Vec::new();
+    for parts in &listed_files {
+        let path: PathBuf = parts.iter().fold(folder.clone(), |path, part| path.join(part));
+        // Systems show the capital letters of a disc as small ones.
+        let small: PathBuf = parts.iter().fold(folder.clone(), |path, part| path.join(part.to_lowercase()));
+        match [path, small].into_iter().find(|path| path.is_file()) {
+            Some(found) => files.push(found),
+            None => absent.push(parts.join("/")),
+        }
+    }
+    if files.is_empty() {
+        let finding = format!("is a DICOMDIR that lists {} files, of which none is there", listed_files.len());
+        return Err(Problem::new(finding, "copy the whole disc, or give the folder of the images"));
+    }
+    files.sort();
+    files.dedup();
+    let mut parts = dicom::read(&files[..], options)?;
+    if !absent.is_empty() {
+        let (count, names) = (absent.len(), listed(&absent));
+        parts.info.notes.push(format!("{count} files that the DICOMDIR lists are not there: {names}"));
+    }
+    Ok(Some(parts))
 }
 
 /// Reads a zip of one scan.

@@ -193,7 +193,7 @@ impl Eval {
     /// Everything but the model and the items that changes answers or scores.
     fn identity_options(&self, folder: &ModelFolder) -> Result<Map<String, Value>> {
         let device = self.device.open(self.precision.map(Precision::from), folder)?.describe();
-        let VolumeArgs { window, slice_order, index, allow_gaps } = &self.how;
+        let VolumeArgs { window, slice_order, series, index, allow_gaps } = &self.how;
         let mut options = json!({
             "blind": self.blind,
             "swap_guides": self.swap_guides.map(|swap| swap.to_string()),
@@ -210,6 +210,9 @@ impl Eval {
             "index": index,
             "allow_gaps": allow_gaps,
         });
+        if let Some(series) = series {
+            options["series"] = json!(series);
+        }
         if self.closed == ClosedChoice::Scored {
             // Results without it were made when there was no other way, and can still be taken up.
             options["closed"] = json!("scored");

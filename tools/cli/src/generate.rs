@@ -17,7 +17,7 @@ use med2e3::{
 use med2e3_kernels::ops::Sampling;
 use med2e3_loaders::ModelFolder;
 use med2e3_loaders::sentence::sentence;
-use med2e3_loaders::volume;
+use med2e3_loaders::volume::{self, VolumeInfo};
 
 use crate::args::device::PrecisionChoice;
 use crate::args::sampling::{self, SamplingArgs};
@@ -25,6 +25,7 @@ use crate::args::volume::VolumeArgs;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Reader, Then};
 use crate::progress::Bars;
+use crate::volume_report::Origin;
 use crate::{chart, interrupt, montage, terminal};
 use report::options::Options;
 use report::{Ranking, Report, Timings};
@@ -35,7 +36,7 @@ pub struct Generate {
     /// The model's folder
     #[arg(long, value_name = "DIR", required_unless_present = "demo", conflicts_with = "demo")]
     model: Option<PathBuf>,
-    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices
+    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, a zip of one scan, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH", required_unless_present = "demo")]
     volume: Option<PathBuf>,
     /// The question
@@ -74,6 +75,9 @@ pub struct Generate {
     sampling: SamplingArgs,
     #[command(flatten)]
     how: VolumeArgs,
+    /// With --json: put hashes in the place of all DICOM UIDs
+    #[arg(long, requires = "json")]
+    hash_uids: bool,
     /// Print one JSON object instead of the answer alone
     #[arg(long)]
     json: bool,
@@ -114,7 +118,7 @@ impl Generate {
         if self.shadow {
             device = Arc::new(med2e3_kernels::Shadow::new(device));
         }
-        let (prepared, prepare_ms) = timed(|| self.prepare(&*device, &folder, patient.as_ref()))?;
+        let ((prepared, info), prepare_ms) = timed(|| self.prepare(&*device, &folder, patient.as_ref()))?;
         timings.preprocess = prepare_ms;
         let load = LoadOptions { volumes: 1, tgis: self.tgis, text_mlp: self.tgis_text_mlp, ..LoadOptions::default() };
         let (engine, load_ms) =
@@ -140,6 +144,7 @@ impl Generate {
         let device = engine.device().describe();
         let sources = &prepared.source_slices;
         let mut report = Report::new(&answer, &prepared, timings, device, warnings.found);
+        report.volume.origin = Some(Origin::new(&info, sources));
         report.options = options;
         report.ranking = (self.sampling.logprobs > 0).then(|| Ranking::of(&answer));
         report.truth = patient.as_ref().map(|patient| patient.truth(self.prompt.is_none()));
@@ -186,20 +191,24 @@ impl Generate {
         }
     }
 
-    /// Reads the volume and makes it the model's input.
+    /// Reads the volume and makes it the model's input; also what is known about it.
     fn prepare(
         &self,
         device: &dyn Device,
         folder: &ModelFolder,
         patient: Option<&demo::Patient>,
-    ) -> Result<PreparedVolume> {
+    ) -> Result<(PreparedVolume, VolumeInfo)> {
         let options = self.how.options(folder.window);
-        let raw = match (&self.volume, patient) {
+        let mut raw = match (&self.volume, patient) {
             (Some(path), _) => volume::read_volume(path, &options)?,
             (None, Some(patient)) => patient.volume(),
             (None, None) => unreachable!("without --demo a volume is required"),
         };
-        Ok(med2e3::prepare(device, &raw, folder.config.vision_3d.img_size, &options)?)
+        if self.hash_uids {
+            raw.info.hash_uids();
+        }
+        let prepared = med2e3::prepare(device, &raw, folder.config.vision_3d.img_size, &options)?;
+        Ok((prepared, raw.info))
     }
 
     /// The demo's, by `--seed`.

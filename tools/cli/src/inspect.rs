@@ -21,7 +21,7 @@ pub struct Inspect {
     /// Read all weights, count those that are NaN or infinite, and exit with status 3 if there are any
     #[arg(long, conflicts_with = "volume")]
     weights: bool,
-    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices
+    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, a zip of one scan, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH")]
     volume: Option<PathBuf>,
     /// Print one JSON object
@@ -32,6 +32,9 @@ pub struct Inspect {
     montage: Option<PathBuf>,
     #[command(flatten)]
     how: VolumeArgs,
+    /// With --json: put hashes in the place of all DICOM UIDs
+    #[arg(long, requires = "json")]
+    hash_uids: bool,
     /// Replace a picture that exists
     #[arg(long)]
     force: bool,
@@ -45,7 +48,13 @@ impl Inspect {
         }
         match &self.volume {
             Some(path) => {
-                volume::inspect(path, &self.how.options(None), self.json, self.montage.as_deref(), self.force)
+                let output = volume::Output {
+                    json: self.json,
+                    hash_uids: self.hash_uids,
+                    montage: self.montage.as_deref(),
+                    force: self.force,
+                };
+                volume::inspect(path, &self.how.options(None), &output)
             }
             None => Ok(()),
         }

@@ -14,7 +14,7 @@ use crate::output::{self, Then};
 /// Turn a scan into the model's input: a .npy of shape (1,N,H,W), f32, within 0..1
 #[derive(Debug, Args)]
 pub struct Preprocess {
-    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, or a folder of PNG or JPEG slices
+    /// .npy, NIfTI, NRRD, MetaImage, DICOM file or folder, a zip of one scan, or a folder of PNG or JPEG slices
     #[arg(long, value_name = "PATH")]
     volume: PathBuf,
     /// The file to write

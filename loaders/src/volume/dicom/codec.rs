@@ -45,6 +45,15 @@ impl Codec {
         }
     }
 
+    /// What a frame begins with, where that tells it from the middle of another one.
+    pub(crate) fn start_marks(self) -> &'static [u8] {
+        match self {
+            Self::Native | Self::RunLength => &[],
+            Self::Jpeg | Self::JpegLs => &[0xff, 0xd8, 0xff],
+            Self::Jpeg2000 => &[0xff, 0x4f, 0xff, 0x51],
+        }
+    }
+
     /// Memory that unpacking a frame of `pixels` takes.
     pub(crate) fn unpacking_bytes(self, pixels: u64) -> u64 {
         pixels.saturating_mul(self.bytes_per_pixel())

@@ -14,15 +14,23 @@ pub(crate) struct Fragments<'a> {
 }
 
 impl<'a> Fragments<'a> {
-    /// Shares out `fragments`, there are as many as frames or more: one to each frame, all to the only frame, or as the
-    /// offset table `table` says.
-    pub(crate) fn share_out(table: &[u8], fragments: Vec<&'a [u8]>, frames: usize) -> Result<Self, Problem> {
+    /// Shares out `fragments`, there are as many as frames or more: one to each frame, all to the only frame, as the
+    /// offset table `table` says, or, without one, a frame from each fragment that begins with `mark`.
+    pub(crate) fn share_out(
+        table: &[u8],
+        fragments: Vec<&'a [u8]>,
+        frames: usize,
+        mark: &[u8],
+    ) -> Result<Self, Problem> {
         let frames = if frames == fragments.len() {
             (0..frames).map(|frame| frame..frame + 1).collect()
         } else if frames == 1 {
             std::iter::once(0..fragments.len()).collect()
         } else {
-            by_table(table, &fragments, frames)?
+            match by_marks(mark, &fragments, frames).filter(|_| table.is_empty()) {
+                Some(frames) => frames,
+                None => by_table(table, &fragments, frames)?,
+            }
         };
         Ok(Self { fragments, frames })
     }
@@ -34,6 +42,17 @@ impl<'a> Fragments<'a> {
             several => Cow::Owned(several.concat()),
         }
     }
+}
+
+/// The fragments of each frame by the bytes that frames begin with; `None` where these are not as many as frames.
+fn by_marks(mark: &[u8], fragments: &[&[u8]], frames: usize) -> Option<Vec<Range<usize>>> {
+    let begins = |at: &usize| !mark.is_empty() && fragments[*at].starts_with(mark);
+    let mut starts: Vec<usize> = (0..fragments.len()).filter(begins).collect();
+    if starts.len() != frames || starts.first() != Some(&0) {
+        return None;
+    }
+    starts.push(fragments.len());
+    Some(starts.windows(2).map(|pair| pair[0]..pair[1]).collect())
 }
 
 /// The fragments of each frame by the offset table, in one pass over both.
@@ -69,7 +88,7 @@ mod tests {
 
     fn share_out(offsets: &[u32], frames: usize) -> Result<Vec<Vec<u8>>, Problem> {
         let table: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
-        let shared = Fragments::share_out(&table, FRAGMENTS.to_vec(), frames)?;
+        let shared = Fragments::share_out(&table, FRAGMENTS.to_vec(), frames, b"")?;
         Ok((0..frames).map(|frame| shared.frame(frame).into_owned()).collect())
     }
 
@@ -80,6 +99,18 @@ mod tests {
         assert_eq!(share_out(&[], 1).unwrap(), [b"abcdefghijkl"]);
         assert_eq!(share_out(&[], 3).unwrap(), FRAGMENTS);
         assert!(share_out(&[], 2).unwrap_err().finding.contains("no offset table"));
+    }
+
+    #[test]
+    fn without_a_table_frames_begin_at_their_marks() {
+        let shared = |mark: &[u8], frames: usize| {
+            let shared = Fragments::share_out(&[], vec![b"+a", b"b", b"+c", b"d", b"e"], frames, mark)?;
+            Ok::<_, Problem>((0..frames).map(|frame| shared.frame(frame).into_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(shared(b"+", 2).unwrap(), [b"+ab".to_vec(), b"+cde".to_vec()]);
+        for (mark, frames) in [(&b"+"[..], 3), (b"b", 2), (b"", 2), (b"e", 2)] {
+            assert!(shared(mark, frames).unwrap_err().finding.contains("no offset table"), "{mark:?}");
+        }
     }
 
     #[test]
@@ -97,7 +128,7 @@ mod tests {
         let fragments = vec![&b"ab"[..]; frames + 1];
         let table: Vec<u8> = (0..frames as u32).flat_map(|frame| (10 * frame).to_le_bytes()).collect();
         let start = std::time::Instant::now();
-        let shared = Fragments::share_out(&table, fragments, frames).unwrap();
+        let shared = Fragments::share_out(&table, fragments, frames, b"").unwrap();
         let bytes: usize = (0..frames).map(|frame| shared.frame(frame).len()).sum();
         assert_eq!(bytes, 2 * (frames + 1));
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());

@@ -36,17 +36,36 @@ pub(crate) struct Frames {
     shared: Frame,
     /// A record for every frame, or none at all.
     own: Vec<Frame>,
+    /// Of several frames that have no places of their own.
+    first: Option<First>,
     /// The texts that the marks of the frames point to.
     texts: Vec<String>,
+}
+
+/// What a classic file of several frames without places of their own says of these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct First {
+    /// From one frame to the next: SpacingBetweenSlices, or SliceThickness, mm.
+    pub(crate) step: Option<f64>,
+}
+
+impl First {
+    fn read(dataset: &Dataset<'_>) -> Self {
+        let number = |tag| dataset.decimals::<1>(tag).ok().flatten().map(|[number]| number.abs());
+        let step = number(tag::SPACING_BETWEEN).or(number(tag::SLICE_THICKNESS)).filter(|&step| step > 0.0);
+        Self { step }
+    }
 }
 
 /// How many frames the file says it has.
 pub(crate) fn count(dataset: &Dataset<'_>) -> Result<u64, Problem> {
     let Some(text) = dataset.text(tag::FRAMES) else { return Ok(1) };
-    let count = text.parse().ok().filter(|&count: &u64| count > 0).ok_or_else(|| {
+    let count: u64 = text.parse().map_err(|_| {
         let finding = format!("has {:?} frames, wanted a number of 1 or more", tag::shown(&text));
         Problem::new(finding, "export the file again with its true number of frames")
     })?;
+    // Writers of single pictures that fill in every element leave a 0 here.
+    let count = count.max(1);
     if count > FRAMES_MAX {
         let finding = format!("has {count} frames, more than {FRAMES_MAX}");
         return Err(Problem::new(finding, "export the series in several files"));
@@ -69,12 +88,18 @@ impl Frames {
         let own: Vec<Frame> = own.collect::<Result<_, _>>()?;
         // What the data set lacks may stand in every frame's own group, so it is missed only without those.
         let shared = if own.is_empty() { shared.frame()? } else { own[0] };
-        Ok(Self { count, shared, own, texts: texts.into_texts() })
+        let first = (count > 1 && own.is_empty()).then(|| First::read(dataset));
+        Ok(Self { count, shared, own, first, texts: texts.into_texts() })
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// What the file says of the places of its frames, where it has several without places of their own.
+    pub(crate) fn first(&self) -> Option<First> {
+        self.first
     }
 
     /// Geometry and scale of the frame at `index`.

@@ -82,6 +82,8 @@ pub(crate) struct Header {
     pub(crate) syntax: TransferSyntax,
     pub(crate) modality: Option<String>,
     pub(crate) identity: Identity,
+    pub(crate) study_uid: Option<String>,
+    pub(crate) frame_of_reference_uid: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) rows: u16,
     pub(crate) columns: u16,
@@ -90,6 +92,8 @@ pub(crate) struct Header {
     pub(crate) frames: Frames,
     /// Bytes of the data set, unpacked.
     pub(crate) bytes: u64,
+    /// What is odd about the file and does no harm.
+    pub(crate) notes: Vec<String>,
 }
 
 /// What a series is known by.
@@ -116,29 +120,78 @@ pub(crate) struct Part10<'a> {
     /// What is wrong with the transfer syntax, where it is not read here.
     syntax: Result<TransferSyntax, Problem>,
     data: Cow<'a, [u8]>,
+    /// What is odd about its envelope.
+    note: Option<&'static str>,
+    /// What kind of object the file says it holds.
+    media_class: Option<String>,
+}
+
+/// Where the file header begins: behind the preamble and its mark, behind the mark alone, or at once.
+fn start_of_meta(bytes: &[u8]) -> Option<usize> {
+    const MARK: &[u8] = b"DICM";
+    /// The length of the file header, or the first element that every one of them has.
+    const FIRST: [&[u8]; 2] = [b"\x02\0\0\0UL\x04\0", b"\x02\0\x01\0OB\0\0"];
+    if bytes.get(128..132) == Some(MARK) {
+        Some(132)
+    } else if bytes.starts_with(MARK) {
+        Some(MARK.len())
+    } else {
+        FIRST.iter().any(|first| bytes.starts_with(first)).then_some(0)
+    }
+}
+
+/// Whether `start`, the first bytes of a file, are those of a DICOM file, with or without its preamble.
+pub(crate) fn sniff(start: &[u8]) -> bool {
+    start_of_meta(start).is_some()
+}
+
+/// Whether the data set looks written otherwise than `encoding` says: the type of its first element tells. Some writers
+/// name a syntax and keep the one that the data came in.
+fn is_other_encoding(data: &[u8], encoding: Encoding) -> bool {
+    let Some([group, 0, _, _, first, second]) = data.first_chunk::<6>() else { return false };
+    let has_type = first.is_ascii_uppercase() && second.is_ascii_uppercase();
+    !encoding.big_endian && (0x02..=0x20).contains(group) && has_type != encoding.explicit
 }
 
 impl<'a> Part10<'a> {
     /// Finds the data set in the bytes of a file.
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Rejection> {
-        if bytes.get(128..132) != Some(b"DICM") {
+        let start = start_of_meta(bytes).ok_or_else(|| {
             let problem = Problem::new("is not DICOM (no DICM at byte 128)", "give a DICOM file or folder");
-            return Err(Rejection::NotAnImage(problem));
-        }
-        let (meta, meta_bytes) = Dataset::parse_meta(&bytes[132..])?;
+            Rejection::NotAnImage(problem)
+        })?;
+        let mut note = (start < 132).then_some("has no preamble of 128 bytes before its DICOM header");
+        let (meta, meta_bytes) = Dataset::parse_meta(&bytes[start..])?;
         let uid = meta.text(tag::TRANSFER_SYNTAX).ok_or_else(|| {
             Problem::new("does not name its transfer syntax (0002,0010)", "export the file again with a file header")
         })?;
-        let syntax = TransferSyntax::of(&uid).ok_or_else(|| {
+        let mut syntax = TransferSyntax::of(&uid).ok_or_else(|| {
             let finding = format!("uses transfer syntax {}, which is not read here", tag::shown(&uid));
             Problem::new(finding, "convert it to explicit VR little endian, uncompressed")
         });
-        let packed = &bytes[132 + meta_bytes..];
+        let packed = &bytes[start + meta_bytes..];
         let data = match &syntax {
             Ok(syntax) if syntax.deflated => Cow::Owned(inflate(packed, syntax.encoding)?),
             _ => Cow::Borrowed(packed),
         };
-        Ok(Self { syntax, data })
+        if let Ok(syntax) = &mut syntax
+            && is_other_encoding(&data, syntax.encoding)
+        {
+            syntax.encoding.explicit = !syntax.encoding.explicit;
+            note = Some("does not write its elements as its transfer syntax says (with or without their types)");
+        }
+        Ok(Self { syntax, data, note, media_class: meta.text(tag::MEDIA_CLASS) })
+    }
+
+    /// The elements of the data set.
+    pub(crate) fn dataset(&self) -> Result<Dataset<'_>, Rejection> {
+        let syntax = self.syntax.clone()?;
+        Ok(Dataset::parse(&self.data, syntax.encoding)?)
+    }
+
+    /// Whether the file lists the files of a disc.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.media_class.as_deref() == Some("1.2.840.10008.1.3.10")
     }
 
     /// The data set's bytes.
@@ -149,9 +202,10 @@ impl<'a> Part10<'a> {
     /// Parses the data set.
     pub(crate) fn image(&self) -> Result<Image<'_>, Rejection> {
         let syntax = self.syntax.clone()?;
-        let dataset = Dataset::parse(&self.data, syntax.encoding)?;
+        let dataset = self.dataset()?;
         let mut image = Image::check(dataset, syntax)?;
         image.header.bytes = self.data.len() as u64;
+        image.header.notes.extend(self.note.map(str::to_owned));
         Ok(image)
     }
 
@@ -169,11 +223,16 @@ impl Identity {
     fn read(dataset: &Dataset<'_>) -> Result<Self, Problem> {
         let series =
             SeriesKey { number: integer(dataset, tag::SERIES_NUMBER).unwrap_or(i64::MAX), uid: series_uid(dataset)? };
-        let instance_uid = dataset.text(tag::SOP_INSTANCE).filter(|uid| !uid.is_empty() && uid.len() <= UID_CHARS_MAX);
+        let instance_uid = uid(dataset, tag::SOP_INSTANCE);
         let instance = integer(dataset, tag::INSTANCE_NUMBER).unwrap_or(i64::MAX);
         let place = dataset.decimals(tag::POSITION).ok().flatten().map(|place| place.map(f64::to_bits));
         Ok(Self { series, instance, instance_uid, place })
     }
+}
+
+/// The UID of `tag`, where it is one that the standard allows by its length.
+fn uid(dataset: &Dataset<'_>, tag: tag::Tag) -> Option<String> {
+    dataset.text(tag).filter(|uid| !uid.is_empty() && uid.len() <= UID_CHARS_MAX)
 }
 
 /// The whole number that `tag` spells.
@@ -231,6 +290,10 @@ impl<'a> Image<'a> {
                 return Err(Rejection::NotAnImage(problem));
             }
         };
+        if dataset.text(tag::IMAGE_TYPE).is_some_and(|kind| kind.split('\\').any(|part| part.trim() == "MOSAIC")) {
+            let finding = "is a mosaic (ImageType), many slices as tiles of one picture";
+            return Err(Rejection::NotAnImage(Problem::new(finding, "convert it to NIfTI with dcm2niix")));
+        }
         let photometric = dataset.text(tag::PHOTOMETRIC).unwrap_or_default();
         let samples = dataset.number(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
         if samples != 1 || photometric != "MONOCHROME2" {
@@ -245,7 +308,8 @@ impl<'a> Image<'a> {
         let pixels = match stored {
             Stored::Native(bytes) => Pixels::Native(bytes),
             Stored::Fragments { table, fragments } => {
-                Pixels::Fragments(Fragments::share_out(table, fragments.to_vec(), header.frames.len())?)
+                let marks = syntax.codec.start_marks();
+                Pixels::Fragments(Fragments::share_out(table, fragments.to_vec(), header.frames.len(), marks)?)
             }
         };
         Ok(Self { header, pixels })
@@ -270,6 +334,7 @@ impl Header {
         let frames = frames::count(dataset)?;
         let count = voxel_count(&[frames, u64::from(rows), u64::from(columns)])? as u64;
         let pixel_bytes = u64::from(pixel.bits_allocated / 8);
+        let mut notes = Vec::new();
         let lacks = |held: u64, unit: &str, want: u64| {
             let frames = format!("{frames} frame(s) of {rows} rows and {columns} columns");
             Err(Problem::cut_short(format!("holds {held} {unit} of pixels, but {frames} need {want}")))
@@ -278,7 +343,13 @@ impl Header {
             Stored::Native(bytes) if (bytes.len() as u64) < count * pixel_bytes => {
                 return lacks(bytes.len() as u64, "bytes", count * pixel_bytes);
             }
-            Stored::Native(_) => {}
+            Stored::Native(bytes) => {
+                // An odd number of bytes has one more.
+                let more = bytes.len() as u64 - count * pixel_bytes;
+                if more > 1 {
+                    notes.push(format!("holds {more} bytes of pixels more than its {frames} frame(s) need"));
+                }
+            }
             Stored::Fragments { fragments, .. } if (fragments.len() as u64) < frames => {
                 return lacks(fragments.len() as u64, "fragments", frames);
             }
@@ -294,6 +365,8 @@ impl Header {
         let header = Self {
             syntax,
             identity: Identity::read(dataset)?,
+            study_uid: uid(dataset, tag::STUDY_UID),
+            frame_of_reference_uid: uid(dataset, tag::FRAME_OF_REFERENCE),
             description: dataset.text(tag::SERIES_DESCRIPTION),
             rows,
             columns,
@@ -302,6 +375,7 @@ impl Header {
             frames: Frames::read(dataset, frames as usize, pixel, modality.as_deref() == Some("CT"))?,
             modality,
             bytes: 0,
+            notes,
         };
         Ok(header)
     }
@@ -329,13 +403,13 @@ impl PixelFormat {
 /// Longest UID of the standard.
 const UID_CHARS_MAX: usize = 64;
 
-/// What tells this series from others; empty where the file does not say. A text that is no UID (DICOM PS3.5 §9.1)
-/// was put there by something that does not keep DICOM, and then slices cannot be trusted to belong together.
+/// What tells this series from others; empty where the file does not say. Whole public data sets have texts there that
+/// are no UIDs: all that counts is whether they are the same.
 fn series_uid(dataset: &Dataset<'_>) -> Result<String, Problem> {
     let uid = dataset.text(tag::SERIES_UID).unwrap_or_default();
-    if uid.len() <= UID_CHARS_MAX && uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+    if uid.len() <= UID_CHARS_MAX {
         return Ok(uid);
     }
-    let finding = format!("has the SeriesInstanceUID {:?}, wanted at most 64 digits and dots", tag::shown(&uid));
+    let finding = format!("has the SeriesInstanceUID {:?}, wanted at most 64 characters", tag::shown(&uid));
     Err(Problem::new(finding, "export the series again, or de-identify it with a tool that writes valid UIDs"))
 }

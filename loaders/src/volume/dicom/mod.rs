@@ -2,11 +2,13 @@
 
 mod codec;
 mod dataset;
+mod directory;
 mod fragments;
 mod frames;
 mod image;
 mod inflate;
 mod marks;
+mod origins;
 mod padding;
 mod pixels;
 mod scan;
@@ -15,16 +17,18 @@ mod split;
 mod volumes;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
 use super::files::Files;
-use super::names::listed;
+use super::names::{listed, name_of};
 use super::orientation::{Orientation, reorder};
 use super::scalar::voxel_count;
 use super::{Parts, Problem, Unit, VolumeOptions};
 use crate::memory;
+pub(crate) use directory::{files_of, may_be_directory};
+pub(crate) use image::sniff;
 use image::{Header, Part10, Rejection};
 use series::{Slice, Stack};
 use volumes::Volumes;
@@ -63,12 +67,14 @@ fn assemble<F: Files + ?Sized>(
         notes.extend(padding::replace(&mut voxels, padding, is_ct)?);
     }
 
-    notes.extend(stack.notes);
+    notes.extend(stack.notes.iter().cloned());
+    notes.extend(notes_of_files(&stack.slices));
     if !is_ct {
         let modality = header.modality.as_deref().unwrap_or("not given");
         notes.push(format!("the modality is {modality}; the model was trained on CT"));
     }
     let format = format!("DICOM ({})", header.syntax.name);
+    let slices = origins::slices_of(&stack, options)?;
     let mut parts = match stack.columns {
         None => {
             let (voxels, dims) = reorder(voxels, dims, [2, 1, 0], [options.reverses(), false, false])?;
@@ -97,8 +103,20 @@ fn assemble<F: Files + ?Sized>(
     parts.info.rescale = same_scale.then_some([scale.slope, scale.intercept]);
     parts.info.modality = header.modality.clone();
     parts.info.series = header.description.clone();
+    parts.info.identity = origins::identity_of(&stack.slices);
+    parts.info.slices = slices;
     parts.info.notes = notes;
     Ok(parts)
+}
+
+/// What is odd about the files of the slices, each once with the names of those it is true of.
+fn notes_of_files(slices: &[Slice<'_>]) -> Vec<String> {
+    let mut named: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for slice in slices.iter().filter(|slice| seen.insert(slice.file)) {
+        slice.header.notes.iter().for_each(|note| named.entry(note).or_default().push(name_of(slice.name)));
+    }
+    named.into_iter().map(|(note, names)| format!("{} {note}", listed(&names))).collect()
 }
 
 /// A slice and where its voxels go.

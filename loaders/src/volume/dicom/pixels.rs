@@ -56,11 +56,11 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
                 unpack(&bytes, format.bits_allocated, true, format, meaning, out);
                 return Ok(());
             }
-            if !has_end_mark(&frame) {
+            let stream = to_end_mark(&frame).ok_or_else(|| {
                 let finding = format!("has {} pixels that end without their end mark", header.syntax.name);
-                return Err(Problem::cut_short(finding));
-            }
-            let raster = unpack_stream(header.syntax.codec, &frame, out.len())?;
+                Problem::cut_short(finding)
+            })?;
+            let raster = unpack_stream(header.syntax.codec, stream, out.len())?;
             let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
             if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
                 let found = [raster.height, raster.width, raster.channels];
@@ -76,11 +76,16 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
     Ok(())
 }
 
-/// Whether a JPEG, JPEG-LS or JPEG 2000 stream ends as it must, padding aside: all three end with the bytes FF D9, and
-/// decoders quietly invent what is missing from a stream that does not.
-fn has_end_mark(stream: &[u8]) -> bool {
-    let end = stream.iter().rposition(|byte| !matches!(byte, 0 | 0xff)).map_or(0, |last| last + 1);
-    stream[..end].ends_with(&[0xff, 0xd9])
+/// Bytes that may follow the end mark of a stream, beside padding.
+const AFTER_END_BYTES_MAX: usize = 64;
+
+/// A JPEG, JPEG-LS or JPEG 2000 stream to its end mark, or nothing where that is missing: all three end with the bytes
+/// FF D9, which stand nowhere within their pixels, and decoders quietly invent what is missing from a stream that is cut.
+fn to_end_mark(stream: &[u8]) -> Option<&[u8]> {
+    let end = stream.iter().rposition(|byte| !matches!(byte, 0 | 0xff))? + 1;
+    let from = end.saturating_sub(2 + AFTER_END_BYTES_MAX);
+    let mark = stream[from..end].windows(2).rposition(|pair| pair == [0xff, 0xd9])?;
+    Some(&stream[..from + mark + 2])
 }
 
 /// Decodes a JPEG, JPEG-LS or JPEG 2000 stream of at most `pixels` pixels.

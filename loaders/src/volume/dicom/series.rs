@@ -2,7 +2,7 @@
 
 use super::super::orientation::{cross, dot, norm};
 use super::super::{Problem, VolumeOptions};
-use super::frames::Frame;
+use super::frames::{First, Frame};
 use super::image::Header;
 
 /// One frame of one file.
@@ -68,6 +68,11 @@ pub(crate) fn stack<'a>(mut slices: Vec<Slice<'a>>, options: &VolumeOptions) -> 
     let positions = slices.iter().filter(|slice| slice.frame().position.is_some()).count();
     if first.orientation.is_none() || positions < slices.len() {
         let one_file = slices.iter().all(|slice| slice.file == slices[0].file);
+        if let (true, 0, Some(first)) = (one_file, positions, slices[0].header.frames.first())
+            && let Some(stack) = along_normal(&slices, first)
+        {
+            return Ok(stack);
+        }
         if one_file && positions == 0 || slices.len() == 1 {
             notes.push("the file does not say how the body lies; slices, rows and columns were kept as stored".into());
             return Ok(Stack { slices, columns: None, spacing_known: false, notes });
@@ -141,6 +146,9 @@ fn even_steps(
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
     let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
+    if let Some(step) = even_step(distances, last_digit(slices)) {
+        return Ok(step);
+    }
     let uneven = steps.iter().position(|&step| !is_typical(step, typical));
     if let Some(gap) = uneven {
         let (from, to) = (slices[gap].name, slices[gap + 1].name);
@@ -152,6 +160,58 @@ fn even_steps(
         notes.push(what);
     }
     Ok(typical)
+}
+
+/// The frames of a classic file, which gives the direction of rows and columns, the place of one frame and the distance
+/// to the next: they are taken to lie along the normal, one behind the other. `None` where directions are missing.
+fn along_normal<'a>(slices: &[Slice<'a>], first: First) -> Option<Stack<'a>> {
+    let frame = slices[0].frame();
+    let orientation = frame.orientation?;
+    let normal = normal_of(orientation)?;
+    let (row, column) = directions(orientation);
+    let [between_rows, between_columns] = frame.spacing.unwrap_or([1.0; 2]);
+    let step = normal.map(|x| x * first.step.unwrap_or(1.0));
+    let to_ras = |[x, y, z]: [f64; 3]| [-x, -y, z];
+    let columns = [row.map(|x| x * between_columns), column.map(|x| x * between_rows), step].map(to_ras);
+    let note = "the file gives the direction of rows and columns and no place for each frame: that the frames follow \
+                each other along the normal is a guess, look at them with --montage";
+    Some(Stack {
+        slices: slices.to_vec(),
+        columns: Some(columns),
+        spacing_known: frame.spacing.is_some() && first.step.is_some(),
+        notes: vec![note.to_owned()],
+    })
+}
+
+/// The last digit in which positions are written, mm: 0.01 where none has more than two behind the point.
+pub(crate) fn last_digit(slices: &[Slice<'_>]) -> f64 {
+    const DIGITS_MAX: i32 = 6;
+    let is_whole = |number: f64| (number - number.round()).abs() < 1e-6 * number.abs().max(1.0);
+    let written = |digits: i32| {
+        let scale = 10f64.powi(digits);
+        slices.iter().filter_map(|slice| slice.frame().position).flatten().all(|x| is_whole(x * scale))
+    };
+    10f64.powi(-(0..DIGITS_MAX).find(|&digits| written(digits)).unwrap_or(DIGITS_MAX))
+}
+
+/// The step of places in rising order, where they are even: each step is typical, or each place is as near to the best
+/// even line as its last digit `digit` can be.
+pub(crate) fn even_step(places: &[f64], digit: f64) -> Option<f64> {
+    let steps = || places.windows(2).map(|pair| pair[1] - pair[0]);
+    let first = steps().next()?;
+    if steps().all(|step| is_typical(step, first)) {
+        return Some((places[places.len() - 1] - places[0]) / (places.len() - 1) as f64);
+    }
+    // Least squares of place on number.
+    let count = places.len() as f64;
+    let middle = (count - 1.0) / 2.0;
+    let mean = places.iter().sum::<f64>() / count;
+    let numbered = || places.iter().enumerate().map(|(number, place)| (number as f64 - middle, place - mean));
+    let slope = numbered().map(|(number, place)| number * place).sum::<f64>()
+        / numbered().map(|(number, _)| number * number).sum::<f64>();
+    // A slice that is missing moves its neighbours by half a step.
+    let allowed = digit.max(0.01 * slope).min(0.3 * slope);
+    numbered().all(|(number, place)| (place - slope * number).abs() <= allowed * 1.001).then_some(slope)
 }
 
 /// Two slices at one place, which `split` could not put into different volumes.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::super::orientation::dot;
 use super::marks::{IMAGE_TYPE, Kind, MARKS, seconds};
-use super::series::{SAME_DIRECTION, SAME_PLACE_MM, Slice, is_typical, normal_of};
+use super::series::{SAME_DIRECTION, SAME_PLACE_MM, Slice, even_step, last_digit, normal_of};
 
 /// Most shapes of one series that are looked at one by one.
 const SHAPES_MAX: usize = 32;
@@ -83,7 +83,7 @@ fn is_several_places(slices: &[Slice<'_>]) -> bool {
     placed(slices).is_some_and(|placed| {
         let mut places: Vec<f64> = placed.iter().map(|placed| placed.at).collect();
         places.dedup_by(|next, last| *next - *last < SAME_PLACE_MM);
-        is_even(&places)
+        is_even(&places, last_digit(slices))
     })
 }
 
@@ -137,14 +137,14 @@ fn slices_at_fullest_place(placed: &[Placed<'_>]) -> usize {
 
 /// Whether every place is taken once, with even steps between them.
 fn is_stack(placed: &[Placed<'_>]) -> bool {
-    is_even(&placed.iter().map(|placed| placed.at).collect::<Vec<f64>>())
+    let slices: Vec<Slice<'_>> = placed.iter().map(|placed| placed.slice).collect();
+    is_even(&placed.iter().map(|placed| placed.at).collect::<Vec<f64>>(), last_digit(&slices))
 }
 
-/// Whether there are two places or more, in even steps.
-fn is_even(places: &[f64]) -> bool {
-    let steps: Vec<f64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let Some(&typical) = steps.first() else { return false };
-    typical >= SAME_PLACE_MM && steps.iter().all(|&step| is_typical(step, typical))
+/// Whether there are two places or more, in even steps; `digit` is the last one that they are written in.
+fn is_even(places: &[f64], digit: f64) -> bool {
+    let apart = places.windows(2).all(|pair| pair[1] - pair[0] >= SAME_PLACE_MM);
+    apart && even_step(places, digit).is_some()
 }
 
 /// Whether one part begins before another one ends.

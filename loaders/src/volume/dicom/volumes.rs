@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::names::{listed, name_of};
 use super::super::orientation::norm;
 use super::super::{Problem, VolumeOptions};
+use super::dataset::shown;
 use super::image::SeriesKey;
 use super::marks::MARKS;
 use super::scan::Scanned;
@@ -63,6 +64,9 @@ impl<'a> Volumes<'a> {
     /// The volume that is meant: the one asked for, or the only one beside localizers and stray pictures.
     pub(crate) fn choose(mut self, options: &VolumeOptions) -> Result<Chosen<'a>, Problem> {
         let mut notes = Vec::new();
+        if let Some(wanted) = &options.series {
+            self.keep_series(wanted)?;
+        }
         let only_scan = self.only_scan();
         let index = match only_scan.filter(|_| options.index.is_none()) {
             Some(index) => {
@@ -77,7 +81,8 @@ impl<'a> Volumes<'a> {
                 }
                 index
             }
-            None => super::super::pick(self.list.len() as u64, options, || self.lines())? as usize,
+            None if options.index.is_none() && self.has_series_of_one_slice() => return Err(self.series_of_one_slice()),
+            None => super::super::choose(self.list.len() as u64, options.index, || self.lines())? as usize,
         };
         if self.list.len() > 1 && options.index.is_some() {
             notes.push(format!("this is volume {index} of {}: {}", self.list.len(), self.list[index].label));
@@ -90,7 +95,44 @@ impl<'a> Volumes<'a> {
             notes
                 .push(format!("pictures of another size or direction than the scan were left out: {}", listed(&names)));
         }
-        Ok(Chosen { volume, by_user: options.index.is_some(), is_only_scan: only_scan.is_some(), notes })
+        Ok(Chosen {
+            volume,
+            by_user: options.index.is_some() || options.series.is_some(),
+            is_only_scan: only_scan.is_some(),
+            notes,
+        })
+    }
+
+    /// Leaves the volumes of the series with this UID or number.
+    fn keep_series(&mut self, wanted: &str) -> Result<(), Problem> {
+        let number: Option<i64> = wanted.parse().ok();
+        let is_wanted = |series: &SeriesKey| series.uid == wanted || number == Some(series.number);
+        if !self.list.iter().any(|volume| is_wanted(volume.series)) {
+            let mut known: Vec<String> = self.list.iter().map(|volume| shown_series(volume.series)).collect();
+            known.dedup();
+            let finding = format!("holds no series {:?}; it holds {}", shown(wanted), listed(&known));
+            return Err(Problem::new(finding, "choose one of these by its number or UID with --series"));
+        }
+        self.list.retain(|volume| is_wanted(volume.series));
+        self.odd.retain(|slice| is_wanted(&slice.header.identity.series));
+        Ok(())
+    }
+
+    /// Whether all volumes are single slices of one shape at different places, each in a series of its own.
+    fn has_series_of_one_slice(&self) -> bool {
+        let first = &self.list[0];
+        let alike = |volume: &Volume<'_>| volume.slices.len() == 1 && same_shape(&volume.slices[0], &first.slices[0]);
+        self.list.len() > 2
+            && self.list.iter().all(alike)
+            && self.list.windows(2).all(|pair| pair[0].series != pair[1].series)
+    }
+
+    fn series_of_one_slice(&self) -> Problem {
+        let finding = format!(
+            "holds {} slices, each with a SeriesInstanceUID of its own, so nothing says that they are one scan",
+            self.list.len()
+        );
+        Problem::new(finding, "give the series as the scanner exported it, or choose one slice with --index, from 0")
     }
 
     /// The one volume that is a scan, where all others are localizers, pictures without a place in the body, or single
@@ -116,6 +158,14 @@ impl<'a> Volumes<'a> {
             lines.push("...".to_owned());
         }
         lines.join("; ")
+    }
+}
+
+/// Number and UID of a series, for a message.
+fn shown_series(series: &SeriesKey) -> String {
+    match series.number {
+        i64::MAX => format!("one without a number ({})", series.uid),
+        number => format!("{number} ({})", series.uid),
     }
 }
 

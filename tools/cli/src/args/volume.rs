@@ -16,7 +16,10 @@ pub struct VolumeArgs {
     /// Which end of the body comes first
     #[arg(long, value_enum, default_value = "superior-first")]
     pub slice_order: Order,
-    /// Which volume of a file that holds several, counted from 0
+    /// Which series of a DICOM folder: its SeriesInstanceUID, or its SeriesNumber
+    #[arg(long, value_name = "UID|NUMBER")]
+    pub series: Option<String>,
+    /// Which volume of an input that holds several, counted from 0; with --series, of those of that series
     #[arg(long, value_name = "I")]
     pub index: Option<usize>,
     /// Accept a series whose slices are not evenly spaced
@@ -41,7 +44,7 @@ impl VolumeArgs {
             Order::InferiorFirst => SliceOrder::InferiorFirst,
         };
         let Self { window, index, allow_gaps, .. } = *self;
-        VolumeOptions { window, model_window, slice_order, index, allow_gaps }
+        VolumeOptions { window, model_window, slice_order, series: self.series.clone(), index, allow_gaps }
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Report {
     pub slice_scores: Option<Vec<f32>>,
     /// The slices that counted most, the highest first.
     pub top_slices: Vec<TopSlice>,
-    volume: VolumeReport,
+    /// What was made of the scan, and where it comes from.
+    pub volume: VolumeReport,
     usage: Usage,
     prompt_ids: Vec<i64>,
     /// With `--option`.
@@ -120,7 +121,7 @@ impl Report {
             finish_reason: answer.finish_reason.name(),
             top_slices: top_slices(answer.slice_scores.as_deref().unwrap_or_default(), &prepared.source_slices),
             slice_scores: answer.slice_scores.clone(),
-            volume: VolumeReport { window: prepared.window },
+            volume: VolumeReport { window: prepared.window, origin: None },
             usage: Usage { prompt_tokens: answer.prompt_tokens, completion_tokens: answer.token_ids.len() },
             prompt_ids: answer.prompt_ids.clone(),
             options: None,

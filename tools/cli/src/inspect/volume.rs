@@ -27,25 +27,35 @@ struct Report<'a> {
     histogram: Vec<u64>,
 }
 
+/// What is written about a volume.
+pub struct Output<'a> {
+    /// One JSON object instead of words.
+    pub json: bool,
+    /// Hashes in the place of UIDs.
+    pub hash_uids: bool,
+    /// A picture of the slices.
+    pub montage: Option<&'a Path>,
+    /// In the place of a picture that exists.
+    pub force: bool,
+}
+
 /// Prints what there is to know about a volume, and draws it if asked to.
-pub fn inspect(
-    path: &Path,
-    options: &VolumeOptions,
-    json: bool,
-    montage_path: Option<&Path>,
-    force: bool,
-) -> Result<()> {
+pub fn inspect(path: &Path, options: &VolumeOptions, output: &Output<'_>) -> Result<()> {
+    let &Output { json, hash_uids, montage: montage_path, force } = output;
     if let Some(target) = montage_path {
         output::check_not_input(target, path)?;
         output::check_target(target, force)?;
     }
     let mut raw = volume::read_volume(path, options)?;
+    if hash_uids {
+        raw.info.hash_uids();
+    }
     raw.info.notes.iter_mut().for_each(|note| *note = sentence(note));
     let decision = raw.window(options)?;
     let histogram = histogram(&raw);
     let shown = path.display().to_string();
     if json {
-        let volume = VolumeReport { window: decision.applied };
+        let volume = VolumeReport { window: decision.applied, origin: None };
         let report = Report { path: shown, dims: raw.dims, kind: raw.kind, info: &raw.info, volume, histogram };
         output::print_json(&report)?;
     } else {
