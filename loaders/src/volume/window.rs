@@ -1,6 +1,7 @@
 //! Which part of the intensities is scaled to 0..1, and what decided it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -49,6 +50,18 @@ impl Window {
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{}", self.lo, self.hi)
+    }
+}
+
+impl FromStr for Window {
+    type Err = String;
+
+    /// `LO,HI`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |part: &str| part.trim().parse::<f32>().ok();
+        let ends = text.split_once(',').and_then(|(lo, hi)| Some((number(lo)?, number(hi)?)));
+        let (lo, hi) = ends.ok_or("wanted LO,HI, such as -160,240, or one of the names")?;
+        Self::new(lo, hi).ok_or_else(|| "wanted LO below HI".to_owned())
     }
 }
 
@@ -114,6 +127,23 @@ impl fmt::Display for WindowChoice {
             Self::File => f.write_str("file"),
             Self::Preset(preset) => f.write_str(preset.name()),
             Self::Given(window) => window.fmt(f),
+        }
+    }
+}
+
+impl FromStr for WindowChoice {
+    type Err = String;
+
+    /// What [`fmt::Display`] shows: `auto`, `full`, `file`, a preset's name or `LO,HI`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "full" => Ok(Self::Full),
+            "file" => Ok(Self::File),
+            _ => match Preset::ALL.into_iter().find(|preset| preset.name() == text) {
+                Some(preset) => Ok(Self::Preset(preset)),
+                None => text.parse().map(Self::Given),
+            },
         }
     }
 }
@@ -271,4 +301,24 @@ fn without_window(raw: &RawVolume, found: &Found, choice: WindowChoice) -> Resul
     });
     let window = Window { lo, hi };
     Ok(WindowDecision { applied: AppliedWindow { from: WindowSource::None, window }, notes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_rise() {
+        assert_eq!("-160,240".parse().ok(), Window::new(-160.0, 240.0));
+        for bad in ["240,-160", "1,1", "nan,2", "-inf,2", "1", "1,2,3", "Soft", "none", ""] {
+            assert!(bad.parse::<WindowChoice>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_what_is_shown() {
+        for text in ["auto", "full", "file", "soft", "lung", "bone", "brain", "-200,300", "0.5,80"] {
+            assert_eq!(text.parse::<WindowChoice>().unwrap().to_string(), text);
+        }
+    }
 }

@@ -10,11 +10,21 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("kernels/fake-cuda", "fake-cuda", &["med2e3-kernels", "med2e3-simt"]),
     ("loaders", "med2e3-loaders", &[]),
     ("engine", "med2e3", &["med2e3-kernels", "med2e3-loaders"]),
+    // Its tests ask about made-up patients.
+    ("engine/server", "med2e3-server", &["med2e3", "med2e3-phantom"]),
     // Its tests mutate files as the fuzz targets do.
     (
         "tools/cli",
         "med2e3-cli",
-        &["engine-tests", "med2e3", "med2e3-eval", "med2e3-kernels", "med2e3-loaders", "med2e3-phantom"],
+        &[
+            "engine-tests",
+            "med2e3",
+            "med2e3-eval",
+            "med2e3-kernels",
+            "med2e3-loaders",
+            "med2e3-phantom",
+            "med2e3-server",
+        ],
     ),
     ("tools/eval", "med2e3-eval", &["med2e3", "med2e3-loaders"]),
     // Its tests prepare scans as the engine does.

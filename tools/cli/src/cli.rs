@@ -7,6 +7,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
+#[cfg(feature = "server")]
+use crate::serve;
 use crate::{
     bench, completions, convert, doctor, eval, generate, inspect, interrupt, make_model, output, phantom, plan,
     preprocess, threads,
@@ -34,6 +36,10 @@ enum Command {
     Plan(plan::Plan),
     Bench(bench::Bench),
     MakeModel(make_model::MakeModel),
+    #[cfg(feature = "server")]
+    Serve(Box<serve::Serve>),
+    #[cfg(feature = "server")]
+    ReadScan(serve::ReadScan),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -61,6 +67,10 @@ pub fn run() -> Result<(), Option<Failure>> {
         Command::Plan(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::MakeModel(command) => command.run(),
+        #[cfg(feature = "server")]
+        Command::Serve(command) => command.run(),
+        #[cfg(feature = "server")]
+        Command::ReadScan(command) => return command.run().then_some(()).ok_or(None),
         Command::Doctor(command) => command.run(),
         Command::Completions(command) => command.run(),
     };

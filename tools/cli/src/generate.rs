@@ -1,6 +1,6 @@
 //! `generate`: a question about a scan, and the answer.
 
-mod demo;
+pub mod demo;
 mod report;
 mod trace;
 

@@ -14,6 +14,9 @@ static WHOLE: AtomicBool = AtomicBool::new(false);
 /// Files and folders that are not finished yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// What a command does at the first Ctrl-C or TERM in the place of ending.
+static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -40,6 +43,10 @@ pub fn install() {
 fn end(signal: i32) {
     // The process's status, by the shell's convention.
     const SIGNALLED: i32 = 128;
+    let instead = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(instead) = instead.filter(|_| signal != SIGHUP) {
+        return instead();
+    }
     INTERRUPTED.store(true, Ordering::SeqCst);
     // Locked to the end, so that nothing is begun any more.
     let begun = unfinished();
@@ -61,6 +68,12 @@ fn is_ignored(signal: i32) -> bool {
 /// The result is whole and told: from here on a signal changes neither files nor the status.
 pub fn finish() {
     WHOLE.store(true, Ordering::SeqCst);
+}
+
+/// Has the first Ctrl-C or TERM do this in the place of ending the process; the second ends it.
+#[cfg(feature = "server")]
+pub fn instead(work: impl FnOnce() + Send + 'static) {
+    *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(work));
 }
 
 /// Once a signal ends the process, leaves that to it: work that fails because its files were removed is not reported.

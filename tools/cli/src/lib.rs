@@ -24,6 +24,8 @@ mod phantom;
 mod plan;
 mod preprocess;
 mod progress;
+#[cfg(feature = "server")]
+mod serve;
 mod streams;
 mod target;
 mod terminal;

@@ -16,7 +16,6 @@ use med2e3_loaders::{DType, Declared, ModelConfig, Part, SafetensorsWriter, Tens
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::args::volume::window;
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::output::{self, Then};
@@ -38,7 +37,7 @@ pub struct MakeModel {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Say in preprocess.json that scans are clipped to this window before the model sees them [default: no such file]
-    #[arg(long, value_name = "LO,HI", value_parser = window, allow_hyphen_values = true)]
+    #[arg(long, value_name = "LO,HI", allow_hyphen_values = true)]
     window: Option<Window>,
     /// The folder to write: a new one, or an empty one
     #[arg(long, value_name = "DIR")]

@@ -1,0 +1,154 @@
+//! From a request that was understood to an answer on its way.
+mod running;
+pub(crate) mod text;
+
+use crate::error::{ApiError, Result};
+use crate::files;
+use crate::keys::Owner;
+use crate::reader::{self, ReadOptions, Scan};
+use crate::shared::{Shared, now};
+use bytes::Bytes;
+use med2e3::volume::WindowChoice;
+use med2e3::{ContentHash, Engine, Request, Scoring, Volume};
+pub(crate) use running::Running;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How long to wait before looking again for a place for a volume: the engine frees it a moment after a question went.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Which scan a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// One that was uploaded.
+    File(String),
+    /// The bytes of its file.
+    Inline(Bytes),
+}
+
+/// A question, understood.
+pub(crate) struct Asked {
+    pub source: Source,
+    /// What the question says of how the scan is read.
+    pub window: Option<WindowChoice>,
+    pub index: Option<usize>,
+    pub request: Request,
+}
+
+/// A place among the questions, and the volume.
+struct Placed {
+    permit: OwnedSemaphorePermit,
+    scan: Arc<Scan>,
+    until: Instant,
+    request: Request,
+}
+
+impl Asked {
+    /// Asks; the answer comes from what is returned, and is cancelled with it.
+    pub async fn submit(self, shared: &Arc<Shared>, owner: Owner) -> Result<Running> {
+        let started = Instant::now();
+        let engine = shared.model()?.engine.clone();
+        let placed = self.place(shared, owner).await?;
+        let Placed { permit, scan, until, request } = placed;
+        let submit = move |volume: Volume, engine: Engine| engine.submit(&volume, request.clone());
+        let answering = with_volume(shared, engine, &scan, until, submit).await?;
+        Ok(Running::new(shared.clone(), answering, permit, scan.hash, started))
+    }
+
+    /// Has options scored.
+    pub async fn score(
+        self,
+        shared: &Arc<Shared>,
+        owner: Owner,
+        options: Vec<String>,
+    ) -> Result<(Scoring, ContentHash)> {
+        let started = Instant::now();
+        let engine = shared.model()?.engine.clone();
+        let placed = self.place(shared, owner).await?;
+        let Placed { permit, scan, until, request } = placed;
+        let score = move |volume: Volume, engine: Engine| {
+            let _permit = &permit;
+            engine.score(&volume, request.clone(), &options)
+        };
+        let scoring = tokio::select! {
+            scoring = with_volume(shared, engine, &scan, until, score) => scoring?,
+            () = shared.cut.cancelled() => return Err(ApiError::from(med2e3::Error::Stopped)),
+        };
+        shared.freed.notify_waiters();
+        shared.metrics.finished("stop", started.elapsed(), &scoring.timings, scoring.prompt_tokens);
+        Ok((scoring, scan.hash))
+    }
+
+    /// Takes a place and has the scan read.
+    async fn place(self, shared: &Shared, owner: Owner) -> Result<Placed> {
+        let permit = shared.admit()?;
+        let size = shared.model()?.engine.img_size();
+        let until = Instant::now() + shared.config.limits.question;
+        let Self { source, window, index, mut request } = self;
+        let options = |known: &ReadOptions| ReadOptions {
+            window: window.map_or_else(|| known.window.clone(), |window| window.to_string()),
+            index: index.or(known.index),
+            ..known.clone()
+        };
+        let scan = match source {
+            Source::File(id) => {
+                let stored = shared.store.get(&id, owner, now())?;
+                stored.scan(shared, &options(&stored.options), size).await?
+            }
+            Source::Inline(bytes) => {
+                let raw = files::inline(shared, bytes).await?;
+                Arc::new(reader::read(shared, &raw, &options(&files::unsaid(shared)?), size).await?)
+            }
+        };
+        request.deadline = Some(until);
+        request.tenant = owner.0 as u64;
+        Ok(Placed { permit, scan, until, request })
+    }
+}
+
+/// Has `scan` encoded, or found, and calls the engine, on a thread that may block. Waits for a place for the volume.
+async fn with_volume<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    engine: Engine,
+    scan: &Arc<Scan>,
+    until: Instant,
+    call: impl Fn(Volume, Engine) -> med2e3::Result<T> + Send + Sync + 'static,
+) -> Result<T> {
+    let call = Arc::new(call);
+    let attempt = || {
+        let (engine, scan) = (engine.clone(), scan.clone());
+        let (shared, call) = (shared.clone(), call.clone());
+        async move {
+            let work = move || -> Result<Option<T>> {
+                let encoded = match engine.encode(scan.voxels()?) {
+                    Err(med2e3::Error::Busy { .. }) => return Ok(None),
+                    encoded => encoded,
+                };
+                let done = encoded.and_then(|volume| call(volume, engine));
+                done.map(Some).map_err(|error| {
+                    shared.note(&error);
+                    error.into()
+                })
+            };
+            let done = tokio::task::spawn_blocking(work).await;
+            done.unwrap_or_else(|_| Err(ApiError::internal("engine_failed", "the question made the server stumble")))
+        }
+    };
+    if let Some(done) = attempt().await? {
+        return Ok(done);
+    }
+    // All places are taken by volumes that are asked about. Whoever came first gets the next one.
+    let late = || ApiError::from(med2e3::Error::Deadline);
+    let turn = tokio::time::timeout_at(until.into(), shared.places.lock());
+    let _turn = turn.await.map_err(|_| late())?;
+    loop {
+        if let Some(done) = attempt().await? {
+            return Ok(done);
+        }
+        if Instant::now() >= until {
+            return Err(late());
+        }
+        let _ = tokio::time::timeout(LOOK_AGAIN, shared.freed.notified()).await;
+    }
+}
