@@ -84,6 +84,14 @@ impl SpoolFile {
         self.file.write_all(bytes).map_err(|error| refused(&error))
     }
 
+    /// Gives back what was promised and not used.
+    pub fn settle(&mut self) -> std::io::Result<()> {
+        let unused = self.share.bytes.saturating_sub(self.file.metadata()?.len());
+        self.share.bytes -= unused;
+        self.share.used.fetch_sub(unused, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Bytes that it takes, or was promised.
     pub fn bytes(&self) -> u64 {
         self.share.bytes
@@ -144,6 +152,10 @@ mod tests {
         drop(file);
         assert_eq!(spool.used(), 0);
         assert!(spool.create(11).is_err() && spool.create(10).is_ok());
+        let mut file = spool.create(8).unwrap();
+        file.handle().unwrap().write_all(b"abc").unwrap();
+        file.settle().unwrap();
+        assert_eq!((file.bytes(), spool.used()), (3, 3));
         assert!(Spool::open(&folder.path().join("none"), 1).is_err());
     }
 }

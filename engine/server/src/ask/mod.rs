@@ -91,15 +91,23 @@ impl Asked {
             index: index.or(known.index),
             ..known.clone()
         };
-        let scan = match source {
-            Source::File(id) => {
-                let stored = shared.store.get(&id, owner, now())?;
-                stored.scan(shared, &options(&stored.options), size).await?
+        let read = async {
+            match source {
+                Source::File(id) => {
+                    let stored = shared.store.get(&id, owner, now())?;
+                    stored.scan(shared, &options(&stored.options), size).await
+                }
+                Source::Inline(bytes) => {
+                    let raw = files::inline(shared, bytes).await?;
+                    let scan = reader::read(shared, &raw, &options(&files::unsaid(shared)?), size).await?;
+                    Ok(Arc::new(scan))
+                }
             }
-            Source::Inline(bytes) => {
-                let raw = files::inline(shared, bytes).await?;
-                Arc::new(reader::read(shared, &raw, &options(&files::unsaid(shared)?), size).await?)
-            }
+        };
+        let late = |_| Err(med2e3::Error::Deadline.into());
+        let scan = tokio::select! {
+            scan = tokio::time::timeout_at(until.into(), read) => scan.unwrap_or_else(late)?,
+            () = shared.cut.cancelled() => return Err(med2e3::Error::Stopped.into()),
         };
         request.deadline = Some(until);
         request.tenant = owner.0 as u64;

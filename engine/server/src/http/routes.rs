@@ -58,3 +58,50 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::internal("internal_error", "the server stumbled over the request; report it with the request id")
         .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Keys, Limits, ReaderProgram};
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures_util::StreamExt;
+    use tower::ServiceExt;
+
+    fn shared() -> Arc<Shared> {
+        let config = Config {
+            model: "none".into(),
+            keys: Keys::default(),
+            hosts: Vec::new(),
+            spool: std::env::temp_dir(),
+            reader: ReaderProgram { program: "none".into(), arguments: Vec::new() },
+            window: Default::default(),
+            model_window: None,
+            official_tokens: false,
+            metrics_prefix: "med2e3".into(),
+            limits: Limits::default(),
+        };
+        Arc::new(Shared::new(config).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_ours_is_a_reply_that_quotes_nothing() {
+        let shared = shared();
+        async fn stumble() {
+            panic!("ZEBRA^TEST");
+        }
+        let app = guarded(Router::new().route("/stumble", get(stumble)).route("/well", get(health::live)), &shared);
+        let ask = |path: &str| {
+            let request = Request::get(path).header("host", "localhost").header("x-request-id", "r-1");
+            app.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        let reply = ask("/stumble").await.unwrap();
+        assert_eq!((reply.status().as_u16(), &reply.headers()["x-request-id"]), (500, &"r-1".parse().unwrap()));
+        let mut body = reply.into_body().into_data_stream();
+        let body = body.next().await.unwrap().unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("internal_error") && !text.contains("ZEBRA"), "{text}");
+        assert_eq!(ask("/well").await.unwrap().status().as_u16(), 200);
+        assert!(shared.metrics.page(&shared).contains("requests_rejected_total{reason=\"internal_error\"} 1"));
+    }
+}

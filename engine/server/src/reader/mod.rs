@@ -127,7 +127,8 @@ async fn start(shared: &Shared, raw: &SpoolFile, file: &SpoolFile, job: &Job) ->
 }
 
 /// What a process that has ended left behind.
-fn understand(file: SpoolFile, bytes: usize, status: ExitStatus) -> Result<Scan> {
+fn understand(mut file: SpoolFile, bytes: usize, status: ExitStatus) -> Result<Scan> {
+    file.settle().map_err(|error| lost(&error))?;
     let head = file.read_at(0, REPORT_BYTES).map_err(|error| lost(&error))?;
     let line = head.iter().position(|&byte| byte == b'\n').map(|end| &head[..end]);
     let reply = line.and_then(|line| serde_json::from_slice(line).ok());

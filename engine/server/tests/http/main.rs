@@ -1,0 +1,8 @@
+//! The server over real sockets, with the demo's model.
+mod client;
+mod faults;
+mod files;
+mod flow;
+mod load;
+mod rig;
+mod security;
