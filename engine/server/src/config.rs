@@ -26,6 +26,8 @@ pub struct Config {
     pub official_tokens: bool,
     /// What the first part of each metric's name is.
     pub metrics_prefix: String,
+    /// Where every question leaves its lines, if anywhere.
+    pub audit: Option<AuditConfig>,
     /// What a client may take.
     pub limits: Limits,
 }
@@ -37,6 +39,15 @@ pub struct ReaderProgram {
     pub program: PathBuf,
     /// What comes before the job.
     pub arguments: Vec<OsString>,
+}
+
+/// Where questions are recorded, and what is the same for all of them.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// The file; it is gone on with where it is there.
+    pub file: PathBuf,
+    /// The program and its version.
+    pub program: String,
 }
 
 /// What clients may take, each and in all.

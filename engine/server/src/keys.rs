@@ -20,6 +20,14 @@ struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(pub usize);
 
+/// Whose request it is, and which.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub owner: Owner,
+    /// The request's id.
+    pub request: String,
+}
+
 impl Keys {
     /// Reads lines of a name, blanks, and a key; empty ones and those that begin with `#` do not count.
     ///

@@ -17,6 +17,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod ask;
+pub mod audit;
 mod config;
 mod error;
 mod files;
@@ -28,7 +29,7 @@ mod server;
 mod shared;
 mod spool;
 
-pub use config::{Config, Limits, ReaderProgram};
+pub use config::{AuditConfig, Config, Limits, ReaderProgram};
 pub use http::fields::{CHAT_FIELDS, COMPLETION_FIELDS, Field, SCORE_FIELDS, Treatment, field_tables};
 pub use keys::Keys;
 pub use server::Server;

@@ -27,6 +27,12 @@ struct Reply {
     status: u16,
 }
 
+/// The audit's last line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Head {
+    sha256: String,
+}
+
 type Ratio = Gauge<f64, AtomicU64>;
 
 /// Everything that `/metrics` shows.
@@ -48,6 +54,8 @@ pub(crate) struct Metrics {
     finished: Family<Finished, Counter>,
     rejected: Family<Reason, Counter>,
     replies: Family<Reply, Counter>,
+    audit_lines: Gauge,
+    audit_head: Family<Head, Gauge>,
     first_token: Histogram,
     between_tokens: Histogram,
     whole: Histogram,
@@ -77,6 +85,8 @@ impl Metrics {
             finished: Family::default(),
             rejected: Family::default(),
             replies: Family::default(),
+            audit_lines: Gauge::default(),
+            audit_head: Family::default(),
             first_token: seconds(),
             between_tokens: seconds(),
             whole: seconds(),
@@ -98,6 +108,7 @@ impl Metrics {
         gauge("volume_cache_entries", "Volumes that are encoded", &self.volumes);
         gauge("volume_cache_held", "Places for volumes that questions keep", &self.held);
         gauge("spool_bytes", "Bytes of uploads and decoded scans", &self.spool);
+        gauge("audit_lines", "Lines of the audit", &self.audit_lines);
         gauge("files", "Files that are kept", &self.files);
         registry.register(
             format!("{prefix}:kv_cache_usage_perc"),
@@ -114,6 +125,7 @@ impl Metrics {
         registry.register(format!("{prefix}:request_success"), "Questions that were answered", self.finished.clone());
         registry.register(format!("{prefix}:requests_rejected"), "Requests that were refused", self.rejected.clone());
         registry.register(format!("{prefix}:http_replies"), "Replies by their status", self.replies.clone());
+        registry.register(format!("{prefix}:audit_head"), "The audit's last line", self.audit_head.clone());
         let mut seconds = |name: &str, help: &str, metric: &Histogram| {
             registry.register(format!("{prefix}:{name}_seconds"), help, metric.clone());
         };
@@ -171,6 +183,11 @@ impl Metrics {
             raise(&self.prefix_queries, queries);
             raise(&self.prefix_hits, stats.prefix_hits);
             raise(&self.generation_tokens, stats.tokens);
+        }
+        if let Some(chain) = shared.audit.as_ref().map(|audit| audit.chain()) {
+            self.audit_lines.set(chain.lines as i64);
+            self.audit_head.clear();
+            self.audit_head.get_or_create(&Head { sha256: chain.head }).set(1);
         }
         let mut page = String::new();
         match prometheus_client::encoding::text::encode(&mut page, &self.registry) {

@@ -38,15 +38,23 @@ impl Server {
     /// A server without a model: it answers that it is not ready.
     ///
     /// # Errors
-    /// No file can be made in the spool's folder.
+    /// No file can be made in the spool's folder, or the audit cannot be gone on with.
     pub fn new(config: Config) -> Result<Self> {
         Ok(Self { shared: Arc::new(Shared::new(config)?) })
     }
 
-    /// Gives it the model, after which it is ready.
-    pub fn set_engine(&self, engine: Engine) {
-        self.shared.set_engine(engine);
+    /// Gives it the model, after which it is ready. `weights` is the SHA-256 of the model's files, for the audit.
+    pub fn set_engine(&self, engine: Engine, weights: Option<String>) {
+        self.shared.set_engine(engine, weights);
+        self.tell_audit();
         tracing::info!("ready");
+    }
+
+    /// Logs how far the audit goes, for whoever keeps that.
+    fn tell_audit(&self) {
+        if let Some(chain) = self.shared.audit.as_ref().map(|audit| audit.chain()) {
+            tracing::info!(head = chain.head, lines = chain.lines, "audit");
+        }
     }
 
     /// Answers until `stop` comes; then answers that are in the making may go on for [`crate::Limits::drain`].
@@ -81,6 +89,7 @@ impl Server {
         }
         shared.cut.cancel();
         let _ = timeout(FLUSH, connections.end()).await;
+        self.tell_audit();
         tracing::info!("ended");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What all handlers know.
 use crate::Config;
 use crate::ask::text::Plain;
+use crate::audit::{self, Audit};
 use crate::error::{ApiError, Result};
 use crate::files::Store;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub store: Store,
     pub spool: Spool,
     pub metrics: Metrics,
+    pub audit: Option<Arc<Audit>>,
     model: OnceLock<Model>,
     draining: AtomicBool,
     /// The engine must be loaded again.
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
 pub(crate) struct Model {
     pub engine: Engine,
     pub plain: Plain,
+    /// SHA-256 of the model's files, where it is recorded.
+    pub weights: Option<String>,
 }
 
 impl Shared {
@@ -54,6 +58,7 @@ impl Shared {
             spool: Spool::open(&config.spool, limits.spool)?,
             store: Store::new(limits.files),
             metrics: Metrics::new(&config.metrics_prefix),
+            audit: config.audit.as_ref().map(|audit| Audit::open(&audit.file).map(Arc::new)).transpose()?,
             model: OnceLock::new(),
             draining: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -70,9 +75,9 @@ impl Shared {
     }
 
     /// Takes the model, after which the server is ready.
-    pub fn set_engine(&self, engine: Engine) {
+    pub fn set_engine(&self, engine: Engine, weights: Option<String>) {
         let plain = Plain::new(engine.tokenizer());
-        let _ = self.model.set(Model { engine, plain });
+        let _ = self.model.set(Model { engine, plain, weights });
     }
 
     /// The model, if it is loaded, whatever else is going on.
@@ -88,6 +93,9 @@ impl Shared {
         if self.failed.load(Ordering::SeqCst) {
             let message = "the engine has failed and must be loaded again; the server's log says why";
             return Err(ApiError::unavailable("engine_failed", message));
+        }
+        if self.audit.as_ref().is_some_and(|audit| audit.has_failed()) {
+            return Err(audit::broken());
         }
         self.model.get().ok_or_else(|| ApiError::unavailable("loading", "the model is being loaded; try again soon"))
     }

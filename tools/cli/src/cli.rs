@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
 #[cfg(feature = "server")]
-use crate::serve;
+use crate::{audit, serve};
 use crate::{
     bench, completions, convert, doctor, eval, generate, inspect, interrupt, make_model, output, phantom, plan,
     preprocess, threads,
@@ -38,6 +38,8 @@ enum Command {
     MakeModel(make_model::MakeModel),
     #[cfg(feature = "server")]
     Serve(Box<serve::Serve>),
+    #[cfg(feature = "server")]
+    Audit(audit::Audit),
     #[cfg(feature = "server")]
     ReadScan(serve::ReadScan),
     Doctor(doctor::Doctor),
@@ -69,6 +71,8 @@ pub fn run() -> Result<(), Option<Failure>> {
         Command::MakeModel(command) => command.run(),
         #[cfg(feature = "server")]
         Command::Serve(command) => command.run(),
+        #[cfg(feature = "server")]
+        Command::Audit(command) => command.run(),
         #[cfg(feature = "server")]
         Command::ReadScan(command) => return command.run().then_some(()).ok_or(None),
         Command::Doctor(command) => command.run(),

@@ -4,6 +4,8 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+#[cfg(feature = "server")]
+mod audit;
 mod bench;
 mod canvas;
 mod chart;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::Args;
 use med2e3::volume::WindowChoice;
 use med2e3::{Device, DeviceChoice, Engine, LoadOptions, Precision, TgisMode};
+use med2e3_loaders as loaders;
 use med2e3_loaders::ModelFolder;
-use med2e3_server::{Config, Keys, Limits, ReaderProgram, Server};
+use med2e3_server::{AuditConfig, Config, Keys, Limits, ReaderProgram, Server, audit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -25,6 +26,8 @@ use crate::interrupt;
 
 /// Threads that speak HTTP; the model has its own.
 const HTTP_THREADS: usize = 2;
+/// How long what was begun may take when the server ends.
+const LAST_WORK: Duration = Duration::from_secs(2);
 /// The command that decodes one scan.
 const READ_SCAN: &str = "read-scan";
 
@@ -79,6 +82,9 @@ pub struct Serve {
     /// Take special tokens in a user's text for those tokens, as the official code does, and not for text
     #[arg(long)]
     official_tokens: bool,
+    /// Record every question in a chain of hashes, without its text; see `engine-cli audit`
+    #[arg(long, value_name = "FILE.jsonl")]
+    audit: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -134,6 +140,13 @@ impl ReadScan {
     }
 }
 
+/// A model that is ready.
+struct Loaded {
+    engine: Engine,
+    /// SHA-256 of its files, where that is recorded.
+    weights: Option<String>,
+}
+
 /// The model's folder, which a demo's takes along when it goes.
 struct Model {
     path: PathBuf,
@@ -152,7 +165,8 @@ impl Serve {
         let model = self.model()?;
         let folder = ModelFolder::open(&model.path)?;
         let server = Server::new(self.config(keys, &folder)?).map_err(|error| {
-            Failure::runtime(format!("uploads cannot be kept: {error}; give --spool a folder that can be written"))
+            let remedy = "give --spool a folder that can be written, and --audit a file that is whole";
+            Failure::runtime(format!("nothing can be kept: {error}; {remedy}"))
         })?;
         log::start();
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start threads: {error}; free memory"));
@@ -160,17 +174,17 @@ impl Serve {
         let runtime = runtime.worker_threads(HTTP_THREADS).enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         interrupt::instead(move || drop(stop));
-        let loading = self.load(gpu, folder).map_err(failed)?;
+        let loading = self.load(gpu, folder, model.path.clone()).map_err(failed)?;
         let done = runtime.block_on(self.answer(&server, loading, async { stopped.await.unwrap_or_default() }));
-        // A question that is scored may still hold a thread.
-        runtime.shutdown_background();
+        // A question that is scored may still hold a thread; the audit's last lines take less.
+        runtime.shutdown_timeout(LAST_WORK);
         done
     }
 
     async fn answer(
         &self,
         server: &Server,
-        loading: oneshot::Receiver<Result<Engine>>,
+        loading: oneshot::Receiver<Result<Loaded>>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
         let at = format!("{} port {}", self.host, self.port);
@@ -182,7 +196,7 @@ impl Serve {
         tracing::info!(address = %listener.local_addr().map_err(failed)?, "listening");
         let loaded = async {
             match loading.await {
-                Ok(Ok(engine)) => server.set_engine(engine),
+                Ok(Ok(Loaded { engine, weights })) => server.set_engine(engine, weights),
                 Ok(Err(failure)) => return failure,
                 Err(_) => return Failure::runtime("loading the model has failed; the line before says why"),
             }
@@ -199,7 +213,8 @@ impl Serve {
         &self,
         gpu: Option<Arc<dyn Device>>,
         folder: ModelFolder,
-    ) -> std::io::Result<oneshot::Receiver<Result<Engine>>> {
+        path: PathBuf,
+    ) -> std::io::Result<oneshot::Receiver<Result<Loaded>>> {
         let options = LoadOptions {
             batch: self.batch,
             cache_tokens: self.cache_tokens,
@@ -210,10 +225,15 @@ impl Serve {
         };
         let precision = self.precision.map(Precision::from);
         let (send, loading) = oneshot::channel();
+        let is_recorded = self.audit.is_some();
         let load = move || {
             let device = gpu.unwrap_or_else(|| med2e3::device::cpu(precision, &folder));
-            let engine = Engine::load(device, &folder, &options, &mut |_| ControlFlow::Continue(()));
-            let _ = send.send(engine.map_err(Failure::from));
+            let load = || {
+                let engine = Engine::load(device, &folder, &options, &mut |_| ControlFlow::Continue(()))?;
+                let hash = || audit::folder_sha256(&path).map_err(|error| loaders::Error::io(&path, "read", error));
+                Ok(Loaded { engine, weights: is_recorded.then(hash).transpose()? })
+            };
+            let _ = send.send(load());
         };
         std::thread::Builder::new().name("load".into()).spawn(load)?;
         Ok(loading)
@@ -250,18 +270,20 @@ impl Serve {
             drain: Duration::from_secs(given.drain),
             ..Limits::default()
         };
-        let program = std::env::current_exe()
+        let program = format!("engine-cli {}", env!("CARGO_PKG_VERSION"));
+        let own = std::env::current_exe()
             .map_err(|error| Failure::runtime(format!("cannot find this program's own file: {error}")))?;
         Ok(Config {
             model: self.name(),
             keys,
             hosts: self.hosts.clone(),
             spool: given.spool.clone().unwrap_or_else(std::env::temp_dir),
-            reader: ReaderProgram { program, arguments: vec![READ_SCAN.into()] },
+            reader: ReaderProgram { program: own, arguments: vec![READ_SCAN.into()] },
             window: self.window,
             model_window: folder.window,
             official_tokens: self.official_tokens,
             metrics_prefix: "med2e3".into(),
+            audit: self.audit.clone().map(|file| AuditConfig { file, program }),
             limits,
         })
     }

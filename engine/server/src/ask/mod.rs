@@ -2,15 +2,18 @@
 mod running;
 pub(crate) mod text;
 
+use crate::audit::Entry;
 use crate::error::{ApiError, Result};
 use crate::files;
-use crate::keys::Owner;
+use crate::keys::Caller;
 use crate::reader::{self, ReadOptions, Scan};
-use crate::shared::{Shared, now};
+use crate::shared::{Shared, hex, now};
 use bytes::Bytes;
 use med2e3::volume::WindowChoice;
-use med2e3::{ContentHash, Engine, Request, Scoring, Volume};
+use med2e3::{ContentHash, Engine, Request, Sampling, Scoring, Volume};
 pub(crate) use running::Running;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -42,46 +45,56 @@ struct Placed {
     scan: Arc<Scan>,
     until: Instant,
     request: Request,
+    /// Its line in the audit, where there is one.
+    entry: Option<Entry>,
 }
 
 impl Asked {
     /// Asks; the answer comes from what is returned, and is cancelled with it.
-    pub async fn submit(self, shared: &Arc<Shared>, owner: Owner) -> Result<Running> {
+    pub async fn submit(self, shared: &Arc<Shared>, caller: &Caller) -> Result<Running> {
         let started = Instant::now();
         let engine = shared.model()?.engine.clone();
-        let placed = self.place(shared, owner).await?;
-        let Placed { permit, scan, until, request } = placed;
+        let placed = self.place(shared, caller).await?;
+        let Placed { permit, scan, until, request, entry } = placed;
         let submit = move |volume: Volume, engine: Engine| engine.submit(&volume, request.clone());
-        let answering = with_volume(shared, engine, &scan, until, submit).await?;
-        Ok(Running::new(shared.clone(), answering, permit, scan.hash, started))
+        let mut entry = entry;
+        let answering = with_volume(shared, engine, &scan, until, submit).await;
+        let answering = answering.inspect_err(|error| fail(&mut entry, error))?;
+        Ok(Running::new(shared.clone(), answering, permit, scan.hash, started).recorded(entry))
     }
 
     /// Has options scored.
     pub async fn score(
         self,
         shared: &Arc<Shared>,
-        owner: Owner,
+        caller: &Caller,
         options: Vec<String>,
     ) -> Result<(Scoring, ContentHash)> {
         let started = Instant::now();
         let engine = shared.model()?.engine.clone();
-        let placed = self.place(shared, owner).await?;
-        let Placed { permit, scan, until, request } = placed;
+        let placed = self.place(shared, caller).await?;
+        let Placed { permit, scan, until, request, entry } = placed;
+        let texts = options.clone();
         let score = move |volume: Volume, engine: Engine| {
             let _permit = &permit;
             engine.score(&volume, request.clone(), &options)
         };
+        let mut entry = entry;
         let scoring = tokio::select! {
-            scoring = with_volume(shared, engine, &scan, until, score) => scoring?,
-            () = shared.cut.cancelled() => return Err(ApiError::from(med2e3::Error::Stopped)),
+            scoring = with_volume(shared, engine, &scan, until, score) => scoring,
+            () = shared.cut.cancelled() => Err(med2e3::Error::Stopped.into()),
         };
+        let scoring = scoring.inspect_err(|error| fail(&mut entry, error))?;
+        if let Some(entry) = entry {
+            entry.end(Sha256::digest(&texts[scoring.best]).into()).await?;
+        }
         shared.freed.notify_waiters();
         shared.metrics.finished("stop", started.elapsed(), &scoring.timings, scoring.prompt_tokens);
         Ok((scoring, scan.hash))
     }
 
     /// Takes a place and has the scan read.
-    async fn place(self, shared: &Shared, owner: Owner) -> Result<Placed> {
+    async fn place(self, shared: &Shared, caller: &Caller) -> Result<Placed> {
         let permit = shared.admit()?;
         let size = shared.model()?.engine.img_size();
         let until = Instant::now() + shared.config.limits.question;
@@ -94,7 +107,7 @@ impl Asked {
         let read = async {
             match source {
                 Source::File(id) => {
-                    let stored = shared.store.get(&id, owner, now())?;
+                    let stored = shared.store.get(&id, caller.owner, now())?;
                     stored.scan(shared, &options(&stored.options), size).await
                 }
                 Source::Inline(bytes) => {
@@ -110,8 +123,46 @@ impl Asked {
             () = shared.cut.cancelled() => return Err(med2e3::Error::Stopped.into()),
         };
         request.deadline = Some(until);
-        request.tenant = owner.0 as u64;
-        Ok(Placed { permit, scan, until, request })
+        request.tenant = caller.owner.0 as u64;
+        let entry = record(shared, caller, &scan, &request).await?;
+        Ok(Placed { permit, scan, until, request, entry })
+    }
+}
+
+/// Leaves the first line in the audit, where there is one.
+async fn record(shared: &Shared, caller: &Caller, scan: &Scan, request: &Request) -> Result<Option<Entry>> {
+    let (Some(audit), Some(config)) = (&shared.audit, &shared.config.audit) else { return Ok(None) };
+    let model = shared.model()?;
+    let mut question = Sha256::new();
+    for turn in &request.conversation.turns {
+        // Each text with its length, so that no two conversations are one.
+        for text in [Some(&turn.question), turn.answer.as_ref()].into_iter().flatten() {
+            question.update((text.len() as u64).to_le_bytes());
+            question.update(text);
+        }
+    }
+    let Sampling { temperature, top_k, top_p, seed } = request.sampling;
+    let facts = json!({
+        "key": shared.config.keys.name(caller.owner),
+        "model": shared.config.model,
+        "weights_sha256": model.weights,
+        "program": config.program,
+        "device": model.engine.device().describe(),
+        "window": scan.report["window"],
+        "input_sha256": hex(&scan.hash),
+        "question_sha256": hex(&question.finalize()),
+        "guide_sha256": request.guide.as_ref().map(|guide| hex(&Sha256::digest(guide))),
+        "sampling": { "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed },
+        "max_tokens": request.max_new_tokens,
+    });
+    let Value::Object(facts) = facts else { unreachable!("an object") };
+    Entry::begin(audit, &caller.request, facts).await.map(Some)
+}
+
+/// Notes why there is no answer.
+fn fail(entry: &mut Option<Entry>, error: &ApiError) {
+    if let Some(entry) = entry {
+        entry.fail(error.code);
     }
 }
 

@@ -4,7 +4,7 @@ mod upload;
 
 use crate::error::{ApiError, Result};
 use crate::http::params::query_whole;
-use crate::keys::Owner;
+use crate::keys::{Caller, Owner};
 use crate::shared::{Shared, hex, now};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -28,7 +28,7 @@ type Queries = Query<HashMap<String, String>>;
 /// `POST /v1/files`.
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     request: Request,
 ) -> Result<Response> {
     shared.model()?;
@@ -40,7 +40,7 @@ pub(crate) async fn create(
 /// `POST /v1/volumes`.
 pub(crate) async fn create_raw(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     Query(queries): Queries,
     request: Request,
 ) -> Result<Response> {
@@ -95,7 +95,7 @@ pub(crate) fn mark(response: &mut Response, hash: &[u8; 32]) {
 /// `GET /v1/files`.
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     Query(queries): Queries,
 ) -> Result<Json<Value>> {
     if let Some(name) = queries.keys().find(|name| !["limit", "after", "order", "purpose"].contains(&name.as_str())) {
@@ -128,7 +128,7 @@ pub(crate) async fn list(
 /// `GET /v1/files/{id}`.
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response> {
     let stored = shared.store.get(&id, owner, now())?;
@@ -140,7 +140,7 @@ pub(crate) async fn show(
 /// `DELETE /v1/files/{id}`.
 pub(crate) async fn delete(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>> {
     shared.store.remove(&id, owner, now())?;
@@ -150,7 +150,7 @@ pub(crate) async fn delete(
 /// `GET /v1/files/{id}/content`.
 pub(crate) async fn content(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response<Body>> {
     shared.store.get(&id, owner, now())?;

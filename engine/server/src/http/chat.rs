@@ -6,7 +6,7 @@ use super::{body, messages, score, source, stream};
 use crate::ask::Asked;
 use crate::error::{ApiError, Result};
 use crate::files;
-use crate::keys::Owner;
+use crate::keys::Caller;
 use crate::shared::Shared;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Answers the last message about a scan.
 pub(crate) async fn answer(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response> {
     let model = shared.model()?;
@@ -34,10 +34,10 @@ pub(crate) async fn answer(
             let message = "a choice among given answers has scores, not logprobs; leave logprobs out";
             Err(ApiError::field("logprobs", message))
         }
-        Some(choices) => chosen(&shared, owner, asked, choices, &shape, sending).await,
+        Some(choices) => chosen(&shared, &caller, asked, choices, &shape, sending).await,
         None => {
             asked.request.logprobs = shape.engine_logprobs();
-            reply(&shared, owner, asked, shape, sending).await
+            reply(&shared, &caller, asked, shape, sending).await
         }
     }
 }
@@ -104,13 +104,13 @@ fn choices(fields: &mut Fields) -> Result<Option<Vec<String>>> {
 /// Sends the answer, whole or as it comes.
 pub(super) async fn reply(
     shared: &Arc<Shared>,
-    owner: Owner,
+    caller: &Caller,
     asked: Asked,
     shape: Shape,
     sending: Sending,
 ) -> Result<Response> {
     let engine: Engine = shared.model()?.engine.clone();
-    let running = asked.submit(shared, owner).await?;
+    let running = asked.submit(shared, caller).await?;
     if sending.stream {
         return Ok(stream::reply(running, engine, shape, sending));
     }
@@ -129,13 +129,13 @@ pub(super) async fn reply(
 /// Sends the likeliest of the choices, and how likely each one is.
 async fn chosen(
     shared: &Arc<Shared>,
-    owner: Owner,
+    caller: &Caller,
     asked: Asked,
     choices: Vec<String>,
     shape: &Shape,
     sending: Sending,
 ) -> Result<Response> {
-    let (scoring, hash) = asked.score(shared, owner, choices.clone()).await?;
+    let (scoring, hash) = asked.score(shared, caller, choices.clone()).await?;
     let text = &choices[scoring.best];
     let completion = scoring.options[scoring.best].token_ids.len();
     let usage = Usage { prompt: scoring.prompt_tokens, cached: scoring.cached_tokens, completion };

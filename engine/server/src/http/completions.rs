@@ -4,7 +4,7 @@ use super::params::{self, TOP_LOGPROBS_MAX};
 use super::reply::{Kind, Shape};
 use super::{body, chat};
 use crate::error::{ApiError, Result};
-use crate::keys::Owner;
+use crate::keys::Caller;
 use crate::shared::Shared;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Answers a question about a scan.
 pub(crate) async fn answer(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response> {
     let model = shared.model()?;
@@ -31,5 +31,5 @@ pub(crate) async fn answer(
     params::sampling(&mut fields, &mut asked.request, &["max_tokens"])?;
     let shape = Shape::new(Kind::Completion, &shared.config.model, logprobs, model.engine.image_tokens())?;
     asked.request.logprobs = shape.engine_logprobs();
-    chat::reply(&shared, owner, asked, shape, sending).await
+    chat::reply(&shared, &caller, asked, shape, sending).await
 }

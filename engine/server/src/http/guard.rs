@@ -1,6 +1,6 @@
 //! What every request goes through: who asks, from where, and what is logged of it.
 use crate::error::{ApiError, Refused};
-use crate::keys::Owner;
+use crate::keys::{Caller, Owner};
 use crate::shared::{Shared, random_id};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -28,7 +28,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     let span = tracing::info_span!("request", id, key, trace);
     let mut response = match admitted {
         Ok(owner) => {
-            request.extensions_mut().insert(owner);
+            request.extensions_mut().insert(Caller { owner, request: id.clone() });
             plain_refusals(next.run(request).instrument(span.clone()).await)
         }
         Err(error) => error.into_response(),

@@ -79,6 +79,7 @@ mod tests {
             model_window: None,
             official_tokens: false,
             metrics_prefix: "med2e3".into(),
+            audit: None,
             limits: Limits::default(),
         };
         Arc::new(Shared::new(config).unwrap())

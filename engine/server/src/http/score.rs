@@ -3,7 +3,7 @@ use super::fields::{Fields, SCORE_FIELDS};
 use super::{body, chat, params};
 use crate::error::{ApiError, Result};
 use crate::files;
-use crate::keys::Owner;
+use crate::keys::Caller;
 use crate::shared::Shared;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Scores options as answers to a question about a scan.
 pub(crate) async fn answer(
     State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<Owner>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response> {
     shared.model()?;
@@ -33,7 +33,7 @@ pub(crate) async fn answer(
         }
     };
     let choices = fields.texts("options", OPTIONS_MAX)?;
-    let (scoring, hash) = asked.score(&shared, owner, choices.clone()).await?;
+    let (scoring, hash) = asked.score(&shared, &caller, choices.clone()).await?;
     let mut response = Json(json!({
         "object": "score",
         "model": shared.config.model,

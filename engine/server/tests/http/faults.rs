@@ -311,7 +311,7 @@ fn a_server_without_its_model_is_not_ready() {
     assert_eq!(rig.post("/v1/chat/completions", &question("file-0")).code(), "loading");
     assert_eq!(rig.ask("POST", "/v1/files", FORM, &form("a", scan(), &[])).code(), "loading");
     assert_eq!((rig.get("/health/live").status, rig.get("/metrics").status), (200, 200));
-    rig.server.set_engine(rig.engine.clone());
+    rig.server.set_engine(rig.engine.clone(), None);
     is_well(&rig, &rig.upload(scan()));
 }
 

@@ -1,4 +1,5 @@
 //! The server over real sockets, with the demo's model.
+mod audit;
 mod client;
 mod faults;
 mod files;

@@ -93,7 +93,7 @@ impl Rig {
 
     pub fn new(options: &LoadOptions, change: impl FnOnce(&mut Config)) -> Self {
         let rig = Self::without_model(options, change);
-        rig.server.set_engine(rig.engine.clone());
+        rig.server.set_engine(rig.engine.clone(), None);
         rig
     }
 
@@ -102,7 +102,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let model = endless(folder.path());
         let rig = Self::over(&model, &LoadOptions { batch: 4, ..LoadOptions::default() }, change);
-        rig.server.set_engine(rig.engine.clone());
+        rig.server.set_engine(rig.engine.clone(), None);
         rig
     }
 
@@ -124,6 +124,7 @@ impl Rig {
             model_window: None,
             official_tokens: false,
             metrics_prefix: "med2e3".into(),
+            audit: None,
             limits: Limits::default(),
         };
         change(&mut config);

@@ -13,6 +13,8 @@ mod memory;
 mod phantom;
 mod processes;
 mod scans;
+#[cfg(feature = "server")]
+mod serve;
 mod signals;
 mod targets;
 mod windows;

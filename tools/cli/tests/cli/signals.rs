@@ -81,7 +81,7 @@ fn ctrl_c_leaves_a_folder_whole_or_not_at_all() {
     }
 }
 
-fn send(signal: &str, process: u32) {
+pub fn send(signal: &str, process: u32) {
     // One that has ended already is not there.
     Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
