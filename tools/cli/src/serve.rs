@@ -108,22 +108,22 @@ struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
     expire: u64,
     /// How long a question may take, waiting included
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds(1))]
     timeout: u64,
     /// How long answers may go on after TERM or Ctrl-C
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds(0))]
     drain: u64,
     /// The most memory of the process that decodes a scan
     #[arg(long, value_name = "BYTES", default_value = "8GiB", value_parser = bytes)]
     decode_memory: u64,
     /// How long that process may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds(1))]
     decode_timeout: u64,
 }
 
 /// A day at most, so that no sum of times runs over.
-fn seconds() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..=86_400)
+fn seconds(least: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=86_400)
 }
 
 /// Decode a scan for a server

@@ -123,6 +123,18 @@ fn a_client_that_leaves_ends_its_question() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_holds_nobody_up() {
+    let rig = Rig::endless(|_| {});
+    let id = rig.upload(scan());
+    let mut client = Client::connect(rig.address);
+    client.send(&request("POST", "/v1/chat/completions", JSON, long(&id).to_string().as_bytes()));
+    rig.wait("the question", |rig| !rig.is_idle());
+    rig.wait("an idle engine", Rig::is_idle);
+    is_well(&rig, &id);
+    assert_eq!(client.reply().events().last().map(String::as_str), Some("[DONE]"));
+}
+
+#[test]
 fn a_full_queue_is_told_and_empties() {
     let gate = tempfile::tempdir().unwrap();
     let flag = gate.path().join("open");

@@ -3,6 +3,8 @@ use crate::client::{FORM, form};
 use crate::rig::{QUESTION, Rig, scan};
 use med2e3_server::Keys;
 use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const WARD: &str = "Authorization: Bearer ward-secret-0123456789\r\n";
 const LAB: &str = "authorization: bearer lab-secret-0123456789\r\n";
@@ -86,6 +88,47 @@ fn a_file_is_known_to_its_key_alone() {
     }
     for open in ["/health", "/health/live", "/v2/health/ready", "/metrics"] {
         assert_eq!(rig.get(open).status, 200, "{open}");
+    }
+}
+
+/// Files that no reader should choke on: those of the fuzz targets, and, where there are any, those of the field trials.
+#[test]
+fn a_broken_file_is_refused_and_the_server_goes_on() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shared = std::env::var_os("MED2E3_SHARED_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+    let mut files = Vec::new();
+    list(&root.join("tests/corpus"), &mut files);
+    assert!(!files.is_empty());
+    if shared.join("fieldtrials").is_dir() {
+        list(&shared.join("fieldtrials"), &mut files);
+    } else {
+        eprintln!("not run: shared data folder absent (set MED2E3_SHARED_DATA)");
+    }
+    let rig = Rig::with(|config| config.limits.decode_time = Duration::from_secs(30));
+    for path in files {
+        let file = std::fs::read(&path).unwrap();
+        let reply = rig.ask("POST", "/v1/volumes", "", &file);
+        match reply.status {
+            201 => {
+                let id = reply.json()["id"].as_str().unwrap().to_owned();
+                assert_eq!(rig.ask("DELETE", &format!("/v1/files/{id}"), "", b"").status, 200);
+            }
+            status => assert_eq!((status, reply.code().as_str()), (422, "invalid_volume"), "{}", path.display()),
+        }
+        assert_eq!(rig.get("/health/ready").status, 200, "{}", path.display());
+    }
+    assert_eq!(rig.metric("med2e3:spool_bytes"), 0.0);
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) {
+    // Longer ones are scans of real size, which other tests read.
+    const BYTES_MAX: u64 = 4 << 20;
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            list(&path, files);
+        } else if path.metadata().unwrap().len() <= BYTES_MAX {
+            files.push(path);
+        }
     }
 }
 

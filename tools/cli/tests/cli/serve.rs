@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use med2e3_server::{CHAT_FIELDS, COMPLETION_FIELDS};
 use serde_json::{Value, json};
 
 use crate::signals::send;
@@ -80,8 +82,10 @@ fn question(id: &Value, text: &str) -> Vec<u8> {
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
+const SCAN: &str = "../../tests/data/golden/a/volume.npy";
+
 fn scan() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/golden/a/volume.npy")).unwrap()
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SCAN)).unwrap()
 }
 
 #[test]
@@ -143,6 +147,28 @@ fn an_address_for_others_wants_keys() {
     assert_eq!(serving.ask("GET", "/v1/models", "Authorization: Bearer ward-secret-0123456789\r\n", b"").0, 200);
     let (_, log) = serving.end("-TERM");
     assert!(log.contains("\"key\":\"ward\"") && !log.contains("ward-secret"), "{log}");
+}
+
+/// Upload, eleven questions, streams, log-probabilities, 429 and coming back, deletion, by OpenAI's own client; and its
+/// own types say which fields there are.
+#[test]
+fn openais_client_needs_no_change() {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = Command::new(crate_folder.join("../setup-python")).output().unwrap();
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    let serving = Serving::start(&["--batch", "1", "--queue", "1"]);
+    let mut client = Command::new(String::from_utf8(python.stdout).unwrap().trim());
+    client.arg(crate_folder.join("tests/python/openai_client.py")).arg(format!("http://{}", serving.address));
+    let told = client.arg(crate_folder.join(SCAN)).arg("2").output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["answers"].as_array().unwrap().len(), 11);
+    for (kind, table) in [("chat", CHAT_FIELDS), ("completions", COMPLETION_FIELDS)] {
+        let named = told[kind].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        let unknown: Vec<&str> = named.filter(|name| table.iter().all(|field| field.name != *name)).collect();
+        assert!(unknown.is_empty(), "{kind} has fields that no table names: {unknown:?}");
+    }
+    assert_eq!(told["files"], json!(["expires_after", "file", "purpose"]));
 }
 
 /// A patient's name in the files, a file's name and a question; an audit beside them.
