@@ -26,6 +26,8 @@ pub struct Config {
     pub official_tokens: bool,
     /// What the first part of each metric's name is.
     pub metrics_prefix: String,
+    /// What the server proves its name with; without it, it speaks in clear.
+    pub tls: Option<TlsFiles>,
     /// Where every question leaves its lines, if anywhere.
     pub audit: Option<AuditConfig>,
     /// What a client may take.
@@ -39,6 +41,15 @@ pub struct ReaderProgram {
     pub program: PathBuf,
     /// What comes before the job.
     pub arguments: Vec<OsString>,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and those that vouch for it, if any.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Where questions are recorded, and what is the same for all of them.

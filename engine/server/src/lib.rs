@@ -28,8 +28,9 @@ pub mod reader;
 mod server;
 mod shared;
 mod spool;
+mod tls;
 
-pub use config::{AuditConfig, Config, Limits, ReaderProgram};
+pub use config::{AuditConfig, Config, Limits, ReaderProgram, TlsFiles};
 pub use http::fields::{CHAT_FIELDS, COMPLETION_FIELDS, Field, SCORE_FIELDS, Treatment, field_tables};
 pub use keys::Keys;
 pub use server::Server;

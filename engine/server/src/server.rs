@@ -2,17 +2,20 @@
 use crate::Config;
 use crate::http::router;
 use crate::shared::{Shared, now};
+use crate::tls;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use med2e3::Engine;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tower_http::timeout::RequestBodyTimeout;
 
 /// The most bytes of a request's head, and of a part of a body that is read at a time.
@@ -32,15 +35,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Server {
     /// A server without a model: it answers that it is not ready.
     ///
     /// # Errors
-    /// No file can be made in the spool's folder, or the audit cannot be gone on with.
+    /// No file can be made in the spool's folder, the audit cannot be gone on with, or the certificate and its key cannot
+    /// be used.
     pub fn new(config: Config) -> Result<Self> {
-        Ok(Self { shared: Arc::new(Shared::new(config)?) })
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        Ok(Self { shared: Arc::new(Shared::new(config)?), tls })
     }
 
     /// Gives it the model, after which it is ready. `weights` is the SHA-256 of the model's files, for the audit.
@@ -67,7 +73,7 @@ impl Server {
             let message = "an address that other machines reach wants keys; give --api-key-file";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let connections = Connections::new(shared, listener);
+        let connections = Connections::new(shared, listener, self.tls.clone());
         let mut sweeps = interval(SWEEP);
         tokio::pin!(stop);
         loop {
@@ -99,16 +105,17 @@ impl Server {
 struct Connections {
     shared: Arc<Shared>,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     app: axum::Router,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
 
 impl Connections {
-    fn new(shared: &Arc<Shared>, listener: TcpListener) -> Self {
+    fn new(shared: &Arc<Shared>, listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let places = Arc::new(Semaphore::new(shared.config.limits.connections));
         let graceful = GracefulShutdown::new();
-        Self { shared: shared.clone(), listener, app: router(shared), places, graceful }
+        Self { shared: shared.clone(), listener, tls, app: router(shared), places, graceful }
     }
 
     /// Waits for a connection and starts to serve it.
@@ -131,18 +138,19 @@ impl Connections {
         let mut stream = TimeoutStream::new(stream);
         // A client that reads nothing: what it holds comes free. That it sends nothing is known by head and body.
         stream.set_write_timeout(Some(idle));
-        let service = TowerToHyperService::new(RequestBodyTimeout::new(self.app.clone(), idle));
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(idle)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX);
-        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let connection = self.graceful.watch(connection);
+        let service = RequestBodyTimeout::new(self.app.clone(), idle);
+        let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
         tokio::spawn(async move {
-            // How a connection ends is its client's affair.
-            let _ = connection.await;
+            let stream = Box::pin(stream);
+            match tls {
+                None => speak(stream, service, watcher, idle).await,
+                Some(tls) => {
+                    // A handshake that fails, or does not come, is the client's affair.
+                    if let Ok(Ok(stream)) = timeout(idle, tls.accept(stream)).await {
+                        speak(stream, service, watcher, idle).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -151,4 +159,18 @@ impl Connections {
     async fn end(self) {
         self.graceful.shutdown().await;
     }
+}
+
+/// Serves one connection to its end.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    service: RequestBodyTimeout<axum::Router>,
+    watcher: Watcher,
+    idle: Duration,
+) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    // How a connection ends is its client's affair.
+    let _ = watcher.watch(connection).await;
 }

@@ -13,7 +13,7 @@ use med2e3::volume::WindowChoice;
 use med2e3::{Device, DeviceChoice, Engine, LoadOptions, Precision, TgisMode};
 use med2e3_loaders as loaders;
 use med2e3_loaders::ModelFolder;
-use med2e3_server::{AuditConfig, Config, Keys, Limits, ReaderProgram, Server, audit};
+use med2e3_server::{AuditConfig, Config, Keys, Limits, ReaderProgram, Server, TlsFiles, audit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -49,6 +49,12 @@ pub struct Serve {
     /// A file with a name and a key on each line: who may ask
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// A certificate in PEM, with those that vouch for it: the server speaks TLS
+    #[arg(long, value_name = "FILE.pem", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE.pem", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Another name by which browsers may call a server without keys
     #[arg(long = "allow-host", value_name = "NAME")]
     hosts: Vec<String>,
@@ -165,8 +171,9 @@ impl Serve {
         let model = self.model()?;
         let folder = ModelFolder::open(&model.path)?;
         let server = Server::new(self.config(keys, &folder)?).map_err(|error| {
-            let remedy = "give --spool a folder that can be written, and --audit a file that is whole";
-            Failure::runtime(format!("nothing can be kept: {error}; {remedy}"))
+            let remedy = "give --spool a folder that can be written, --audit a file that is whole, and --tls-cert and \
+                 --tls-key two files that belong together";
+            Failure::runtime(format!("the server cannot start: {error}; {remedy}"))
         })?;
         log::start();
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start threads: {error}; free memory"));
@@ -273,6 +280,7 @@ impl Serve {
         let program = format!("engine-cli {}", env!("CARGO_PKG_VERSION"));
         let own = std::env::current_exe()
             .map_err(|error| Failure::runtime(format!("cannot find this program's own file: {error}")))?;
+        let certificate = self.tls_cert.clone().zip(self.tls_key.clone());
         Ok(Config {
             model: self.name(),
             keys,
@@ -283,6 +291,7 @@ impl Serve {
             model_window: folder.window,
             official_tokens: self.official_tokens,
             metrics_prefix: "med2e3".into(),
+            tls: certificate.map(|(certificate, key)| TlsFiles { certificate, key }),
             audit: self.audit.clone().map(|file| AuditConfig { file, program }),
             limits,
         })

@@ -79,6 +79,7 @@ mod tests {
             model_window: None,
             official_tokens: false,
             metrics_prefix: "med2e3".into(),
+            tls: None,
             audit: None,
             limits: Limits::default(),
         };

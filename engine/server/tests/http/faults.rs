@@ -300,6 +300,11 @@ fn a_scan_that_is_none_is_refused_and_a_reader_that_dies_is_survived() {
 
 #[test]
 fn a_reader_has_no_more_memory_than_it_may() {
+    let rig = Rig::with(|config| config.limits.decode_memory = 16 << 20);
+    let reply = rig.ask("POST", "/v1/files", FORM, &form("a", scan(), &[]));
+    assert_eq!((reply.status, reply.code().as_str()), (422, "invalid_volume"));
+    assert!(reply.text().contains("memory"), "{}", reply.text());
+    assert_eq!(rig.get("/health").status, 200);
     let rig = Rig::with(|config| config.limits.decode_memory = 1 << 30);
     // A header that claims 2 GiB of voxels, in a file that could not hold them.
     let mut npy =

@@ -1,16 +1,29 @@
 //! Many clients at once: every one is answered as if it were alone, and nothing is lost.
-use crate::rig::{Rig, patient};
+use crate::client::{Client, FORM, JSON, form, request};
+use crate::rig::{QUESTION, Rig, patient};
 use med2e3::{LoadOptions, Request};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const QUESTIONS: [&str; 3] =
     ["Which plane is shown?", "Describe the scan.", "What abnormality does this CT scan show?"];
 const CLIENTS: usize = 64;
 
-/// Requests of each client.
+/// Whether the tests have a night.
+fn is_long() -> bool {
+    std::env::var_os("MED2E3_LONG").is_some()
+}
+
+/// Requests of each client in each of two rounds.
 fn requests() -> usize {
-    std::env::var("MED2E3_LONG").map_or(4, |_| 200)
+    if is_long() { 200 } else { 2 }
+}
+
+/// Pages of memory that the process, clients included, has.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -43,14 +56,71 @@ fn many_clients_get_the_answers_that_one_gets() {
             answered.fetch_add(1, Ordering::Relaxed);
         }
     };
+    let all = || {
+        std::thread::scope(|scope| {
+            (0..CLIENTS).for_each(|number| {
+                scope.spawn(move || client(number));
+            });
+        });
+    };
+    // Twice: what the first time takes, buffers and threads, the second finds.
+    all();
+    let before = resident();
+    all();
+    if is_long() {
+        let after = resident();
+        assert!(after as f64 <= 1.05 * before as f64, "resident memory grew from {before} to {after} pages");
+    }
+    let [answered, refused] = [answered, refused].map(AtomicUsize::into_inner);
+    assert_eq!(answered + refused, 2 * CLIENTS * requests());
+    assert!(answered > CLIENTS, "{answered} were answered, {refused} refused");
+    rig.wait("an idle engine", Rig::is_idle);
+    assert_eq!(rig.metric("med2e3:num_requests_waiting"), 0.0);
+}
+
+/// Clients that upload, ask, leave in the midst of an answer and delete, in an order that each one's number decides.
+#[test]
+fn clients_that_come_and_go_leave_nothing() {
+    let rig = Rig::endless(|_| {});
+    let scan = patient(5);
+    let until = Instant::now() + Duration::from_secs(if is_long() { 600 } else { 4 });
+    let client = &|number: u64| {
+        // A generator of a line: the order matters, its quality does not.
+        let mut state = number + 1;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        while Instant::now() < until {
+            let reply = rig.ask("POST", "/v1/files", FORM, &form("a.npy", &scan, &[]));
+            assert_eq!(reply.status, 200, "{reply:?}");
+            let id = reply.json()["id"].as_str().unwrap().to_owned();
+            for _ in 0..next(4) {
+                let mut body = json!({ "volume": id, "stream": true });
+                body["messages"] = json!([{ "role": "user", "content": QUESTION }]);
+                body["max_tokens"] = (1 + next(100)).into();
+                let mut client = Client::connect(rig.address);
+                client.send(&request("POST", "/v1/chat/completions", JSON, body.to_string().as_bytes()));
+                match next(3) {
+                    0 => {}
+                    1 => assert_eq!(client.head().status, 200),
+                    _ => assert_eq!(client.reply().events().last().map(String::as_str), Some("[DONE]")),
+                }
+            }
+            if next(4) > 0 {
+                rig.ask("DELETE", &format!("/v1/files/{id}"), "", b"");
+            }
+        }
+    };
     std::thread::scope(|scope| {
-        (0..CLIENTS).for_each(|number| {
+        (0..4).for_each(|number| {
             scope.spawn(move || client(number));
         });
     });
-    let [answered, refused] = [answered, refused].map(AtomicUsize::into_inner);
-    assert_eq!(answered + refused, CLIENTS * requests());
-    assert!(answered > CLIENTS, "{answered} were answered, {refused} refused");
     rig.wait("an idle engine", Rig::is_idle);
+    for file in rig.get("/v1/files").json()["data"].as_array().unwrap() {
+        rig.ask("DELETE", &format!("/v1/files/{}", file["id"].as_str().unwrap()), "", b"");
+    }
+    assert_eq!(rig.metric("med2e3:spool_bytes"), 0.0);
     assert_eq!(rig.metric("med2e3:num_requests_waiting"), 0.0);
 }

@@ -7,3 +7,4 @@ mod flow;
 mod load;
 mod rig;
 mod security;
+mod tls;

@@ -81,6 +81,26 @@ pub fn scan() -> &'static [u8] {
     SCAN.get_or_init(|| patient(3_000_000))
 }
 
+/// What a server is told unless a test says otherwise.
+fn config(folder: &Path) -> Config {
+    let spool = folder.join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    Config {
+        model: "demo".into(),
+        keys: Keys::default(),
+        hosts: Vec::new(),
+        spool,
+        reader: ReaderProgram { program: reader(), arguments: Vec::new() },
+        window: Default::default(),
+        model_window: None,
+        official_tokens: false,
+        metrics_prefix: "med2e3".into(),
+        tls: None,
+        audit: None,
+        limits: Limits::default(),
+    }
+}
+
 impl Rig {
     pub fn start() -> Self {
         Self::with(|_| {})
@@ -95,6 +115,14 @@ impl Rig {
         let rig = Self::without_model(options, change);
         rig.server.set_engine(rig.engine.clone(), None);
         rig
+    }
+
+    /// Why a server with such a configuration does not start.
+    pub fn refused(change: impl FnOnce(&mut Config)) -> std::io::Error {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path());
+        change(&mut config);
+        Server::new(config).err().expect("a refusal")
     }
 
     /// A server whose model never ends an answer before its limit of a few hundred tokens.
@@ -112,21 +140,7 @@ impl Rig {
 
     fn over(model: &Path, options: &LoadOptions, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let spool = folder.path().join("spool");
-        std::fs::create_dir(&spool).unwrap();
-        let mut config = Config {
-            model: "demo".into(),
-            keys: Keys::default(),
-            hosts: Vec::new(),
-            spool,
-            reader: ReaderProgram { program: reader(), arguments: Vec::new() },
-            window: Default::default(),
-            model_window: None,
-            official_tokens: false,
-            metrics_prefix: "med2e3".into(),
-            audit: None,
-            limits: Limits::default(),
-        };
+        let mut config = config(folder.path());
         change(&mut config);
         let engine = engine(model, options);
         let server = Server::new(config).unwrap();
