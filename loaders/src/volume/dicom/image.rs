@@ -160,7 +160,7 @@ impl<'a> Part10<'a> {
             let problem = Problem::new("is not DICOM (no DICM at byte 128)", "give a DICOM file or folder");
             Rejection::NotAnImage(problem)
         })?;
-        let mut note = (start < 132).then_some("has no preamble of 128 bytes before its DICOM header");
+        let mut note = (start < 132).then_some("the preamble of 128 bytes before the DICOM header is missing");
         let (meta, meta_bytes) = Dataset::parse_meta(&bytes[start..])?;
         let uid = meta.text(tag::TRANSFER_SYNTAX).ok_or_else(|| {
             Problem::new("does not name its transfer syntax (0002,0010)", "export the file again with a file header")
@@ -178,7 +178,7 @@ impl<'a> Part10<'a> {
             && is_other_encoding(&data, syntax.encoding)
         {
             syntax.encoding.explicit = !syntax.encoding.explicit;
-            note = Some("does not write its elements as its transfer syntax says (with or without their types)");
+            note = Some("elements are written with their types where the transfer syntax has none, or without");
         }
         Ok(Self { syntax, data, note, media_class: meta.text(tag::MEDIA_CLASS) })
     }
@@ -347,7 +347,7 @@ impl Header {
                 // An odd number of bytes has one more.
                 let more = bytes.len() as u64 - count * pixel_bytes;
                 if more > 1 {
-                    notes.push(format!("holds {more} bytes of pixels more than its {frames} frame(s) need"));
+                    notes.push(format!("{more} bytes of pixels more than {frames} frame(s) need were ignored"));
                 }
             }
             Stored::Fragments { fragments, .. } if (fragments.len() as u64) < frames => {

@@ -116,7 +116,7 @@ fn notes_of_files(slices: &[Slice<'_>]) -> Vec<String> {
     for slice in slices.iter().filter(|slice| seen.insert(slice.file)) {
         slice.header.notes.iter().for_each(|note| named.entry(note).or_default().push(name_of(slice.name)));
     }
-    named.into_iter().map(|(note, names)| format!("{} {note}", listed(&names))).collect()
+    named.into_iter().map(|(note, names)| format!("{note}: {}", listed(&names))).collect()
 }
 
 /// A slice and where its voxels go.

@@ -146,11 +146,11 @@ fn even_steps(
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
     let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
-    if let Some(step) = even_step(distances, last_digit(slices)) {
-        return Ok(step);
-    }
     let uneven = steps.iter().position(|&step| !is_typical(step, typical));
     if let Some(gap) = uneven {
+        if let Some(step) = even_line(distances, last_digit(slices)) {
+            return Ok(step);
+        }
         let (from, to) = (slices[gap].name, slices[gap + 1].name);
         let what = format!("slices are {typical:.3} mm apart, but {:.3} mm between {from} and {to}", steps[gap]);
         if !options.allow_gaps {
@@ -183,7 +183,7 @@ fn along_normal<'a>(slices: &[Slice<'a>], first: First) -> Option<Stack<'a>> {
     })
 }
 
-/// The last digit in which positions are written, mm: 0.01 where none has more than two behind the point.
+/// The last digit in which positions are written, mm: 0.01 where they have two behind the point.
 pub(crate) fn last_digit(slices: &[Slice<'_>]) -> f64 {
     const DIGITS_MAX: i32 = 6;
     let is_whole = |number: f64| (number - number.round()).abs() < 1e-6 * number.abs().max(1.0);
@@ -194,24 +194,21 @@ pub(crate) fn last_digit(slices: &[Slice<'_>]) -> f64 {
     10f64.powi(-(0..DIGITS_MAX).find(|&digits| written(digits)).unwrap_or(DIGITS_MAX))
 }
 
-/// The step of places in rising order, where they are even: each step is typical, or each place is as near to the best
-/// even line as its last digit `digit` can be.
-pub(crate) fn even_step(places: &[f64], digit: f64) -> Option<f64> {
-    let steps = || places.windows(2).map(|pair| pair[1] - pair[0]);
-    let first = steps().next()?;
-    if steps().all(|step| is_typical(step, first)) {
-        return Some((places[places.len() - 1] - places[0]) / (places.len() - 1) as f64);
-    }
+/// Most of a step that rounded positions may be off: a slice that is missing among three moves them by a fifth.
+const ROUNDING_MAX: f64 = 0.15;
+
+/// The step of the best even line through places in rising order, where each place is as near to it as its last digit
+/// `digit` allows.
+pub(crate) fn even_line(places: &[f64], digit: f64) -> Option<f64> {
     // Least squares of place on number.
     let count = places.len() as f64;
     let middle = (count - 1.0) / 2.0;
     let mean = places.iter().sum::<f64>() / count;
     let numbered = || places.iter().enumerate().map(|(number, place)| (number as f64 - middle, place - mean));
-    let slope = numbered().map(|(number, place)| number * place).sum::<f64>()
+    let step = numbered().map(|(number, place)| number * place).sum::<f64>()
         / numbered().map(|(number, _)| number * number).sum::<f64>();
-    // A slice that is missing moves its neighbours by half a step.
-    let allowed = digit.max(0.01 * slope).min(0.3 * slope);
-    numbered().all(|(number, place)| (place - slope * number).abs() <= allowed * 1.001).then_some(slope)
+    let allowed = digit.min(ROUNDING_MAX * step) + 1e-6;
+    numbered().all(|(number, place)| (place - step * number).abs() <= allowed).then_some(step)
 }
 
 /// Two slices at one place, which `split` could not put into different volumes.

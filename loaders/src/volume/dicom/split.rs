@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::super::orientation::dot;
 use super::marks::{IMAGE_TYPE, Kind, MARKS, seconds};
-use super::series::{SAME_DIRECTION, SAME_PLACE_MM, Slice, even_step, last_digit, normal_of};
+use super::series::{SAME_DIRECTION, SAME_PLACE_MM, Slice, even_line, is_typical, last_digit, normal_of};
 
 /// Most shapes of one series that are looked at one by one.
 const SHAPES_MAX: usize = 32;
@@ -143,8 +143,10 @@ fn is_stack(placed: &[Placed<'_>]) -> bool {
 
 /// Whether there are two places or more, in even steps; `digit` is the last one that they are written in.
 fn is_even(places: &[f64], digit: f64) -> bool {
-    let apart = places.windows(2).all(|pair| pair[1] - pair[0] >= SAME_PLACE_MM);
-    apart && even_step(places, digit).is_some()
+    let steps: Vec<f64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let Some(&typical) = steps.first() else { return false };
+    let apart = steps.iter().all(|&step| step >= SAME_PLACE_MM);
+    apart && (steps.iter().all(|&step| is_typical(step, typical)) || even_line(places, digit).is_some())
 }
 
 /// Whether one part begins before another one ends.
