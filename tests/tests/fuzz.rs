@@ -124,7 +124,7 @@ macro_rules! targets {
 
 targets! {
     safetensors torch_zip index config model_folder tokenizer_json tokenizer_model tokenizer_settings bert_tokenizer
-    nifti nifti_pair nrrd metaimage npy dicom dicom_codecs images detect eval_data eval_results
+    nifti nifti_pair nrrd metaimage npy dicom dicom_codecs dicomdir zip images detect eval_data eval_results
 }
 
 /// Real files bring what seeds built in code do not: JPEG, JPEG-LS and JPEG 2000 streams.

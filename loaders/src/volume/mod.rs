@@ -48,6 +48,7 @@ pub use window::{AppliedWindow, Preset, Window, WindowChoice, WindowDecision, Wi
 use crate::error::{Error, Result};
 use crate::memory;
 use files::InMemory;
+use grid::Affine;
 #[cfg(not(feature = "dicom"))]
 use left_out::dicom;
 #[cfg(not(feature = "images"))]
@@ -260,6 +261,33 @@ impl RawVolume {
         volume.info.source_dims = dims.to_vec();
         volume.info.range = found.range;
         Ok(volume)
+    }
+
+    /// A volume that the caller has in memory with the affine of its file, turned as a file's is. `voxels` are stored
+    /// with the first of the three sizes fastest; `affine` is the upper three rows of the matrix that takes indices of
+    /// the three axes to RAS coordinates in mm, as nibabel has it.
+    ///
+    /// # Errors
+    /// As [`Self::from_slices`]; the affine is not finite or does not span space.
+    pub fn from_array(
+        voxels: &[f32],
+        dims: [usize; 3],
+        affine: [[f64; 4]; 3],
+        kind: VolumeKind,
+        options: &VolumeOptions,
+    ) -> Result<Self> {
+        let columns = [0, 1, 2].map(|axis| affine.map(|row| row[axis]));
+        let refused = |problem: Problem| problem.at(Path::new("volume"));
+        let orientation = Orientation::closest(&columns, options.slice_order).map_err(refused)?;
+        let Self { voxels, mut info, .. } = Self::from_slices(voxels, dims, kind)?;
+        let turned = orientation::reorder(voxels, dims, orientation.from_axis, orientation.flipped);
+        let (voxels, dims) = turned.map_err(|lack| Error::out_of_memory("volume", lack))?;
+        let origin = Some(affine.map(|row| row[3])).filter(|origin| origin.iter().all(|x| x.is_finite()));
+        let affine = Affine { columns, spacing_known: true, origin };
+        info.slices = identity::slices_of_grid(&affine, &orientation, dims[0]);
+        info.spacing_mm = Some(orientation.spacing(&columns));
+        info.orientation = Some(orientation);
+        Ok(Self { voxels, dims, kind, info })
     }
 
     /// Looks at a volume that any caller may have made: the voxels must be as many as the sizes say, and of a prepared

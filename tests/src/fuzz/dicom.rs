@@ -7,11 +7,11 @@ use std::io::Write;
 
 const ROWS: u16 = 3;
 const COLUMNS: u16 = 4;
-const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
+pub(super) const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
 const RLE: &str = "1.2.840.10008.1.2.5";
 
 /// One element in explicit VR, little-endian, padded to an even length.
-fn element(tag: u32, vr: &str, value: &[u8]) -> Vec<u8> {
+pub(super) fn element(tag: u32, vr: &str, value: &[u8]) -> Vec<u8> {
     let mut value = value.to_vec();
     if value.len() % 2 == 1 {
         value.push(if vr == "UI" { 0 } else { b' ' });
@@ -24,7 +24,7 @@ fn element(tag: u32, vr: &str, value: &[u8]) -> Vec<u8> {
     [tag_bytes(tag).as_slice(), vr.as_bytes(), &length, &value].concat()
 }
 
-fn tag_bytes(tag: u32) -> [u8; 4] {
+pub(super) fn tag_bytes(tag: u32) -> [u8; 4] {
     tag.rotate_left(16).to_le_bytes()
 }
 
@@ -38,8 +38,13 @@ fn short(tag: u32, value: u16) -> Vec<u8> {
 
 /// What says how the data set behind it is written.
 fn meta(number: u16, syntax: &str) -> Vec<u8> {
+    meta_of("1.2.840.10008.5.1.4.1.1.2", number, syntax)
+}
+
+/// The same for an object of any class.
+pub(super) fn meta_of(class: &str, number: u16, syntax: &str) -> Vec<u8> {
     let meta = [
-        text(0x0002_0002, "UI", "1.2.840.10008.5.1.4.1.1.2"),
+        text(0x0002_0002, "UI", class),
         text(0x0002_0003, "UI", &format!("1.2.3.{number}")),
         text(0x0002_0010, "UI", syntax),
     ]

@@ -3,6 +3,7 @@
 //! `tests/fuzz.rs` mutates the seeds on stable Rust and watches time and memory; the libFuzzer targets under
 //! `tests/fuzz/` call the same functions. What a reader accepts is checked here: a function that finds a wrong result
 //! panics, so that either fuzzer reports it.
+mod archives;
 mod dicom;
 mod eval;
 mod grids;
@@ -84,6 +85,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "npy", seeds: seeds::npy, read: volumes::read_npy },
     Target { name: "dicom", seeds: dicom::seeds, read: dicom::read },
     Target { name: "dicom_codecs", seeds: dicom::codec_seeds, read: read_dicom_file },
+    Target { name: "dicomdir", seeds: archives::directory_seeds, read: archives::read_directory },
+    Target { name: "zip", seeds: archives::zip_seeds, read: archives::read_zip },
     Target { name: "images", seeds: images::seeds, read: images::read },
     Target { name: "detect", seeds: volumes::detect_seeds, read: volumes::read_any },
     Target { name: "eval_data", seeds: eval::data_seeds, read: eval::read_data },
