@@ -55,7 +55,7 @@ fn admit(shared: &Shared, request: &Request, route: &str) -> Result<Owner, ApiEr
         check_host(headers, &shared.config.hosts)?;
     }
     check_origin(headers)?;
-    let is_open = ["/health", "/v2/health", "/metrics"].iter().any(|open| route.starts_with(open));
+    let is_open = ["/health", "/v2/health", "/metrics", "/openapi.json"].iter().any(|open| route.starts_with(open));
     if keys.is_empty() || is_open {
         return Ok(Owner(0));
     }

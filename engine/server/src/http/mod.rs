@@ -7,6 +7,7 @@ mod guard;
 mod health;
 mod messages;
 mod models;
+mod openapi;
 pub(crate) mod params;
 mod reply;
 mod routes;

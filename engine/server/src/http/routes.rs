@@ -1,5 +1,5 @@
 //! Which address is whose.
-use super::{chat, completions, guard, health, models, score};
+use super::{chat, completions, guard, health, models, openapi, score};
 use crate::error::ApiError;
 use crate::files;
 use crate::shared::Shared;
@@ -32,6 +32,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::show))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         // Bodies are read, and counted, by the handlers.

@@ -6,5 +6,6 @@ mod files;
 mod flow;
 mod load;
 mod rig;
+mod schema;
 mod security;
 mod tls;

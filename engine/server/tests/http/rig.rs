@@ -1,5 +1,6 @@
 //! A server over the demo's model, on a port of its own.
 use crate::client::{Client, FORM, JSON, Reply, form, request};
+use crate::schema;
 use med2e3::volume::{VolumeOptions, read_volume, write_npy};
 use med2e3::{DeviceChoice, Engine, LoadOptions, ModelFolder, Volume, prepare};
 use med2e3_phantom::{Case, DIMS, Scan};
@@ -25,6 +26,7 @@ pub struct Rig {
     pub engine: Engine,
     pub folder: TempDir,
     pub server: Server,
+    document: OnceLock<Value>,
     runtime: Runtime,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<std::io::Result<()>>>,
@@ -150,7 +152,16 @@ impl Rig {
         let (stop, stopped) = oneshot::channel::<()>();
         let runs = server.clone();
         let running = runtime.spawn(async move { runs.run(listener, async { drop(stopped.await) }).await });
-        Self { address, engine, folder, server, runtime, stop: Some(stop), running: Some(running) }
+        Self {
+            address,
+            engine,
+            folder,
+            server,
+            document: OnceLock::new(),
+            runtime,
+            stop: Some(stop),
+            running: Some(running),
+        }
     }
 
     /// Tells the server to stop.
@@ -168,7 +179,18 @@ impl Rig {
     pub fn ask(&self, method: &str, path: &str, head: &str, body: &[u8]) -> Reply {
         let mut client = Client::connect(self.address);
         client.send(&request(method, path, head, body));
-        client.reply()
+        let reply = client.reply();
+        if reply.status != 431 {
+            schema::check(self.document.get_or_init(|| self.document()), method, path, &reply);
+        }
+        reply
+    }
+
+    /// What the server says of itself.
+    fn document(&self) -> Value {
+        let mut client = Client::connect(self.address);
+        client.send(&request("GET", "/openapi.json", "", b""));
+        client.reply().json()
     }
 
     pub fn get(&self, path: &str) -> Reply {
