@@ -1,6 +1,6 @@
 //! A file in which every question leaves two lines, each bound to the one before it by a hash.
 //!
-//! A line is a JSON object on its own; its `previous` is the SHA-256 of the whole line before, or 64 zeros in the first.
+//! A line is a JSON object on its own; its `previous` is the SHA-256 of the whole line before, 64 zeros in the first.
 //! Whoever keeps the hash of the last line and the number of lines can tell later whether any was changed, swapped or
 //! taken away. No text of a question or an answer is in it, only hashes.
 use crate::error::{ApiError, Result};

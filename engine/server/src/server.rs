@@ -42,8 +42,8 @@ impl Server {
     /// A server without a model: it answers that it is not ready.
     ///
     /// # Errors
-    /// No file can be made in the spool's folder, the audit cannot be gone on with, or the certificate and its key cannot
-    /// be used.
+    /// No file can be made in the spool's folder, the audit cannot be gone on with, or the certificate cannot be used
+    /// with its key.
     pub fn new(config: Config) -> Result<Self> {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         Ok(Self { shared: Arc::new(Shared::new(config)?), tls })

@@ -1,7 +1,7 @@
 //! `GET /openapi.json`: the routes, and what goes in and comes out.
 //!
-//! The bodies of questions are described by the tables that check them, so the document cannot say anything else than the
-//! program does; that is why it is put together here and not derived from types, of which questions have none.
+//! The bodies of questions are described by the tables that check them, so the document cannot say anything else than
+//! the program does; that is why it is put together here and not derived from types, of which questions have none.
 use super::fields::{CHAT_FIELDS, COMPLETION_FIELDS, Field, SCORE_FIELDS, Treatment};
 use axum::Json;
 use serde_json::{Map, Value, json};

@@ -91,7 +91,7 @@ fn a_file_is_known_to_its_key_alone() {
     }
 }
 
-/// Files that no reader should choke on: those of the fuzz targets, and, where there are any, those of the field trials.
+/// Files that no reader should choke on: those of the fuzz targets and, where there are any, of the field trials.
 #[test]
 fn a_broken_file_is_refused_and_the_server_goes_on() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
