@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use med2e3::volume::WindowChoice;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,6 +146,34 @@ pub(crate) async fn delete(
 ) -> Result<Json<Value>> {
     shared.store.remove(&id, owner, now())?;
     Ok(Json(json!({ "id": id, "object": "file", "deleted": true })))
+}
+
+/// `GET /v1/files/{id}/slices`: the volume as the model sees it, a byte a voxel, for a viewer.
+pub(crate) async fn slices(
+    State(shared): State<Arc<Shared>>,
+    Extension(Caller { owner, .. }): Extension<Caller>,
+    Path(id): Path<String>,
+    Query(queries): Queries,
+) -> Result<Response> {
+    if let Some(name) = queries.keys().find(|name| *name != "window") {
+        return Err(ApiError::field(name, "is no parameter of slices; use window"));
+    }
+    let stored = shared.store.get(&id, owner, now())?;
+    let mut options = stored.options.clone();
+    if let Some(text) = queries.get("window") {
+        let window: WindowChoice = text.parse().map_err(|wanted: String| ApiError::field("window", wanted))?;
+        options.window = window.to_string();
+    }
+    let size = shared.model()?.engine.img_size();
+    let scan = stored.scan(&shared, &options, size).await?;
+    let voxels = scan.voxels()?;
+    // Within 0..1, so that a byte holds what is left.
+    let bytes: Vec<u8> = voxels.iter().map(|voxel| (voxel * 255.0).round() as u8).collect();
+    let [slices, rows, columns] = size;
+    let shape = [(HeaderName::from_static("x-shape"), format!("{slices},{rows},{columns}"))];
+    let mut response = (shape, bytes).into_response();
+    mark(&mut response, &scan.hash);
+    Ok(response)
 }
 
 /// `GET /v1/files/{id}/content`.

@@ -55,7 +55,8 @@ fn admit(shared: &Shared, request: &Request, route: &str) -> Result<Owner, ApiEr
         check_host(headers, &shared.config.hosts)?;
     }
     check_origin(headers)?;
-    let is_open = ["/health", "/v2/health", "/metrics", "/openapi.json"].iter().any(|open| route.starts_with(open));
+    let is_page = ["/", "/app.js", "/style.css", "/openapi.json", "/metrics"].contains(&route);
+    let is_open = is_page || route.starts_with("/health") || route.starts_with("/v2/health");
     if keys.is_empty() || is_open {
         return Ok(Owner(0));
     }

@@ -8,6 +8,7 @@ mod health;
 mod messages;
 mod models;
 mod openapi;
+mod page;
 pub(crate) mod params;
 mod reply;
 mod routes;

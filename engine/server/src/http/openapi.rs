@@ -37,6 +37,10 @@ fn paths() -> Value {
     json!({
         "/v1/files": { "post": post(form, "File", "200", false), "get": get("Files") },
         "/v1/files/{id}": one(),
+        "/v1/files/{id}/slices": { "parameters": [parameter("id")], "get": bytes("application/octet-stream") },
+        "/": { "get": bytes("text/html") },
+        "/app.js": { "get": bytes("text/javascript") },
+        "/style.css": { "get": bytes("text/css") },
         "/v1/files/{id}/content": { "parameters": [parameter("id")], "get": get("Error") },
         "/v1/volumes": { "post": post(raw, "File", "201", false), "get": get("Files") },
         "/v1/volumes/{id}": one(),
@@ -50,9 +54,7 @@ fn paths() -> Value {
         "/health/ready": { "get": get("Status") },
         "/v2/health/live": { "get": get("Status") },
         "/v2/health/ready": { "get": get("Status") },
-        "/metrics": { "get": { "responses": { "200": {
-            "description": "OpenMetrics", "content": { "application/openmetrics-text": {} },
-        } } } },
+        "/metrics": { "get": bytes("application/openmetrics-text") },
         "/openapi.json": { "get": get("Document") },
     })
 }
@@ -78,6 +80,13 @@ fn responses(reply: &str, status: &str, may_stream: bool) -> Value {
 
 fn get(reply: &str) -> Value {
     json!({ "responses": responses(reply, "200", false) })
+}
+
+/// What comes back is no JSON, unless it is a refusal.
+fn bytes(kind: &str) -> Value {
+    let mut responses = responses("Error", "200", false);
+    responses["200"]["content"] = json!({ kind: {} });
+    json!({ "responses": responses })
 }
 
 fn post(content: Value, reply: &str, status: &str, may_stream: bool) -> Value {

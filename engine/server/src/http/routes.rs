@@ -1,5 +1,5 @@
 //! Which address is whose.
-use super::{chat, completions, guard, health, models, openapi, score};
+use super::{chat, completions, guard, health, models, openapi, page, score};
 use crate::error::ApiError;
 use crate::files;
 use crate::shared::Shared;
@@ -18,6 +18,10 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let routes = Router::new()
         .route("/v1/files", post(files::create).get(files::list))
         .route("/v1/files/{id}", get(files::show).delete(files::delete))
+        .route("/", get(page::index))
+        .route("/app.js", get(page::script))
+        .route("/style.css", get(page::style))
+        .route("/v1/files/{id}/slices", get(files::slices))
         .route("/v1/files/{id}/content", get(files::content))
         .route("/v1/volumes", post(files::create_raw).get(files::list))
         .route("/v1/volumes/{id}", get(files::show).delete(files::delete))

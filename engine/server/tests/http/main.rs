@@ -5,6 +5,7 @@ mod faults;
 mod files;
 mod flow;
 mod load;
+mod page;
 mod rig;
 mod schema;
 mod security;

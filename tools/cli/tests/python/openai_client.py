@@ -11,8 +11,8 @@ import typing
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
-from openai.types.chat import completion_create_params as chat_params
 from openai.types import completion_create_params, file_create_params
+from openai.types.chat import completion_create_params as chat_params
 
 QUESTIONS = [
     "Which plane is shown?",
@@ -112,9 +112,7 @@ def main():
     assert bytes(byte for token in tokens for byte in token.bytes).decode().strip() in answers[1], told
     assert all(token.top_logprobs[0].logprob == token.logprob <= 0 for token in tokens), tokens
     options = {"structured_outputs": {"choice": ["Axial", "Coronal", "Sagittal"]}}
-    chosen = client.chat.completions.create(
-        model="demo", messages=messages(scan, QUESTIONS[0]), extra_body=options
-    )
+    chosen = client.chat.completions.create(model="demo", messages=messages(scan, QUESTIONS[0]), extra_body=options)
     assert len(chosen.model_extra["choice_scores"]) == 3, chosen
     legacy = client.completions.create(model="demo", prompt=QUESTIONS[0], extra_body={"volume": scan})
     assert legacy.choices[0].text == answers[0], legacy
