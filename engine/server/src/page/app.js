@@ -166,7 +166,7 @@ async function ask(question) {
       if (part.slice_scores) {
         record.slice_scores = part.slice_scores;
         find(".hint").hidden = find(".bars").hidden = false;
-        draw(find(".bars"), part.slice_scores, at("answers").childElementCount);
+        draw(find(".bars"), part.slice_scores, state.lists.length);
       }
       record.answer += part.choices[0]?.delta.content ?? "";
       text.textContent = record.answer;
@@ -187,6 +187,7 @@ function save(record) {
 }
 
 at("file").addEventListener("change", (event) => { if (event.target.files[0]) upload(event.target.files[0]); });
+at("key-line").addEventListener("submit", (event) => event.preventDefault());
 at("place").addEventListener("input", (event) => go(Number(event.target.value)));
 at("window").addEventListener("change", () => look().catch((error) => say(`The window was not taken: ${error.message}.`)));
 at("ask").addEventListener("submit", (event) => {

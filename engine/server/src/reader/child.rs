@@ -3,13 +3,16 @@ use super::{Job, Reply};
 use med2e3::loaders::{self, guard::guarded};
 use med2e3::volume::read_volume;
 use med2e3::{Cpu, Error, Precision, PreparedVolume, prepare};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
 /// Where a process finds the file that is its standard input, to open it anew: readers want to seek.
 const INPUT: &str = "/proc/self/fd/0";
+
+/// Behind everything that a server does for an answer.
+const PRIORITY: i32 = 10;
 
 /// Decodes the scan that standard input is, as the server's `job` says, within its limits. Whether it could say what
 /// became of it.
@@ -33,7 +36,9 @@ fn limit(job: &Job) -> rustix::io::Result<()> {
     set(Resource::As, job.memory)?;
     set(Resource::Cpu, job.seconds)?;
     set(Resource::Fsize, job.output)?;
-    set(Resource::Core, 0)
+    set(Resource::Core, 0)?;
+    // Answers that are in the making come first.
+    setpriority_process(None, PRIORITY)
 }
 
 /// Reads the scan and makes it the model's input; on the processor, as every device gives the same bits.
