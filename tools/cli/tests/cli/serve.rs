@@ -11,7 +11,7 @@ use med2e3_server::{CHAT_FIELDS, COMPLETION_FIELDS};
 use serde_json::{Value, json};
 
 use crate::signals::send;
-use crate::{command, fail, succeed};
+use crate::{command, fail, succeed, text};
 
 /// A server that runs, and what it logs.
 struct Serving {
@@ -154,10 +154,8 @@ fn an_address_for_others_wants_keys() {
 #[test]
 fn openais_client_needs_no_change() {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = Command::new(crate_folder.join("../setup-python")).output().unwrap();
-    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     let serving = Serving::start(&["--batch", "1", "--queue", "1"]);
-    let mut client = Command::new(String::from_utf8(python.stdout).unwrap().trim());
+    let mut client = Command::new(python());
     client.arg(crate_folder.join("tests/python/openai_client.py")).arg(format!("http://{}", serving.address));
     let told = client.arg(crate_folder.join(SCAN)).arg("2").output().unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
@@ -169,6 +167,35 @@ fn openais_client_needs_no_change() {
         assert!(unknown.is_empty(), "{kind} has fields that no table names: {unknown:?}");
     }
     assert_eq!(told["files"], json!(["expires_after", "file", "purpose"]));
+}
+
+/// In Chromium, where it is installed: a scan, slices by keys and wheel, questions, weights, windows, at two widths.
+#[test]
+fn the_page_can_be_used() {
+    let mut browsers = ["chromium", "chromium-browser", "google-chrome"].into_iter();
+    let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|told| told.status.success());
+    let Some(browser) = browsers.find(is_there) else {
+        eprintln!("not run: no Chromium (install chromium)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let scan = folder.path().join("patient.nii.gz");
+    succeed(&["phantom", "--seed", "3000000", "--out", text(&scan)]);
+    let serving = Serving::start(&[]);
+    let which = Command::new("which").arg(browser).output().unwrap();
+    let mut page = Command::new(python());
+    page.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/page.py"));
+    page.arg(format!("http://{}", serving.address)).arg(&scan);
+    let told = page.arg(String::from_utf8(which.stdout).unwrap().trim()).arg(folder.path()).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(folder.path().join("page-390.png").is_file());
+}
+
+/// The tests' own Python.
+fn python() -> String {
+    let python = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../setup-python")).output().unwrap();
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    String::from_utf8(python.stdout).unwrap().trim().to_owned()
 }
 
 /// A patient's name in the files, a file's name and a question; an audit beside them.
