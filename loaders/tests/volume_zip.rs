@@ -145,12 +145,8 @@ fn zips_that_lie_or_hold_no_scan_are_refused() {
     refused(&changed([8, 10], [14, 0]), "LZMA");
     // A checksum that is wrong.
     let mut bent = zip(&[entry("a.nii", nifti(1))], false);
-    let at = bent
-        .windows(4)
-        .position(|window| {
-            window == 5i16.to_le_bytes().repeat(1).iter().chain(&6i16.to_le_bytes()).copied().collect::<Vec<u8>>()
-        })
-        .expect("voxels");
+    let voxels: Vec<u8> = [5i16, 6].into_iter().flat_map(i16::to_le_bytes).collect();
+    let at = bent.windows(4).position(|window| window == voxels).expect("voxels");
     bent[at] ^= 1;
     refused(&bent, "cannot be read to its end");
 }
@@ -162,7 +158,7 @@ fn zip_bombs_are_refused() {
     refused(&bomb, "more than 200 times");
     let mut many = ZipArchiveWriter::new(Vec::new());
     for number in 0..100_001 {
-        let (entry, config) = many.new_file(&number.to_string()).start().expect("a name");
+        let (entry, config) = many.new_file(number.to_string()).start().expect("a name");
         let mut entry = entry;
         let data: ZipDataWriter<_> = config.wrap(&mut entry);
         let descriptor = data.finish().expect("empty").1;
@@ -225,10 +221,9 @@ fn directory(files: &[&str]) -> Vec<u8> {
     let records =
         files.iter().flat_map(|file| item(&element(0x0004_1500, b"CS", file.as_bytes()))).collect::<Vec<u8>>();
     let records = [item(&[]), records].concat();
-    let mut class = b"1.2.840.10008.1.3.10".to_vec();
-    class.push(0);
-    class.push(0);
-    let meta = [element(0x0002_0002, b"UI", &class), element(0x0002_0010, b"UI", b"1.2.840.10008.1.2.1\0")].concat();
+    let meta =
+        [element(0x0002_0002, b"UI", b"1.2.840.10008.1.3.10"), element(0x0002_0010, b"UI", b"1.2.840.10008.1.2.1\0")]
+            .concat();
     [&[0; 128], &b"DICM"[..], &meta, &element(0x0004_1220, b"SQ", &records)].concat()
 }
 

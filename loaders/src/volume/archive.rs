@@ -1,7 +1,7 @@
 //! A zip of a scan's files, read in place: nothing is unpacked to disk, and the names in it are only compared.
 //!
-//! With `rawzip`, which the checkpoints' reader brings: `zip` would be a second reader of the same format. What an entry
-//! says of itself is checked before anything is unpacked, and then held to it.
+//! With `rawzip`, which the checkpoints' reader brings: `zip` would be a second reader of the same format. What an
+//! entry says of itself is checked before anything is unpacked, and then held to it.
 
 use std::borrow::Cow;
 use std::io::Read;

@@ -71,7 +71,8 @@ impl Refusal {
 fn is_mgh(start: &[u8]) -> bool {
     let (words, _) = start.as_chunks::<4>();
     let words: Vec<u32> = words.iter().take(6).map(|word| u32::from_be_bytes(*word)).collect();
-    matches!(words[..], [1, x, y, z, frames, kind] if [x, y, z, frames].iter().all(|n| (1..1 << 16).contains(n)) && kind < 16)
+    let &[1, x, y, z, frames, kind] = &words[..] else { return false };
+    kind < 16 && [x, y, z, frames].iter().all(|size| (1..1 << 16).contains(size))
 }
 
 /// Reads whatever `path` holds.
@@ -179,7 +180,8 @@ fn is_image(start: &[u8]) -> bool {
 
 /// A file that is none of ours.
 fn unknown(len: u64, start: &[u8]) -> Problem {
-    let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or of PNG or JPEG slices";
+    let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or of \
+                  PNG or JPEG slices";
     if len == 0 {
         return Problem::cut_short("is empty (0 bytes)");
     }

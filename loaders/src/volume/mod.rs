@@ -338,8 +338,9 @@ pub fn read_volume(path: &Path, options: &VolumeOptions) -> Result<RawVolume> {
     detect::read_parts(path, options).and_then(Parts::settle).map_err(|problem| problem.at(path))
 }
 
-/// Reads a scan that the caller has in memory: the bytes of one file of any format that [`read_volume`] reads as a file.
-/// Of `name` the ending counts where it says whether the file is packed; it is for messages otherwise.
+/// Reads a scan that the caller has in memory: the bytes of one file, a zip among them, of any format that
+/// [`read_volume`] reads. Of `name` the ending counts where it says whether the file is packed, or is an .npz; it is
+/// for messages otherwise.
 ///
 /// # Errors
 /// As [`read_volume`]; a header whose voxels are in another file is refused.

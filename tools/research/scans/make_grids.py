@@ -1,4 +1,4 @@
-"""Writes loaders/tests/data/grids.json: NRRD and MetaImage files by SimpleITK, and what nibabel makes of the same image."""
+"""Writes loaders/tests/data/grids.json: NRRD and MetaImage by SimpleITK, and what nibabel makes of the same image."""
 
 import itertools
 import json

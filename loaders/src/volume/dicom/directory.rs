@@ -9,15 +9,15 @@ const PARTS_MAX: usize = 16;
 const PART_CHARS_MAX: usize = 64;
 
 /// MediaStorageSOPClassUID of a DICOMDIR, which stands near the beginning of the file.
-const DIRECTORY_CLASS: &[u8] = b"1.2.840.10008.1.3.10\0";
+const DIRECTORY_CLASS: &[u8] = b"1.2.840.10008.1.3.10";
 
 /// Whether `start`, the first kilobyte of a file, may be that of a DICOMDIR.
 pub(crate) fn may_be_directory(start: &[u8]) -> bool {
     start.windows(DIRECTORY_CLASS.len()).any(|window| window == DIRECTORY_CLASS)
 }
 
-/// The files that the DICOMDIR `bytes` lists, each as its folders and its name, below the folder of the DICOMDIR; `None`
-/// where the bytes are those of another file.
+/// The files that the DICOMDIR `bytes` lists, each as its folders and its name, below the folder of the DICOMDIR;
+/// `None` where the bytes are those of another file.
 pub(crate) fn files_of(bytes: &[u8]) -> Result<Option<Vec<Vec<String>>>, Problem> {
     let Ok(part10) = Part10::open(bytes) else { return Ok(None) };
     if !part10.is_directory() {

@@ -80,7 +80,8 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
 const AFTER_END_BYTES_MAX: usize = 64;
 
 /// A JPEG, JPEG-LS or JPEG 2000 stream to its end mark, or nothing where that is missing: all three end with the bytes
-/// FF D9, which stand nowhere within their pixels, and decoders quietly invent what is missing from a stream that is cut.
+/// FF D9, which stand nowhere within their pixels, and decoders quietly invent what is missing from a stream that is
+/// cut.
 fn to_end_mark(stream: &[u8]) -> Option<&[u8]> {
     let end = stream.iter().rposition(|byte| !matches!(byte, 0 | 0xff))? + 1;
     let from = end.saturating_sub(2 + AFTER_END_BYTES_MAX);
