@@ -128,11 +128,15 @@ impl Shared {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Looks whether an engine's error is its last.
+    /// Looks whether an engine's error is its last: after a launch that failed it gives no right answer any more.
     pub fn note(&self, error: &med2e3::Error) {
-        if matches!(error, med2e3::Error::Failed(_) | med2e3::Error::Device(_)) {
+        let is_last = match error {
+            med2e3::Error::Failed(_) => true,
+            med2e3::Error::Device(error) => matches!(error, med2e3::kernels::Error::Launch { .. }),
+            _ => false,
+        };
+        if is_last && !self.failed.swap(true, Ordering::SeqCst) {
             tracing::error!(reason = %error, "the engine has failed");
-            self.failed.store(matches!(error, med2e3::Error::Failed(_)), Ordering::SeqCst);
         }
     }
 }

@@ -4,6 +4,8 @@ use crate::rig::{QUESTION, Rig, gated, patient, scan};
 use med2e3::{LoadOptions, Request};
 use med2e3_server::Limits;
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 fn question(id: &str) -> Value {
@@ -167,7 +169,7 @@ fn a_deadline_ends_what_waits_and_what_runs() {
     std::fs::write(&flag, "").unwrap();
     let rig = Rig::with(|config| {
         config.reader = gated(&flag);
-        config.limits.question = Duration::from_secs(2);
+        config.limits.question = Duration::from_secs(4);
     });
     let id = rig.upload(scan());
     std::fs::remove_file(&flag).unwrap();
@@ -181,16 +183,19 @@ fn a_deadline_ends_what_waits_and_what_runs() {
 
 #[test]
 fn a_deadline_in_a_stream_is_an_event() {
-    let rig = Rig::endless(|_| {});
+    let rig = Rig::endless(|config| config.limits.question = Duration::from_secs(1));
+    let id = rig.upload(scan());
     let started = Instant::now();
     long_tokens(&rig);
-    let half = started.elapsed() / 2;
-    let rig = Rig::endless(|config| config.limits.question = half);
-    let id = rig.upload(scan());
+    // So many others that the turn of this one comes long after its deadline.
+    let others = 8 + (8.0 / started.elapsed().as_secs_f64()) as usize;
+    let volume = rig.volume(scan());
+    let others: Vec<_> = (0..others).map(|_| rig.engine.submit(&volume, Request::new(QUESTION)).unwrap()).collect();
     let reply = rig.post("/v1/chat/completions", &long(&id));
     assert_eq!(reply.status, 200, "{reply:?}");
     let last: Value = serde_json::from_str(reply.events().last().unwrap()).unwrap();
     assert_eq!(last["error"]["code"], "deadline_exceeded");
+    drop((others, volume));
     rig.wait("an idle engine", Rig::is_idle);
 }
 
@@ -247,6 +252,13 @@ fn bodies_have_limits() {
     let mut client = Client::connect(rig.address);
     client.send(format!("POST {chat} HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 50\r\n\r\n{{").as_bytes());
     assert_eq!(client.reply().code(), "timeout");
+    // One that says nothing at all, or nothing more.
+    for said in [&b""[..], b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /health"] {
+        let mut quiet = TcpStream::connect(rig.address).unwrap();
+        quiet.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        quiet.write_all(said).unwrap();
+        quiet.read_to_end(&mut Vec::new()).expect("the server hangs up");
+    }
     // More headers, and longer ones, than a request has.
     for head in ["X-A: b\r\n".repeat(200), format!("X-A: {}\r\n", "b".repeat(1_000_000))] {
         assert_eq!(rig.ask("GET", "/health", &head, b"").status, 431);
@@ -336,18 +348,21 @@ fn a_server_without_its_model_is_not_ready() {
 fn a_server_that_ends_lets_answers_end() {
     let mut rig = Rig::endless(|_| {});
     let id = rig.upload(scan());
-    let mut client = Client::connect(rig.address);
-    client.send(&request("POST", "/v1/chat/completions", JSON, long(&id).to_string().as_bytes()));
-    client.head();
-    client.chunk().unwrap();
+    // Four at a time, so that there is work for as long as the test looks.
+    let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(rig.address)).collect();
+    for client in &mut clients {
+        client.send(&request("POST", "/v1/chat/completions", JSON, long(&id).to_string().as_bytes()));
+    }
+    for client in &mut clients {
+        assert_eq!(client.head().status, 200);
+    }
     rig.stop();
     rig.wait("the drain", |rig| rig.get("/health").status == 503);
     assert_eq!(rig.post("/v1/chat/completions", &question(&id)).code(), "shutting_down");
-    let mut rest = Vec::new();
-    while let Some(part) = client.chunk() {
-        rest.extend(part);
+    for client in &mut clients {
+        let rest: Vec<u8> = std::iter::from_fn(|| client.chunk()).flatten().collect();
+        assert!(String::from_utf8(rest).unwrap().ends_with("data: [DONE]\n\n"));
     }
-    assert!(String::from_utf8(rest).unwrap().ends_with("data: [DONE]\n\n"));
     rig.ended();
 }
 
