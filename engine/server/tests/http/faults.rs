@@ -346,7 +346,7 @@ fn a_server_without_its_model_is_not_ready() {
 
 #[test]
 fn a_server_that_ends_lets_answers_end() {
-    let mut rig = Rig::endless(|_| {});
+    let mut rig = Rig::endless(|config| config.limits.drain = Duration::from_secs(600));
     let id = rig.upload(scan());
     // Four at a time, so that there is work for as long as the test looks.
     let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(rig.address)).collect();
