@@ -97,7 +97,7 @@ fn broken_dicom_is_refused() {
     let Some((folder, _)) = golden("dicom/golden_dicom.json") else { return };
     let folder = folder.join("dicom/broken");
     let want = [
-        ("ExplVR_BigEndNoMeta.dcm", "no known volume format"),
+        ("ExplVR_BigEndNoMeta.dcm", "without its file header"),
         ("GDCMJ2K_TextGBR.dcm", "3 sample(s) per pixel"),
         ("MR_truncated.dcm", "needs 8192 bytes where 8130 are left"),
         ("empty_charset_LEI.dcm", "without an image"),
@@ -108,7 +108,7 @@ fn broken_dicom_is_refused() {
         ("lidc64_rows_zero.dcm", "0 rows and 64 columns"),
         ("lidc_truncated_header.dcm", "ends within element (0008,0070)"),
         ("lidc_truncated_preamble.dcm", "no known volume format"),
-        ("no_meta.dcm", "no known volume format"),
+        ("no_meta.dcm", "without its file header"),
         ("rtplan_truncated.dcm", "ends within element (300A,00B0)"),
         ("ts_j2k_truncated_codestream.dcm", "needs 153358 bytes where 74257 are left"),
     ];

@@ -178,6 +178,12 @@ fn is_image(start: &[u8]) -> bool {
     start.starts_with(b"\x89PNG\r\n\x1a\n") || start.starts_with(&[0xff, 0xd8, 0xff])
 }
 
+/// Whether `start` begins with an element of group 8 and its type, in either byte order, as DICOM's data sets do.
+fn is_bare_dataset(start: &[u8]) -> bool {
+    let has_type = start.get(4..6).is_some_and(|kind| kind.iter().all(u8::is_ascii_uppercase));
+    has_type && (start.starts_with(&[8, 0]) && start[3] == 0 || start.starts_with(&[0, 8, 0]))
+}
+
 /// A file that is none of ours.
 fn unknown(len: u64, start: &[u8]) -> Problem {
     let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or of \
@@ -190,6 +196,10 @@ fn unknown(len: u64, start: &[u8]) -> Problem {
     }
     if start.starts_with(GZIP_MAGIC) {
         return Problem::new("is a gzip file that holds no NIfTI volume, or is damaged", remedy);
+    }
+    if is_bare_dataset(start) {
+        let finding = "is a DICOM data set without its file header, so how it is written is not known";
+        return Problem::new(finding, "export it again as a DICOM file");
     }
     let shown = start[..start.len().min(8)].escape_ascii();
     Problem::new(format!("is of no known volume format ({len} bytes that start with \"{shown}\")"), remedy)
