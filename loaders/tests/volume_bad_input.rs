@@ -108,7 +108,7 @@ fn broken_dicom_is_refused() {
         ("lidc64_rows_zero.dcm", "0 rows and 64 columns"),
         ("lidc_truncated_header.dcm", "ends within element (0008,0070)"),
         ("lidc_truncated_preamble.dcm", "no known volume format"),
-        ("no_meta.dcm", "without its file header"),
+        ("no_meta.dcm", "no known volume format"),
         ("rtplan_truncated.dcm", "ends within element (300A,00B0)"),
         ("ts_j2k_truncated_codestream.dcm", "needs 153358 bytes where 74257 are left"),
     ];

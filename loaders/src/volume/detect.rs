@@ -186,8 +186,8 @@ fn is_bare_dataset(start: &[u8]) -> bool {
 
 /// A file that is none of ours.
 fn unknown(len: u64, start: &[u8]) -> Problem {
-    let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or of \
-                  PNG or JPEG slices";
+    let remedy = "give a .npy, NIfTI, NRRD, MetaImage or DICOM file, a zip of one scan, or a folder of DICOM files or \
+                  of PNG or JPEG slices";
     if len == 0 {
         return Problem::cut_short("is empty (0 bytes)");
     }
