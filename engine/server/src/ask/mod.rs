@@ -30,12 +30,17 @@ pub(crate) enum Source {
     Inline(Bytes),
 }
 
+/// What a question says of how its scan is read.
+pub(crate) struct Reading {
+    pub window: Option<WindowChoice>,
+    pub series: Option<String>,
+    pub index: Option<usize>,
+}
+
 /// A question, understood.
 pub(crate) struct Asked {
     pub source: Source,
-    /// What the question says of how the scan is read.
-    pub window: Option<WindowChoice>,
-    pub index: Option<usize>,
+    pub reading: Reading,
     pub request: Request,
 }
 
@@ -98,10 +103,11 @@ impl Asked {
         let permit = shared.admit()?;
         let size = shared.model()?.engine.img_size();
         let until = Instant::now() + shared.config.limits.question;
-        let Self { source, window, index, mut request } = self;
+        let Self { source, reading, mut request } = self;
         let options = |known: &ReadOptions| ReadOptions {
-            window: window.map_or_else(|| known.window.clone(), |window| window.to_string()),
-            index: index.or(known.index),
+            window: reading.window.map_or_else(|| known.window.clone(), |window| window.to_string()),
+            series: reading.series.clone().or_else(|| known.series.clone()),
+            index: reading.index.or(known.index),
             ..known.clone()
         };
         let read = async {

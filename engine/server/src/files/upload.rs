@@ -18,8 +18,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What a file is for, as OpenAI has it; those of fine-tuning, batches and evaluations are for other models.
 const PURPOSES: [&str; 3] = ["user_data", "vision", "assistants"];
 /// The form's fields beside the file.
-const FIELDS: [&str; 7] =
-    ["purpose", "expires_after[anchor]", "expires_after[seconds]", "window", "index", "slice_order", "allow_gaps"];
+const FIELDS: [&str; 8] = [
+    "purpose",
+    "expires_after[anchor]",
+    "expires_after[seconds]",
+    "window",
+    "series",
+    "index",
+    "slice_order",
+    "allow_gaps",
+];
 /// The longest life of a file, OpenAI's: 30 days.
 const LIFETIME_MAX: u64 = 2_592_000;
 /// The most bytes of one field beside the file.
@@ -92,7 +100,7 @@ pub(crate) async fn multipart(shared: &Shared, request: Request) -> Result<Uploa
             _ => {
                 let shown = name_of(field.name().unwrap_or_default());
                 let message = "is no field of this form, or is given twice; the fields are file, purpose, \
-                     expires_after, window, index, slice_order and allow_gaps";
+                     expires_after, window, series, index, slice_order and allow_gaps";
                 return Err(ApiError::field(shown, message));
             }
         }
@@ -108,8 +116,8 @@ pub(crate) async fn multipart(shared: &Shared, request: Request) -> Result<Uploa
 pub(crate) async fn raw(shared: &Shared, request: Request, queries: HashMap<String, String>) -> Result<Upload> {
     check_encoding(request.headers())?;
     if let Some(name) = queries.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        let message = "is no parameter of an upload; these are purpose, expires_after[seconds], window, index, \
-             slice_order and allow_gaps";
+        let message = "is no parameter of an upload; these are purpose, expires_after[seconds], window, series, \
+             index, slice_order and allow_gaps";
         return Err(ApiError::field(name_of(name), message));
     }
     let name = request.headers().get("x-filename").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -267,6 +275,7 @@ fn options(shared: &Shared, said: &HashMap<String, String>) -> Result<ReadOption
     };
     Ok(ReadOptions {
         window: window.to_string(),
+        series: said.get("series").cloned(),
         index: query_whole(said, "index", 0, u64::from(u32::MAX))?.map(|index| index as usize),
         inferior_first,
         allow_gaps: query_flag(said, "allow_gaps")?,

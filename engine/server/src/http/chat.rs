@@ -70,9 +70,9 @@ pub(super) fn finish(
     plain: impl Fn(&str) -> String,
 ) -> Result<Asked> {
     request.guide = fields.text("guide")?.map(|guide| plain(&guide));
-    let (window, index) = params::reading(fields)?;
+    let reading = params::reading(fields)?;
     let source = source::one(scans, fields.text("volume")?)?;
-    Ok(Asked { source, window, index, request })
+    Ok(Asked { source, reading, request })
 }
 
 /// How many likely tokens are told beside each token.

@@ -141,7 +141,7 @@ fn files() -> Value {
                 "purpose": { "enum": ["user_data", "vision", "assistants"] },
                 "expires_after[anchor]": { "const": "created_at" },
                 "expires_after[seconds]": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
-                "window": text, "index": { "type": "integer", "minimum": 0 },
+                "window": text, "series": text, "index": { "type": "integer", "minimum": 0 },
                 "slice_order": { "enum": ["superior-first", "inferior-first"] },
                 "allow_gaps": { "type": "boolean" },
             },
@@ -159,6 +159,8 @@ fn files() -> Value {
             "window": object(json!({ "from": text, "lo": { "type": "number" }, "hi": { "type": "number" } })),
             "crop": three,
             "source_slices": { "type": "array", "items": ends },
+            "identity": { "type": "object" },
+            "slices": { "type": ["array", "null"] },
             "warnings": { "type": "array", "items": text },
         })),
         "Files": object(json!({

@@ -1,8 +1,8 @@
 //! Fields that several bodies and addresses share.
 use super::fields::Fields;
+use crate::ask::Reading;
 use crate::error::{ApiError, Result};
 use crate::shared::Shared;
-use med2e3::volume::WindowChoice;
 use med2e3::{Request, STOPS_MAX, Sampling};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -52,11 +52,11 @@ pub(crate) fn model(shared: &Shared, fields: &mut Fields) -> Result<()> {
 }
 
 /// Which of a file's volumes, and through which window.
-pub(crate) fn reading(fields: &mut Fields) -> Result<(Option<WindowChoice>, Option<usize>)> {
+pub(crate) fn reading(fields: &mut Fields) -> Result<Reading> {
     let window = fields.text("window")?.map(|text| text.parse()).transpose();
     let window = window.map_err(|wanted: String| ApiError::field("window", wanted))?;
     let index = fields.whole("index", 0, i64::from(u32::MAX))?.map(|index| index as usize);
-    Ok((window, index))
+    Ok(Reading { window, series: fields.text("series")?, index })
 }
 
 /// How tokens are chosen, and where the answer ends. `limits` are the names of the field that bounds it.

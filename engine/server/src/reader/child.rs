@@ -51,6 +51,10 @@ fn decode(job: &Job) -> Result<(Value, PreparedVolume), String> {
         error => error.to_string(),
     })?;
     let info = &raw.info;
+    // The first and the last source of each slice; nothing in formats that know none.
+    let origin = |slice: &usize| info.slices.get(*slice);
+    let ends = |sources: &[usize; 2]| sources.iter().map(origin).collect::<Option<Vec<_>>>();
+    let slices: Option<Vec<_>> = prepared.source_slices.iter().map(ends).collect();
     let report = json!({
         "format": info.format,
         "shape": raw.dims,
@@ -60,6 +64,8 @@ fn decode(job: &Job) -> Result<(Value, PreparedVolume), String> {
         "window": prepared.window,
         "crop": prepared.crop,
         "source_slices": prepared.source_slices,
+        "identity": info.identity,
+        "slices": slices,
         "warnings": prepared.warnings,
     });
     Ok((report, prepared))
@@ -74,7 +80,10 @@ fn told(error: &loaders::Error) -> String {
             format!("the scan takes more memory than it may ({lack}); send a smaller one")
         }
     };
-    text.replace("--index", "index").replace("--window", "window").replace("--allow-gaps", "allow_gaps true")
+    text.replace("--index", "index")
+        .replace("--series", "series")
+        .replace("--window", "window")
+        .replace("--allow-gaps", "allow_gaps true")
 }
 
 fn write(reply: &Reply, voxels: &[f32]) -> std::io::Result<()> {

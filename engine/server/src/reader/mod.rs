@@ -29,6 +29,8 @@ const REPORT_BYTES: usize = 1 << 20;
 pub(crate) struct ReadOptions {
     /// As `--window` takes it.
     pub window: String,
+    /// Which series of several, by its UID or number.
+    pub series: Option<String>,
     /// Which volume of several.
     pub index: Option<usize>,
     /// Slices without a direction come feet first.
@@ -167,6 +169,7 @@ impl ReadOptions {
         let window: WindowChoice = self.window.parse()?;
         let model_window = model_window.and_then(|[lo, hi]| Window::new(lo, hi));
         let slice_order = if self.inferior_first { SliceOrder::InferiorFirst } else { SliceOrder::SuperiorFirst };
-        Ok(VolumeOptions { window, model_window, slice_order, index: self.index, allow_gaps: self.allow_gaps })
+        let Self { series, index, allow_gaps, .. } = self.clone();
+        Ok(VolumeOptions { window, model_window, slice_order, series, index, allow_gaps })
     }
 }

@@ -79,7 +79,7 @@ fn values_out_of_range_are_refused_by_name() {
     refused("seed", json!(0.5));
     refused("index", json!(-1));
     refused("window", json!("wide"));
-    refused("series", json!("1.2.3"));
+    refused("series", json!(3));
     refused("stream_options", json!({ "include_usage": true }));
     refused("structured_outputs", json!({ "json": {} }));
     refused("structured_outputs", json!("A"));
