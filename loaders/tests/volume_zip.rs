@@ -143,6 +143,15 @@ fn zips_that_lie_or_hold_no_scan_are_refused() {
     };
     refused(&changed([6, 8], [9, 0]), "encrypted");
     refused(&changed([8, 10], [14, 0]), "LZMA");
+    // A size that is more than the bytes, and an entry that lies where another one does.
+    let in_directory = |offset: usize, value: u32| {
+        let mut bytes = zip(&[entry("a.nii", nifti(1)), entry("b.nii", nifti(1))], false);
+        let at = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").expect("a directory");
+        bytes[at + offset..at + offset + 4].copy_from_slice(&value.to_le_bytes());
+        bytes
+    };
+    refused(&in_directory(24, 1 << 30), "\"b.nii\" promises 1073741824 bytes in 592");
+    refused(&in_directory(42, 0), "entries overlap");
     // A checksum that is wrong.
     let mut bent = zip(&[entry("a.nii", nifti(1))], false);
     let voxels: Vec<u8> = [5i16, 6].into_iter().flat_map(i16::to_le_bytes).collect();
