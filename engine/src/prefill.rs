@@ -334,7 +334,8 @@ impl Model {
     }
 }
 
-/// Tells a prompt's reader how many layers are done, of which there are as many again where the prompt takes two passes.
+/// Tells a prompt's reader how many layers are done, of which there are as many again where the prompt takes two
+/// passes.
 fn note_layers(prompt: &Prompt, layers: usize) -> impl FnMut(u64) + use<> {
     let stream = prompt.running.question.stream.clone();
     let passes = if prompt.cut.cached || prompt.cut.joins_others() { 1 } else { 2 };

@@ -51,8 +51,8 @@ impl Pages {
         true
     }
 
-    /// Keeps the first `tokens` tokens of a sequence as the prefix of those to come, unless no page is left for a copy of
-    /// the last page, which the sequence goes on in: `copy` gets the page to read and the page to write.
+    /// Keeps the first `tokens` tokens of a sequence as the prefix of those to come, unless no page is left for a copy
+    /// of the last page, which the sequence goes on in: `copy` gets the page to read and the page to write.
     pub fn keep<E>(
         &mut self,
         key: PrefixKey,

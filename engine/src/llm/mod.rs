@@ -222,8 +222,9 @@ impl Llm {
     }
 
     /// Appends a token to each of up to [`DECODE_ROWS_MAX`] sequences, of which all read the same rotary table, and
-    /// chooses the next ones as `head` and, but for [`Head::Greedy`], each row's choice say. Nothing in it comes from the
-    /// host but what [`Decoding`] wrote before, so a device that records ops replays the step from its second time on.
+    /// chooses the next ones as `head` and, but for [`Head::Greedy`], each row's choice say. Nothing in it comes from
+    /// the host but what [`Decoding`] wrote before, so a device that records ops replays the step from its second time
+    /// on.
     pub fn step(
         &mut self,
         device: &dyn Device,

@@ -1,7 +1,7 @@
 //! Prompts through the decoder: several as one set of rows, so that the weights are read once for all of them.
 //!
-//! Rows meet in the products alone. Attention takes runs of rows, one for each prompt, or two where it is cut behind what
-//! questions share, so that no row's bits depend on the other rows of a pass.
+//! Rows meet in the products alone. Attention takes runs of rows, one for each prompt, or two where it is cut behind
+//! what questions share, so that no row's bits depend on the other rows of a pass.
 use super::{Llm, Stream, plain};
 use crate::Result;
 use crate::decoding::{Head, Kind, Row};
@@ -215,8 +215,8 @@ impl Llm {
         self.project_out(device, index, Stream::Prompts, count)
     }
 
-    /// The last layer and the head, for the last row of each prompt: it goes on as a row of a step, since its logits are
-    /// all that is needed.
+    /// The last layer and the head, for the last row of each prompt: it goes on as a row of a step, since its logits
+    /// are all that is needed.
     fn end_prompts(&mut self, index: usize, prompts: Prompts<'_>, recorder: &mut Recorder<'_>) -> Result<()> {
         let device = recorder.device;
         let count = prompts.rows.len();

@@ -90,8 +90,9 @@ fn finished_answers_outlive_the_device() {
         device.left.store(lived, Ordering::Relaxed);
         let results = together(&engine, &questions);
         assert_eq!(results.len(), requests.len());
-        // Every prompt runs whole, in two calls, and so does a step. The first prompt and a step of its answer take four;
-        // so do the second prompt and the step that ends it, and every later question. What follows the last call fails.
+        // Every prompt runs whole, in two calls, and so does a step. The first prompt and a step of its answer take
+        // four; so do the second prompt and the step that ends it, and every later question. What follows the last call
+        // fails.
         let answered = results.iter().filter(|result| result.is_ok()).count();
         println!("{lived} calls: {answered} answers");
         assert_eq!(answered, if lived == 1000 { 6 } else { lived.saturating_sub(5) / 4 }, "{lived} calls");

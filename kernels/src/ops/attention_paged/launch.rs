@@ -100,8 +100,9 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
     let single = usize::from(vectors(head_dim, &[params.q, params.k_pages, params.v_pages, params.out]) == 0);
     if rows > DECODE_ROWS_MAX {
         let blocks = [params.heads, args.size("blocks of rows", blocks_of_rows)?, 1];
-        // SAFETY: the contract fixed all shapes, runs add up to the rows and their blocks to the grid's; the kernel compares positions with the table's pages, and page numbers
-        // with the cache's, before it uses them; the layout is asserted on both sides.
+        // SAFETY: the contract fixed all shapes, runs add up to the rows and their blocks to the grid's; the kernel
+        // compares positions with the table's pages, and page numbers with the cache's, before it uses them; the layout
+        // is asserted on both sides.
         return unsafe { gpu.launch(&PREFILL[size].1[single], blocks, stages_bytes(padded), &params) };
     }
     let mut workspace = gpu.workspace(workspace_bytes(&op, shape))?;

@@ -8,6 +8,7 @@
 //           rank yet; a round takes the best of all threads, and the one that had it looks for its next one.
 // Traffic   the logits once for the maximum, once for the sum (128 KB at 32064, the second time from cache); a rank
 //           reads one thread's 63 of them again, from cache.
+// Source    the definition; a selection by rounds of maxima.
 #include "finite.cuh"
 #include "order.cuh"
 #include "reduce.cuh"
