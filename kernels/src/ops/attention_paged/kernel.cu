@@ -8,8 +8,9 @@
 //           row's bits do not depend on the other rows of a call; prefill and decode group their sums differently. A
 //           row whose position lies outside the table, or one of whose pages lies outside the cache, is NaN.
 // Launch    prefill: blocks (heads, ⌈rows/64⌉ of each run) of 4 warps, last rows first, as they see most; two stages
-//           of shared memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16 queries; then
-//           merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or 128.
+//           of shared memory. decode: blocks (pages, kv_heads·⌈group/16⌉, rows) of one warp, one stage and 16
+//           queries; then merge: blocks (heads, rows). A page is a tile. head_dim up to 128, padded to 32, 64, 96 or
+//           128.
 // Traffic   decode: every visible page once for each row; partials are (8 + 4·padded)/(4·64·head_dim) of that, 1.6 % at
 //           head_dim 96, twice, in cache. prefill: pages once for every query head and block of queries, from L2.
 // Source    Dao 2023 (FlashAttention-2); Dao et al. 2023 for the split over keys (Flash-Decoding).

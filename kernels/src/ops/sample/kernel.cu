@@ -1,5 +1,5 @@
-// sample: each row's next token: the largest logit, a draw from softmax(logits / temperature) cut to top-k and top-p, or
-//         the one that the caller gives.
+// sample: each row's next token: the largest logit, a draw from softmax(logits / temperature) cut to top-k and top-p,
+//         or the one that the caller gives.
 //
 // Tensors   logits [rows, vocab], f32; choices [rows, 8], u32: temperature, top-k, top-p, the given id, seed, step; out
 //           [rows], u32.
@@ -7,7 +7,8 @@
 //           draw differs from one in f64 only where it falls within 2^-21 of a boundary between two tokens. Where a
 //           logit is NaN or infinite, or the choice is none, out is kNonFinite.
 // Launch    a block of kThreads for each row; any vocab > 0. Tokens are never sorted: the token at a given share of the
-//           mass is found by histograms of the mass, first over logits, then over the bits of those left, then over ids.
+//           mass is found by histograms of the mass, first over logits, then over the bits of those left, then over
+//           ids.
 // Traffic   greedy reads the logits once (128 KB at 32064); a draw seven times, top-k and top-p five times more each,
 //           from the caches. One block a row, since a second launch would cost as much as it saves.
 // Source    Salmon et al. 2011 for the generator; Holtzman et al. 2020 for top-p.
