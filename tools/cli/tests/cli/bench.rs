@@ -20,6 +20,7 @@ fn latency_reports_every_figure() {
         "follow_up",
         "eleven_prompts_alone",
         "eleven_prompts_together",
+        "eleven_first_tokens_together",
         "eleven_alone",
         "eleven_together",
         "longest_unit_ms",
@@ -30,6 +31,6 @@ fn latency_reports_every_figure() {
         assert!(timings[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {report}");
     }
     let shown = succeed(&line);
-    assert!(shown.lines().count() == 11 && shown.contains("first token of a second question"), "{shown}");
+    assert!(shown.lines().count() == 12 && shown.contains("first token of a second question"), "{shown}");
     assert!(fail(&["bench", "latency", "--model", "nowhere"], 3).contains("nowhere"));
 }
