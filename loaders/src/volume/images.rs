@@ -151,16 +151,20 @@ fn undecodable(error: ImageError) -> Problem {
 
 /// Decodes one slice to grey values in 0..1.
 fn decode<F: Files + ?Sized>(files: &F, file: usize, out: &mut [f32]) -> Result<(), Problem> {
-    // A pixel takes 8 bytes at most, and a progressive JPEG is held as coefficients of 16 bits for up to four colours.
-    let _permit = room(files.size(file) + 16 * out.len() as u64)?;
+    memory::check_room(files.size(file))?;
     let content = files.bytes(file)?;
-    let decoder = open(&content)?.into_decoder().map_err(undecodable)?;
+    let reader = open(&content)?;
+    let is_png = reader.format() == Some(ImageFormat::Png);
+    let decoder = reader.into_decoder().map_err(undecodable)?;
     let (columns, rows) = decoder.dimensions();
     if u64::from(columns) * u64::from(rows) != out.len() as u64 {
         return Err(Problem::new("changed its size while it was read", "try again"));
     }
     let color = decoder.color_type();
     let bytes = decoder.total_bytes();
+    // A progressive JPEG is held as coefficients of 16 bits, for up to four colours, until its last scan.
+    let coefficients = if is_png { 0 } else { 8 * out.len() as u64 };
+    let _permit = room(bytes + coefficients)?;
     let mut samples = memory::filled(0u8, bytes as usize)?;
     decoder.read_image(&mut samples).map_err(undecodable)?;
     grey(color, &samples, out)

@@ -209,7 +209,7 @@ fn what_is_said_of_a_patient_stands_nowhere() {
     let series: Vec<Vec<u8>> = (0..4).map(dicom).collect();
     assert!(series.iter().all(|slice| slice.windows(NAME.len()).any(|part| part == NAME.as_bytes())));
     let told = serving.upload("scan.zip", &stored_zip(&series));
-    assert_eq!(told["format"], "DICOM (explicit VR little endian)", "{told}");
+    assert_eq!(told["format"], "DICOM (explicit VR little endian) in a zip", "{told}");
     assert!(!told.to_string().contains("ZEBRA"));
     serving.upload("ZEBRA^TEST.npy", &scan());
     let (status, reply) =
