@@ -8,8 +8,8 @@ use std::collections::HashMap;
 /// from the row of logits.
 pub(crate) const RANKS: usize = 20;
 
-/// How a step chooses each row's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a step chooses each row's token; a later one does what the earlier ones do, and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Head {
     /// The most likely one; no logits.
     Greedy,
@@ -188,7 +188,8 @@ impl Decoding {
     /// What `count` rows chose.
     pub fn picks(&mut self, device: &dyn Device, count: usize, head: Head) -> Result<Picks> {
         let ids = device.read_u32(self.tokens.view().rows(0..count))?;
-        let (mut top, mut log_probs) = (Vec::new(), Vec::new());
+        let mut top = Vec::new();
+        let mut log_probs = Vec::new();
         if head == Head::Ranked {
             top = device.read_u32(self.top.view().rows(0..count))?;
             log_probs = device.read(self.log_probs.view().rows(0..count))?;

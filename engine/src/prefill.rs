@@ -226,7 +226,8 @@ impl Model {
             let Prompt { running, cut, rows, .. } = &mut prompt;
             running.sequence.append(rows.len());
             if rows.start == 0 {
-                let (llm, device) = (&mut self.llm, &*self.device);
+                let llm = &mut self.llm;
+                let device = &*self.device;
                 let copy = |from, to| llm.copy_page(device, from, to);
                 self.pages.keep(cut.key.clone(), &running.sequence, cut.shared, copy)?;
             }
@@ -235,7 +236,8 @@ impl Model {
                 pass.prompts.push(prompt);
                 continue;
             }
-            let (cached, end) = (cut.cached, cut.end);
+            let cached = cut.cached;
+            let end = cut.end;
             let cached_tokens = if cached { cut.shared } else { 0 };
             let mut running = prompt.running;
             if let Some(trace) = &mut running.trace {
@@ -290,7 +292,9 @@ impl Model {
         self.guide(guide, recorder)?;
         let features = &self.volumes[prompt.running.question.place.index];
         // Positions, and the row of the pass that a position has.
-        let (before, rows_3d, first) = (ids.before.len(), features.z_3d.dims().as_slice()[0], prompt.cut.shared);
+        let before = ids.before.len();
+        let rows_3d = features.z_3d.dims().as_slice()[0];
+        let first = prompt.cut.shared;
         let row = |position: usize| prompt.at + position - prompt.rows.start;
         let middle = before + rows_3d;
         if first < middle {
@@ -340,6 +344,7 @@ fn note_layers(prompt: &Prompt, layers: usize) -> impl FnMut(u64) + use<> {
     let stream = prompt.running.question.stream.clone();
     let passes = if prompt.cut.cached || prompt.cut.joins_others() { 1 } else { 2 };
     let earlier = if passes == 2 && prompt.rows.start > 0 { 1 } else { 0 };
-    let (before, total) = ((earlier * layers) as u64, (passes * layers) as u64);
+    let before = (earlier * layers) as u64;
+    let total = (passes * layers) as u64;
     move |done| stream.push(Event::Progress(Progress { stage: ProgressStage::Prefill, done: before + done, total }))
 }

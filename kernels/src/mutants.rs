@@ -160,12 +160,14 @@ fn sample_case(rig: &Rig<'_>, sampling: Sampling) -> Result<Vec<f32>> {
 }
 
 fn log_probs_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (vocab, ranks) = (1500, 6);
+    let vocab = 1500;
+    let ranks = 6;
     let logits = rig.floats(&[1, vocab], &numbers(1, vocab, 3.0));
     let ids = rig.ids(&[700]);
     let mut top = rig.ids(&[u32::MAX; 6]);
     let mut out = rig.poisoned_floats(&[1, 1 + ranks]);
-    let (named, ranked) = (ids.view().reshape(&[1, 1]), top.view_mut().reshape(&[1, ranks]));
+    let named = ids.view().reshape(&[1, 1]);
+    let ranked = top.view_mut().reshape(&[1, ranks]);
     rig.device.log_probs(LogProbs { logits: logits.view(), ids: named, top: ranked, out: out.view_mut() })?;
     let ids = rig.device.read_u32(top.view())?;
     Ok(ids.into_iter().map(f32::from_bits).chain(rig.read(&out)).collect())

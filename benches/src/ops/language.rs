@@ -113,7 +113,8 @@ fn sample(device: &dyn Device, sampling: Sampling) -> Call<'_> {
 
 /// Of a step of sixteen rows: the chosen token of each and the twenty most likely.
 fn log_probs(device: &dyn Device) -> Call<'_> {
-    let (rows, ranks) = (16, 20);
+    let rows = 16;
+    let ranks = 20;
     let logits = floats(device, &[rows, VOCAB]);
     let named = ids(device, &[5; 16]);
     let mut top = ids(device, &[0; 16 * 20]);
@@ -122,7 +123,8 @@ fn log_probs(device: &dyn Device) -> Call<'_> {
         flops: 2 * rows * VOCAB,
         bytes: bytes(&[&logits, &named, &top, &out]),
         run: Box::new(move || {
-            let (ids, top) = (named.view().reshape(&[rows, 1]), top.view_mut().reshape(&[rows, ranks]));
+            let ids = named.view().reshape(&[rows, 1]);
+            let top = top.view_mut().reshape(&[rows, ranks]);
             device.log_probs(LogProbs { logits: logits.view(), ids, top, out: out.view_mut() })
         }),
     }

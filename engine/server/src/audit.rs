@@ -97,7 +97,7 @@ struct Open {
 }
 
 impl Audit {
-    /// Goes on with the file at `path`, or begins it; nobody else may write it meanwhile.
+    /// Opens the file at `path`, or creates it, and locks it against other writers.
     ///
     /// # Errors
     /// It cannot be opened, another process holds it, or it is not whole.
@@ -178,7 +178,7 @@ impl Entry {
         Ok(Self { audit: audit.clone(), request: request.to_owned(), outcome: "cancelled", is_over: false })
     }
 
-    /// Says why there is no answer, should there be none.
+    /// Sets the error code that the second line records if no answer follows.
     pub fn fail(&mut self, code: &'static str) {
         self.outcome = code;
     }
@@ -205,7 +205,8 @@ impl Drop for Entry {
         if self.is_over {
             return;
         }
-        let (audit, facts) = (self.audit.clone(), self.last(None, self.outcome));
+        let audit = self.audit.clone();
+        let facts = self.last(None, self.outcome);
         let write = move || {
             if let Err(error) = audit.write("ended", &facts) {
                 tracing::error!(reason = %error, "the audit cannot be written; no question is taken any more");

@@ -1,4 +1,4 @@
-//! What whoever starts a server chooses.
+//! The settings of a server.
 use crate::Keys;
 use med2e3::volume::{Window, WindowChoice};
 use std::ffi::OsString;

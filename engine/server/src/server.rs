@@ -139,7 +139,8 @@ impl Connections {
         // A client that reads nothing: what it holds comes free. That it sends nothing is known by head and body.
         stream.set_write_timeout(Some(idle));
         let service = RequestBodyTimeout::new(self.app.clone(), idle);
-        let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
+        let tls = self.tls.clone();
+        let watcher = self.graceful.watcher();
         tokio::spawn(async move {
             let stream = Box::pin(stream);
             match tls {

@@ -102,7 +102,8 @@ impl Llm {
         let length = config.llm_max_length;
         let rows = prompt_rows.max(length);
         let llm = config.llm.clone();
-        let (hidden, queries) = (llm.hidden_size, llm.num_attention_heads * llm.head_dim);
+        let hidden = llm.hidden_size;
+        let queries = llm.num_attention_heads * llm.head_dim;
         let fused = queries + 2 * llm.num_key_value_heads * llm.head_dim;
         let layers = (0..llm.num_hidden_layers).map(|i| Layer::load(loading, i)).collect::<Result<_>>()?;
         let untied = !llm.tie_word_embeddings;
@@ -392,9 +393,11 @@ impl Llm {
         let layer = &self.layers[index];
         let eps = self.config.rms_norm_eps;
         let hidden = if stream == Stream::Prompts { &mut self.hidden } else { &mut self.stepping };
-        let (x, norm) = (hidden.view().rows(0..count), layer.post_attention_norm.view());
+        let x = hidden.view().rows(0..count);
+        let norm = layer.post_attention_norm.view();
         if count <= DECODE_ROWS_MAX {
-            let (weight, out) = (layer.gate_up.view(), self.ffn.view_mut().rows(0..count));
+            let weight = layer.gate_up.view();
+            let out = self.ffn.view_mut().rows(0..count);
             device.rms_linear(RmsLinear { x, norm, eps, weight, epilogue: Epilogue::SwiGlu, out })?;
         } else {
             device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..count) })?;
@@ -406,7 +409,8 @@ impl Llm {
 
 /// A linear op without bias over the first `count` rows of input and output.
 fn plain<'a>(weight: &'a Tensor, x: &'a Tensor, out: &'a mut Tensor, epilogue: Epilogue, count: usize) -> Linear<'a> {
-    let (x, out) = (x.view().rows(0..count), out.view_mut().rows(0..count));
+    let x = x.view().rows(0..count);
+    let out = out.view_mut().rows(0..count);
     Linear { x, weight: weight.view(), bias: None, epilogue, out }
 }
 

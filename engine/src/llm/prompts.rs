@@ -134,10 +134,13 @@ impl Llm {
         let count = prompts.count();
         let layer = &self.layers[index];
         let config = &self.config;
-        let (heads, kv_heads, eps) = (config.num_attention_heads, config.num_key_value_heads, config.rms_norm_eps);
+        let heads = config.num_attention_heads;
+        let kv_heads = config.num_key_value_heads;
+        let eps = config.rms_norm_eps;
         let [cos, sin] = self.rope.angles(prompts.long);
         let width = self.prompt_tables.dims().as_slice()[1];
-        let (x, norm) = (self.hidden.view().rows(0..count), layer.input_norm.view());
+        let x = self.hidden.view().rows(0..count);
+        let norm = layer.input_norm.view();
         if count > DECODE_ROWS_MAX {
             device.rms_norm(RmsNorm { x, weight: norm, eps, out: self.normed.view_mut().rows(0..count) })?;
             device.linear(plain(&layer.qkv, &self.normed, &mut self.qkv, Epilogue::None, count))?;
@@ -148,7 +151,8 @@ impl Llm {
             let positions = self.prompt_positions.view().rows(place.clone());
             let block_table = self.prompt_tables.view().rows(run..run + 1).reshape(&[width]);
             run += rows.parts().count();
-            let (k_pages, v_pages) = (cache.k_pages.view_mut(), cache.v_pages.view_mut());
+            let k_pages = cache.k_pages.view_mut();
+            let v_pages = cache.v_pages.view_mut();
             let q = self.q.view_mut().rows(place.clone());
             if count > DECODE_ROWS_MAX {
                 device.qkv_rope_append(QkvRopeAppend {
@@ -239,7 +243,9 @@ impl Llm {
         }
         if recorder.trace.is_some() {
             // The fused op below keeps the normed row to itself.
-            let (x, weight, eps) = (self.stepping.view().rows(0..count), self.norm.view(), self.config.rms_norm_eps);
+            let x = self.stepping.view().rows(0..count);
+            let weight = self.norm.view();
+            let eps = self.config.rms_norm_eps;
             device.rms_norm(RmsNorm { x, weight, eps, out: self.normed.view_mut().rows(0..count) })?;
             recorder.record("llm_norm", self.normed.view().rows(0..count))?;
         }

@@ -342,7 +342,7 @@ impl Scheduler {
         let places: Vec<Row<'_>> = rows.iter().map(Active::row).collect();
         let choices: Vec<Choice> = rows.iter().map(Active::choice).collect();
         // A step does what any of its rows needs; the most likely token needs no logits.
-        let head = rows.iter().map(Active::head).max_by_key(|head| *head as u8).unwrap_or(Head::Greedy);
+        let head = rows.iter().map(Active::head).max().unwrap_or(Head::Greedy);
         let picks = self.model.step(&places, &choices, long, head)?;
         rows.iter_mut().for_each(|one| one.sequence_mut().append(1));
         for (row, one) in rows.iter_mut().enumerate() {

@@ -243,7 +243,9 @@ fn attention_full(bench: &Bench<'_>) {
 /// The last `rows` of `first + rows` tokens, of as many sequences as there are `runs` of them, or of one.
 fn attention_paged(bench: &Bench<'_>, first: usize, rows: usize, runs: &[usize]) {
     let sequences = runs.len().max(1);
-    let (heads, head_dim, pages) = (2, 96, sequences * (first + rows / sequences) / PAGE_TOKENS);
+    let heads = 2;
+    let head_dim = 96;
+    let pages = sequences * (first + rows / sequences) / PAGE_TOKENS;
     let q = bench.acts(&[rows, heads * head_dim]);
     let [k, v] = [(); 2].map(|()| bench.acts(&[pages * heads, PAGE_TOKENS, head_dim]));
     let table = bench.ids(&(0..pages as u32).rev().collect::<Vec<u32>>());
@@ -275,12 +277,15 @@ fn sample(bench: &Bench<'_>, sampling: Sampling) {
 }
 
 fn log_probs(bench: &Bench<'_>) {
-    let (rows, vocab, ranks) = (2, 8192, 20);
+    let rows = 2;
+    let vocab = 8192;
+    let ranks = 20;
     let logits = bench.floats(&[rows, vocab]);
     let ids = bench.ids(&[700, 7000]);
     let mut top = bench.ids(&vec![0; rows * ranks]);
     let mut out = bench.floats(&[rows, 1 + ranks]);
-    let (named, ranked) = (ids.view().reshape(&[rows, 1]), top.view_mut().reshape(&[rows, ranks]));
+    let named = ids.view().reshape(&[rows, 1]);
+    let ranked = top.view_mut().reshape(&[rows, ranks]);
     let op = LogProbs { logits: logits.view(), ids: named, top: ranked, out: out.view_mut() };
     bench.rig.device.log_probs(op).expect("valid");
 }

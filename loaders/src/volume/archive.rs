@@ -68,7 +68,8 @@ impl<'a> ZipFiles<'a> {
                 continue;
             }
             let name = String::from_utf8_lossy(header.file_path().as_ref()).into_owned();
-            let (bytes, packed) = (header.uncompressed_size_hint(), header.compressed_size_hint());
+            let bytes = header.uncompressed_size_hint();
+            let packed = header.compressed_size_hint();
             if header.flags().is_encrypted() {
                 return Err(Problem::new("is an encrypted zip", "unpack it with its password and give the folder"));
             }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 
 use super::Problem;
-use super::files::Stream;
+use super::files::{Files, Stream};
 
 /// Longest header that is read; those with a line for each of a thousand keys take 100 KB.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
@@ -43,6 +43,23 @@ impl<'a> Lines<'a> {
     pub(crate) fn rest(self) -> Stream<'a> {
         Stream { name: self.name, bytes: Box::new(self.bytes), len: self.left }
     }
+}
+
+/// Opens the file that a header names for its voxels; `save_as` is the remedy where the header names several.
+pub(crate) fn detached<'a, F: Files + ?Sized>(
+    files: &'a F,
+    header: usize,
+    name: &str,
+    save_as: &'static str,
+) -> Result<Stream<'a>, Problem> {
+    if name == "LIST" || name.starts_with("LIST ") || name.contains('%') {
+        let finding = format!("spreads its voxels over several files ({:?})", shown(name));
+        return Err(Problem::new(finding, save_as));
+    }
+    files.beside(header, name)?.ok_or_else(|| {
+        let finding = format!("names {:?} for its voxels, which is not there", shown(name));
+        Problem::new(finding, "put that file beside the header")
+    })
 }
 
 /// Fields of a header by their names.

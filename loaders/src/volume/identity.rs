@@ -81,7 +81,8 @@ mod tests {
     fn hashes_keep_what_is_equal_equal() {
         let identity =
             || Identity { study_uid: Some("1.2.3".into()), series_uid: Some("1.2.4".into()), ..Identity::default() };
-        let (mut a, mut b) = (identity(), identity());
+        let mut a = identity();
+        let mut b = identity();
         a.hash_uids();
         b.hash_uids();
         assert_eq!(a, b);

@@ -4,7 +4,7 @@
 
 use super::files::{Files, Stream};
 use super::grid::{Affine, Grid, Start};
-use super::header_text::{Fields, Lines, REWRITE, number, odd, shown};
+use super::header_text::{Fields, Lines, REWRITE, detached, number, odd, shown};
 use super::packed::Source;
 use super::scalar::{Scalar, Scale};
 use super::{Parts, Problem, VolumeOptions};
@@ -32,14 +32,7 @@ pub(crate) fn read<F: Files + ?Sized>(files: &F, file: usize, options: &VolumeOp
     if name.eq_ignore_ascii_case("LOCAL") {
         return read_voxels(&fields, grid, lines.rest(), options);
     }
-    if name == "LIST" || name.starts_with("LIST ") || name.contains('%') {
-        let finding = format!("spreads its voxels over several files (ElementDataFile = {})", shown(name));
-        return Err(Problem::new(finding, "save it as one .mha file"));
-    }
-    let voxels = files.beside(file, name)?.ok_or_else(|| {
-        let finding = format!("names {:?} for its voxels, which is not there", shown(name));
-        Problem::new(finding, "put that file beside the header")
-    })?;
+    let voxels = detached(files, file, name, "save it as one .mha file")?;
     let blamed = voxels.name.clone();
     read_voxels(&fields, grid, voxels, options).map_err(|problem| problem.blame(blamed))
 }

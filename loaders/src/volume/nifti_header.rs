@@ -271,7 +271,8 @@ fn qform_conflict(fields: &Fields<'_>, sform: &[[f64; 3]; 3], pixdim: [f64; 3]) 
     };
     let [qform_code, sform_code] = [fields.code([252, 344]), fields.code([254, 348])];
     let qform = (qform_code > 0).then(|| qform_columns(fields, pixdim)).flatten()?;
-    let (taken, other) = (axes(sform)?, axes(&qform)?);
+    let taken = axes(sform)?;
+    let other = axes(&qform)?;
     (taken != other).then(|| {
         format!(
             "the sform (code {sform_code}) says that the axes are {taken} and the qform (code {qform_code}) says \

@@ -5,7 +5,7 @@
 
 use super::files::Files;
 use super::grid::{Affine, Grid, Start};
-use super::header_text::{Fields, Lines, REWRITE, number, odd, shown};
+use super::header_text::{Fields, Lines, REWRITE, detached, number, odd, shown};
 use super::packed::Source;
 use super::scalar::{Scalar, Scale};
 use super::{Parts, Problem, VolumeOptions};
@@ -30,14 +30,7 @@ pub(crate) fn read<F: Files + ?Sized>(files: &F, file: usize, options: &VolumeOp
     let Some(name) = fields.get("datafile") else {
         return read_voxels(&fields, grid, lines.rest(), options);
     };
-    if name == "LIST" || name.starts_with("LIST ") || name.contains('%') {
-        let finding = format!("spreads its voxels over several files ({:?})", shown(name));
-        return Err(Problem::new(finding, "save it as one .nrrd file"));
-    }
-    let voxels = files.beside(file, name)?.ok_or_else(|| {
-        let finding = format!("names {:?} for its voxels, which is not there", shown(name));
-        Problem::new(finding, "put that file beside the header")
-    })?;
+    let voxels = detached(files, file, name, "save it as one .nrrd file")?;
     let blamed = voxels.name.clone();
     read_voxels(&fields, grid, voxels, options).map_err(|problem| problem.blame(blamed))
 }

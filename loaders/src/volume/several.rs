@@ -81,7 +81,8 @@ impl Sorted {
         };
         if !others.is_empty() {
             others.sort_unstable();
-            let (count, names) = (others.len(), listed(&names(&others)));
+            let count = others.len();
+            let names = listed(&names(&others));
             parts.info.notes.push(format!("{count} files of the folder are no slices and were ignored: {names}"));
         }
         Ok(Some(parts))
@@ -152,7 +153,8 @@ pub(crate) fn read_disc(path: &Path, options: &VolumeOptions) -> Result<Option<P
     files.dedup();
     let mut parts = dicom::read(&files[..], options)?;
     if !absent.is_empty() {
-        let (count, names) = (absent.len(), listed(&absent));
+        let count = absent.len();
+        let names = listed(&absent);
         parts.info.notes.push(format!("{count} files that the DICOMDIR lists are not there: {names}"));
     }
     Ok(Some(parts))

@@ -117,7 +117,8 @@ fn short_tails_are_the_same_cold_kept_and_joined() {
             let joined = LoadOptions { batch, unit_steps: 1 << 20, prompt_rows: Some(1 << 20), ..Default::default() };
             load(model, Arc::new(Cpu { precision }), &joined)
         };
-        let (cold, kept) = (load_for(1), load_for(1));
+        let cold = load_for(1);
+        let kept = load_for(1);
         let volumes = [encode(&cold, model), encode(&kept, model)];
         ask(&kept, &volumes[1], &short(1));
         let tail = |text: &str| {

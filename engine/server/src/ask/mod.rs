@@ -165,7 +165,7 @@ async fn record(shared: &Shared, caller: &Caller, scan: &Scan, request: &Request
     Entry::begin(audit, &caller.request, facts).await.map(Some)
 }
 
-/// Notes why there is no answer.
+/// Records the error that takes the place of an answer.
 fn fail(entry: &mut Option<Entry>, error: &ApiError) {
     if let Some(entry) = entry {
         entry.fail(error.code);
@@ -182,8 +182,10 @@ async fn with_volume<T: Send + 'static>(
 ) -> Result<T> {
     let call = Arc::new(call);
     let attempt = || {
-        let (engine, scan) = (engine.clone(), scan.clone());
-        let (shared, call) = (shared.clone(), call.clone());
+        let engine = engine.clone();
+        let scan = scan.clone();
+        let shared = shared.clone();
+        let call = call.clone();
         async move {
             let work = move || -> Result<Option<T>> {
                 let encoded = match engine.encode(scan.voxels()?) {

@@ -30,7 +30,7 @@ impl Plain {
         Self { marks }
     }
 
-    /// `text` with a blank behind the first character of whatever is no text to a tokenizer.
+    /// `text` with a space after the first character of each special token, so that the tokenizer reads it as text.
     pub fn text(&self, text: &str) -> String {
         let mut plain = String::with_capacity(text.len());
         for (at, letter) in text.char_indices() {

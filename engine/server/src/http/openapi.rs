@@ -129,7 +129,8 @@ fn schemas() -> Value {
 }
 
 fn files() -> Value {
-    let (text, whole) = (json!({ "type": "string" }), json!({ "type": "integer" }));
+    let text = json!({ "type": "string" });
+    let whole = json!({ "type": "integer" });
     let ends = json!({ "type": "array", "items": whole, "minItems": 2, "maxItems": 2 });
     let three = json!({ "type": "array", "minItems": 3, "maxItems": 3 });
     json!({
@@ -175,7 +176,8 @@ fn files() -> Value {
 }
 
 fn answers() -> Value {
-    let (text, whole) = (json!({ "type": "string" }), json!({ "type": "integer" }));
+    let text = json!({ "type": "string" });
+    let whole = json!({ "type": "integer" });
     let scores = json!({ "type": ["array", "null"], "items": { "type": "number" } });
     let details = object(json!({ "cached_tokens": whole, "image_tokens": whole }));
     let usage = object(json!({

@@ -35,10 +35,12 @@ fn many_clients_get_the_answers_that_one_gets() {
     let answer = |scan: &[u8], question: &str| rig.engine.ask(&rig.volume(scan), Request::new(question)).unwrap().text;
     let want: Vec<Vec<String>> =
         scans.iter().map(|scan| QUESTIONS.iter().map(|question| answer(scan, question)).collect()).collect();
-    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let answered = AtomicUsize::new(0);
+    let refused = AtomicUsize::new(0);
     let client = &|number: usize| {
         for round in 0..requests() {
-            let (scan, question) = ((number + round) % ids.len(), (number / 7 + round) % QUESTIONS.len());
+            let scan = (number + round) % ids.len();
+            let question = (number / 7 + round) % QUESTIONS.len();
             let body = json!({
                 "volume": ids[scan], "stream": true, "messages": [{ "role": "user", "content": QUESTIONS[question] }],
             });

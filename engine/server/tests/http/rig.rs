@@ -41,7 +41,8 @@ fn endless(folder: &Path) -> PathBuf {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            let from = entry.path();
+            let to = to.join(entry.file_name());
             if from.is_dir() {
                 copy(&from, &to);
             } else {

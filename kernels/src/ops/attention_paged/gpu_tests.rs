@@ -266,7 +266,8 @@ fn runs_are_apart() {
         cases[1].table[2] = 10_000;
         let (lost, lost_on_cpu) = once_on_gpu_and_cpu(|rig| together(&cases, rig));
         let width = heads[0] * heads[2];
-        let (first, last) = ((17 + 28) * width, (17 + 65) * width);
+        let first = (17 + 28) * width;
+        let last = (17 + 65) * width;
         for (name, lost, whole) in [("GPU", &lost, &got), ("CPU", &lost_on_cpu, &want)] {
             assert!(lost[first..last].iter().all(|value| value.is_nan()), "{heads:?}, {name}");
             assert_eq!((&lost[..first], &lost[last..]), (&whole[..first], &whole[last..]), "{heads:?}, {name}");

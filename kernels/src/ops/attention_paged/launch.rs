@@ -89,7 +89,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
         cache_pages: args.size("physical pages", shape.pages)?,
         run_ends: [u32::MAX; RUNS_MAX],
     };
-    let (mut end, mut blocks_of_rows) = (0, 0);
+    let mut end = 0;
+    let mut blocks_of_rows = 0;
     for (run, rows) in op.row_runs(rows).into_iter().enumerate() {
         end += rows;
         blocks_of_rows += rows.div_ceil(PREFILL_QUERIES);

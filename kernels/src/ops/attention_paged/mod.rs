@@ -119,7 +119,8 @@ impl AttentionPaged<'_> {
         if self.block_table.dims().as_slice().len() != 2 {
             return dims.typed("block_table", &self.block_table, DType::U32, &["logical pages"]);
         }
-        let (rows, runs) = (dims.size("rows"), self.runs.len());
+        let rows = dims.size("rows");
+        let runs = self.runs.len();
         dims.bind("runs", "runs", runs)?;
         dims.typed("block_table", &self.block_table, DType::U32, &["runs", "logical pages"])?;
         let sum = self.runs.iter().fold(0, |sum: usize, &run| sum.saturating_add(run));

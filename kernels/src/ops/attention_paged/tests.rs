@@ -287,7 +287,8 @@ fn runs_must_add_up() {
     let pages = poisoned(&[6, 64, 4]);
     let tables = (&CPU as &dyn Device).tensor(&[2, 2], DType::U32).expect("memory");
     let run = |rows: usize, runs: &[usize]| {
-        let (q, mut out) = (poisoned(&[rows, 12]), poisoned(&[rows, 12]));
+        let q = poisoned(&[rows, 12]);
+        let mut out = poisoned(&[rows, 12]);
         let positions = tensor_u32(&vec![0; rows]);
         CPU.attention_paged(AttentionPaged {
             q: q.view(),

@@ -96,8 +96,10 @@ fn what_is_not_there_is_nan() {
 
 #[test]
 fn contract_errors() {
-    let (logits, ids) = (tensor(&[2, 3], &[0.0; 6]), table(2, 1, &[0, 0]));
-    let (mut top, mut out) = (table(2, 2, &[0; 4]), poisoned(&[2, 3]));
+    let logits = tensor(&[2, 3], &[0.0; 6]);
+    let ids = table(2, 1, &[0, 0]);
+    let mut top = table(2, 2, &[0; 4]);
+    let mut out = poisoned(&[2, 3]);
     assert!(op(&logits, &ids, &mut top, &mut out).is_ok());
     assert_refused(op(&poisoned(&[2, 0]), &ids, &mut top, &mut out), "log_probs: no logits");
     assert_refused(op(&poisoned(&[1, 3]), &ids, &mut top, &mut out), "log_probs: ids.rows is 2, but logits.rows is 1");

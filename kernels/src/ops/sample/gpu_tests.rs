@@ -169,7 +169,8 @@ fn draws_from_a_whole_vocabulary() {
 /// Rows of a step, each with a choice of its own: greedy, drawn and given ones, and some that are none.
 #[test]
 fn rows_choose_for_themselves() {
-    let (rows, vocab) = (16, 600);
+    let rows = 16;
+    let vocab = 600;
     let values = numbers(521, rows * vocab, 4.0);
     let choice = |row: usize| {
         let temperature = [0.0, 1e-30, -1.0, 3e38][row % 4];
@@ -179,7 +180,8 @@ fn rows_choose_for_themselves() {
     };
     let words: Vec<u32> = (0..rows).flat_map(|row| choice(row).words()).collect();
     let (got, want) = on_gpu_and_cpu(|rig| {
-        let (logits, choices) = (rig.floats(&[rows, vocab], &values), rig.ids(&words));
+        let logits = rig.floats(&[rows, vocab], &values);
+        let choices = rig.ids(&words);
         let mut out = rig.ids(&[7; 16]);
         let choices = choices.view().reshape(&[rows, Choice::WORDS]);
         rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() }).expect("valid");

@@ -143,7 +143,8 @@ fn repeats() {
 /// Every row has a choice of its own, and gets the token that it gets alone.
 #[test]
 fn rows_choose_for_themselves() {
-    let (rows, vocab) = (16, 200);
+    let rows = 16;
+    let vocab = 200;
     let logits = tensor(&[rows, vocab], &numbers(520, rows * vocab, 4.0));
     let choice = |row: usize| {
         let sampling = if row.is_multiple_of(3) { Sampling::GREEDY } else { Sampling { seed: row as u64, ..WARM } };
@@ -181,7 +182,8 @@ fn faults_show_in_the_id() {
 
 #[test]
 fn contract_errors() {
-    let (good, choice) = (logits(&[0.0; 4]), Choice { sampling: WARM, step: 0, given: None });
+    let good = logits(&[0.0; 4]);
+    let choice = Choice { sampling: WARM, step: 0, given: None };
     let mut out = tensor_u32(&[0]);
     assert_refused(op(&poisoned(&[2, 4]), &[choice], &mut out), "sample: choices.rows is 1, but logits.rows is 2");
     assert_refused(op(&poisoned(&[1, 0]), &[choice], &mut out), "sample: no logits");

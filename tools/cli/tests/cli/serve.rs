@@ -298,7 +298,8 @@ fn element(bytes: &mut Vec<u8>, tag: u32, kind: &[u8; 2], value: &[u8]) {
 
 /// A zip of files as they are.
 fn stored_zip(files: &[Vec<u8>]) -> Vec<u8> {
-    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    let mut bytes = Vec::new();
+    let mut directory = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let name = format!("{number}.dcm");
         let mut crc = flate2::Crc::new();
