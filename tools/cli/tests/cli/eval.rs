@@ -283,7 +283,7 @@ fn damaged_samples_are_refused() {
         ("scores", "null", "has figures of another kind of question"),
         ("correct", "true", "has figures of another kind of question"),
         ("bleu_1", "1.5", "has a score that is not within 0 to 1"),
-        ("slice_scores", "[0.5, 1e300]", "has a slice score that is not finite"),
+        ("slice_scores", "[0.5, 1e300]", "number out of range"),
         ("index", "7", "item 7 has not the id `2-open`"),
         ("id", "\"9-open\"", "item 1 has not the id `9-open`"),
     ] {
