@@ -64,7 +64,9 @@ impl<'a> Cold<'a> {
     pub fn bandwidth(&mut self) -> Result<f64> {
         let mut best = Duration::MAX;
         for _ in 0..10 {
-            let (device, from, to) = (self.device, self.from.view(), &mut self.to);
+            let device = self.device;
+            let from = self.from.view();
+            let to = &mut self.to;
             best = best.min(device.time(&mut || device.copy(Copy { x: from, out: to.view_mut() }))?);
         }
         Ok((self.from.bytes() + self.to.bytes()) as f64 / best.as_secs_f64())

@@ -290,7 +290,8 @@ mod tests {
         stream.push(token(7, "Lu"));
         stream.push(token(8, "ng"));
         stream.push(Event::Text("!".into()));
-        let (reason, timings) = (FinishReason::Stop, Timings::default());
+        let reason = FinishReason::Stop;
+        let timings = Timings::default();
         stream.push(Event::Ended { reason, end_logprob: Some(-0.5), timings, trace: None });
         stream.end(Ok(()));
         let answer = answering.finish().expect("it has ended");

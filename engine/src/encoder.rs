@@ -76,7 +76,8 @@ impl Block {
             Qkv::Separate(parts) => parts.iter().map(|part| part.weight.dims().count()).sum(),
         };
         let others = [&self.out, &self.linear1, &self.linear2].map(|part| part.weight.dims().count());
-        let (rows, width) = (sequences * tokens, self.norm1.weight.dims().count());
+        let rows = sequences * tokens;
+        let width = self.norm1.weight.dims().count();
         2 * rows * (qkv + others.iter().sum::<usize>()) + 4 * rows * tokens * width
     }
 

@@ -145,7 +145,8 @@ impl Engine {
             return Err(Error::Busy { waiting: self.shared.inbox.stats().waiting });
         };
         drop(table);
-        let (place, state) = (inner.place, inner.state.clone());
+        let place = inner.place;
+        let state = inner.state.clone();
         let queued =
             self.shared.inbox.encode(EncodeJob { volume: Arc::downgrade(&inner), place, state, voxels, traced });
         if let Err(error) = queued {

@@ -164,7 +164,8 @@ impl Facts {
         if wanted <= self.pages {
             return Ok(());
         }
-        let (wanted, room) = (wanted * page, self.pages * page);
+        let wanted = wanted * page;
+        let room = self.pages * page;
         Err(Error::Request(format!(
             "the question may take {wanted} tokens of the cache, which has room for {room}; ask for fewer new tokens, \
              or give the cache more room"

@@ -167,7 +167,8 @@ impl Model {
     /// Room for what [`Model::encode`] leaves.
     fn room_for_a_volume(&self) -> Result<Features> {
         let config = &self.facts.config;
-        let (slices, width) = (config.vision_3d.img_size[0], config.llm.hidden_size);
+        let slices = config.vision_3d.img_size[0];
+        let width = config.llm.hidden_size;
         let planes = self.planes.as_ref();
         let tokens = planes.map(|planes| planes.vision.tokens_per_slice() / planes.connector.ratio());
         let has_keys = planes.is_some() && matches!(self.aggregation, Some(Aggregation::Scored(_)));

@@ -258,14 +258,16 @@ impl Model {
 
     /// Another sequence behind all tokens of one. The scheduler begins none that there is no page for.
     pub fn fork(&mut self, sequence: &Sequence) -> Result<Sequence> {
-        let (llm, device) = (&mut self.llm, &*self.device);
+        let llm = &mut self.llm;
+        let device = &*self.device;
         let fork = self.pages.fork_of(sequence, |from, to| llm.copy_page(device, from, to));
         fork.expect("admitted options fit the cache")
     }
 
     /// Lets a question go on behind a kept prefix.
     fn fork_prefix(&mut self, running: &mut Running, key: &PrefixKey) -> Result<()> {
-        let (llm, device) = (&mut self.llm, &*self.device);
+        let llm = &mut self.llm;
+        let device = &*self.device;
         let fork = self.pages.fork(key, |from, to| llm.copy_page(device, from, to));
         running.sequence = fork.expect("nothing ran since it was found")?;
         Ok(())

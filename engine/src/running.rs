@@ -199,7 +199,8 @@ impl Running {
     /// Ends it, and drops text that was held back.
     pub fn end(&mut self, reason: FinishReason, end_logprob: Option<f32>) {
         self.ended = true;
-        let (timings, trace) = (self.timings, self.trace.take().map(Box::new));
+        let timings = self.timings;
+        let trace = self.trace.take().map(Box::new);
         self.question.stream.push(Event::Ended { reason, end_logprob, timings, trace });
         self.question.let_go(Ok(()));
     }

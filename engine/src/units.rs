@@ -39,7 +39,8 @@ mod tests {
     fn a_unit_is_at_least_a_layer_and_no_longer_than_its_steps() {
         let cpu = Cpu { precision: Precision::Exact };
         // Phi-3: 7.6 GB; a layer over 576 rows is 0.13 TFLOP.
-        let (step_bytes, layer) = (7_600_000_000, 2 * 576 * 113_000_000);
+        let step_bytes = 7_600_000_000;
+        let layer = 2 * 576 * 113_000_000;
         assert_eq!(Units::new(&cpu, step_bytes, 4).layers(layer), 1);
         assert_eq!(Units::new(&cpu, step_bytes, 4).layers(layer / 18), 33);
         assert_eq!(Units::new(&cpu, step_bytes, 0).layers(1), 1);

@@ -37,7 +37,9 @@ pub(crate) struct Vision2d {
 impl Vision2d {
     pub fn load(loading: &mut Loading<'_>, config: &ModelConfig, post_norm: bool) -> Result<Option<Self>> {
         let (Some(part), Some(siglip)) = (&loading.folder.vision_2d, &config.vision_2d) else { return Ok(None) };
-        let (hidden, patch, prefix) = (siglip.hidden_size, siglip.patch_size, "vision_model");
+        let hidden = siglip.hidden_size;
+        let patch = siglip.patch_size;
+        let prefix = "vision_model";
         let tokens = siglip.tokens();
         let rows = SLICES_PER_PASS.min(config.vision_3d.img_size[0]) * tokens;
         let blocks = (0..siglip.layers_run).map(|i| {
@@ -118,7 +120,8 @@ impl Vision2d {
 fn fold_channels(kernel: &[f32], hidden: usize, pixels: usize) -> Vec<f32> {
     let channels = kernel.len() / (hidden * pixels);
     let folded = |at: usize| {
-        let (row, pixel) = (at / pixels, at % pixels);
+        let row = at / pixels;
+        let pixel = at % pixels;
         (0..channels).map(|channel| f64::from(kernel[(row * channels + channel) * pixels + pixel])).sum::<f64>() as f32
     };
     (0..hidden * pixels).map(folded).collect()

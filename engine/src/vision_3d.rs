@@ -26,7 +26,8 @@ impl Vision3d {
     pub fn load(loading: &mut Loading<'_>, config: &ModelConfig) -> Result<Self> {
         let part = &loading.folder.vision_3d;
         let vit = &config.vision_3d;
-        let (hidden, prefix) = (vit.hidden_size, "vision_encoder");
+        let hidden = vit.hidden_size;
+        let prefix = "vision_encoder";
         let patches = vit.tokens();
         let blocks = (0..vit.layers_run).map(|i| {
             let block = format!("{prefix}.blocks.{i}");

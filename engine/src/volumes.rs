@@ -58,7 +58,8 @@ impl Volumes {
         self.uses += 1;
         self.given += 1;
         let id = self.given;
-        let (place, state) = (encoded::Place { index: at, id }, Arc::new(VolumeState::new(false)));
+        let place = encoded::Place { index: at, id };
+        let state = Arc::new(VolumeState::new(false));
         let inner = Arc::new(VolumeInner { engine: self.engine, place, hash, state });
         let holder = Arc::downgrade(&inner);
         self.places[at] = Place { hash: shared.then_some(hash), id, ready: false, holder, used: self.uses };

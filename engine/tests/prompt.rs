@@ -94,8 +94,8 @@ fn bos_stands_once_at_the_start() {
     std::fs::write(scratch.0.join("tokenizer_config.json"), config).unwrap();
     let with = LlmTokenizer::open(&scratch.0).unwrap();
     let conversation = Conversation::single("Is there a lesion?");
-    let (without, with) =
-        (Prompt::build(&conversation, &without).unwrap(), Prompt::build(&conversation, &with).unwrap());
+    let without = Prompt::build(&conversation, &without).unwrap();
+    let with = Prompt::build(&conversation, &with).unwrap();
     assert_eq!(with.before, [&[1], &without.before[..]].concat());
     assert_eq!(with.after, without.after);
 }

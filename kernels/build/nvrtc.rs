@@ -38,10 +38,12 @@ impl Nvrtc {
             unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
                 .map_err(|error| format!("{} does not load: {error}", path.display()))
         };
-        let (builtins, library) = (open("libnvrtc-builtins.so")?, open("libnvrtc.so")?);
+        let builtins = open("libnvrtc-builtins.so")?;
+        let library = open("libnvrtc.so")?;
         let mut nvrtc = Self { library, _builtins: builtins, version: (0, 0) };
         type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
-        let (mut major, mut minor) = (0, 0);
+        let mut major = 0;
+        let mut minor = 0;
         // SAFETY: the function's documented type.
         let code = unsafe { nvrtc.function::<Version>(c"nvrtcVersion")?(&mut major, &mut minor) };
         nvrtc.version = (major, minor);
@@ -64,7 +66,8 @@ impl Nvrtc {
         type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
         type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
         let text = |text: &str| CString::new(text).map_err(|_| format!("{name} holds a zero byte"));
-        let (name, source) = (text(name)?, text(source)?);
+        let name = text(name)?;
+        let source = text(source)?;
         let options: Vec<CString> = options.iter().map(|option| text(option)).collect::<Result<_, _>>()?;
         let option_texts: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let create = self.function::<Create>(c"nvrtcCreateProgram")?;

@@ -46,14 +46,16 @@ const CASES: &[Case] = &[
 const SEEDS: std::ops::Range<u64> = 0..4;
 
 fn rms_norm_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (x, weight) = (rig.acts(&[1, 300], &numbers(1, 300, 1.0)), rig.weight(&[300], &numbers(2, 300, 1.0)));
+    let x = rig.acts(&[1, 300], &numbers(1, 300, 1.0));
+    let weight = rig.weight(&[300], &numbers(2, 300, 1.0));
     let mut out = rig.poisoned(&[1, 300]);
     rig.device.rms_norm(RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: out.view_mut() })?;
     Ok(rig.read(&out))
 }
 
 fn tgis_scores_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (slices, dim) = (5, 300);
+    let slices = 5;
+    let dim = 300;
     let keys = rig.floats(&[slices, dim], &numbers(1, slices * dim, 1.0));
     let guide = rig.weight(&[1, dim], &numbers(2, dim, 1.0));
     let mut scores = rig.poisoned_floats(&[slices]);
@@ -63,15 +65,18 @@ fn tgis_scores_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
 }
 
 fn slice_keys_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (z_3d, z_2d) = (rig.acts(&[1, 20, 40], &numbers(1, 800, 1.0)), rig.acts(&[2, 30, 40], &numbers(2, 2400, 1.0)));
+    let z_3d = rig.acts(&[1, 20, 40], &numbers(1, 800, 1.0));
+    let z_2d = rig.acts(&[2, 30, 40], &numbers(2, 2400, 1.0));
     let mut keys = rig.poisoned_floats(&[2, 40]);
-    let (z_3d, z_2d_slices) = (Some(z_3d.view()), Some(z_2d.view()));
+    let z_3d = Some(z_3d.view());
+    let z_2d_slices = Some(z_2d.view());
     rig.device.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume: false, keys: keys.view_mut() })?;
     Ok(rig.read(&keys))
 }
 
 fn avg_pool_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (x, mut out) = (rig.acts(&[16, 40], &numbers(1, 640, 1.0)), rig.poisoned(&[1, 40]));
+    let x = rig.acts(&[16, 40], &numbers(1, 640, 1.0));
+    let mut out = rig.poisoned(&[1, 40]);
     rig.device.avg_pool(AvgPool { x: x.view(), grid: [1, 4, 4], window: [1, 4, 4], out: out.view_mut() })?;
     Ok(rig.read(&out))
 }
@@ -88,21 +93,28 @@ fn linear_case(rig: &Rig<'_>, [rows, inner, columns]: [usize; 3], epilogue: Epil
 
 /// More groups of sixteen logits than a warp has lanes.
 fn rms_linear_argmax_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (inner, vocab) = (8, 1500);
+    let inner = 8;
+    let vocab = 1500;
     let x = rig.acts(&[1, inner], &numbers(1, inner, 1.0));
     let norm = rig.weight(&[inner], &numbers(2, inner, 1.0));
     let weight = rig.weight(&[vocab, inner], &numbers(3, vocab * inner, 1.0));
     let mut scratch = rig.device.tensor(&[1, rms_linear_argmax::candidates(vocab)], crate::DType::U32)?;
     let mut out = rig.ids(&[u32::MAX]);
-    let (x, norm, weight, eps) = (x.view(), norm.view(), weight.view(), 1e-5);
-    let (room, chosen) = (scratch.view_mut(), out.view_mut());
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
+    let eps = 1e-5;
+    let room = scratch.view_mut();
+    let chosen = out.view_mut();
     rig.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen })?;
     let id = rig.device.read_u32(out.view())?;
     Ok(id.into_iter().map(f32::from_bits).collect())
 }
 
 fn attention_full_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
-    let (tokens, heads, head_dim) = (200, 1, 64);
+    let tokens = 200;
+    let heads = 1;
+    let head_dim = 64;
     let dims = [tokens, heads * head_dim];
     let [q, k, v] = [1, 2, 3].map(|seed| rig.acts(&dims, &numbers(seed, tokens * heads * head_dim, 1.0)));
     let mut out = rig.poisoned(&dims);
@@ -120,7 +132,10 @@ fn attention_full_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
 
 /// `rows` new tokens after `first` cached ones.
 fn attention_paged_case(rig: &Rig<'_>, first: usize, rows: usize, runs: &[usize]) -> Result<Vec<f32>> {
-    let (heads, kv_heads, head_dim, pages) = (2, 1, 96, 4);
+    let heads = 2;
+    let kv_heads = 1;
+    let head_dim = 96;
+    let pages = 4;
     let cache = [pages * kv_heads, PAGE_TOKENS, head_dim];
     let [k, v] = [1, 2].map(|seed| rig.acts(&cache, &numbers(seed, cache.iter().product(), 1.0)));
     let q = rig.acts(&[rows, heads * head_dim], &numbers(3, rows * heads * head_dim, 1.0));

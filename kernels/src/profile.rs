@@ -102,7 +102,9 @@ mod tests {
     #[test]
     fn calls_have_their_names_and_work() {
         let profile = Profile::new(Arc::new(CPU));
-        let (x, weight, bias) = (tensor(&[3, 8], &[1.0; 24]), tensor(&[5, 8], &[1.0; 40]), tensor(&[5], &[0.0; 5]));
+        let x = tensor(&[3, 8], &[1.0; 24]);
+        let weight = tensor(&[5, 8], &[1.0; 40]);
+        let bias = tensor(&[5], &[0.0; 5]);
         let mut out = tensor(&[3, 5], &[0.0; 15]);
         for (bias, epilogue) in [(Some(bias.view()), Epilogue::None), (None, Epilogue::Residual)] {
             let op = Linear { x: x.view(), weight: weight.view(), bias, epilogue, out: out.view_mut() };
@@ -127,9 +129,13 @@ mod tests {
     #[test]
     fn attention_counts_what_positions_say() {
         let profile = Profile::new(Arc::new(CPU));
-        let (heads, head_dim) = (2, 4);
-        let (q, pages) = (tensor(&[2, 8], &numbers(1, 16, 1.0)), tensor(&[4, 64, 4], &numbers(2, 1024, 1.0)));
-        let (positions, one, each) = (tensor_u32(&[69, 70]), tensor_u32(&[0, 1]), tensor_u32(&[0, 1, 0, 1]));
+        let heads = 2;
+        let head_dim = 4;
+        let q = tensor(&[2, 8], &numbers(1, 16, 1.0));
+        let pages = tensor(&[4, 64, 4], &numbers(2, 1024, 1.0));
+        let positions = tensor_u32(&[69, 70]);
+        let one = tensor_u32(&[0, 1]);
+        let each = tensor_u32(&[0, 1, 0, 1]);
         for block_table in [one.view(), each.view().reshape(&[2, 2])] {
             let mut out = poisoned(&[2, 8]);
             let op = AttentionPaged {
@@ -156,7 +162,9 @@ mod tests {
     #[test]
     fn a_refused_op_is_no_call() {
         let profile = Profile::new(Arc::new(CPU));
-        let (x, weight, mut out) = (poisoned(&[2, 8]), poisoned(&[7]), poisoned(&[2, 8]));
+        let x = poisoned(&[2, 8]);
+        let weight = poisoned(&[7]);
+        let mut out = poisoned(&[2, 8]);
         let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1.0, out: out.view_mut() };
         assert!(profile.rms_norm(op).is_err());
         assert_eq!(profile.take(), []);

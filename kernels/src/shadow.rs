@@ -36,7 +36,8 @@ impl Shadow {
 
     /// A copy on the CPU: floats as f32, which holds every float type exactly.
     fn twin(&self, view: View<'_>) -> Result<Tensor> {
-        let (dims, cpu): (_, &dyn Device) = (view.dims(), &CPU);
+        let dims = view.dims();
+        let cpu: &dyn Device = &CPU;
         if view.dtype() == DType::U32 {
             let mut tensor = cpu.tensor(dims.as_slice(), DType::U32)?;
             cpu.write(&mut tensor, &self.device.read_u32(view)?)?;
@@ -69,7 +70,8 @@ impl Shadow {
         self.ops.fetch_add(1, Ordering::Relaxed);
         let cpu: &dyn Device = &CPU;
         if got.dtype() == DType::U32 {
-            let (got, want) = (self.device.read_u32(got)?, cpu.read_u32(want.view())?);
+            let got = self.device.read_u32(got)?;
+            let want = cpu.read_u32(want.view())?;
             let first = got.iter().zip(&want).position(|(got, want)| got != want);
             return first.map_or(Ok(()), |at| differs(op, tensor, at, got.len(), [got[at].into(), want[at].into()]));
         }
@@ -77,7 +79,8 @@ impl Shadow {
             (_, "rms_linear" | "rms_qkv_rope_append") => (false, 64.0),
             (dtype, _) => (dtype == DType::F32, 512.0),
         };
-        let (got, want) = (self.device.read(got)?, cpu.read(want.view())?);
+        let got = self.device.read(got)?;
+        let want = cpu.read(want.view())?;
         let most = want.iter().filter(|v| v.is_finite()).fold(0f32, |most, v| most.max(v.abs()));
         let bound = |want: f32| if exact { most / 4096.0 } else { want.abs() / 128.0 + most / share };
         // An infinity may be NaN on the other side: contracts say that it is not finite, not what it is.
@@ -195,7 +198,9 @@ impl Device for Shadow {
     fn qkv_rope_append(&self, op: QkvRopeAppend<'_>) -> Result<()> {
         self.note("qkv_rope_append");
         let QkvRopeAppend { qkv, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
-        let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
+        let mut q = op.q;
+        let mut k_pages = op.k_pages;
+        let mut v_pages = op.v_pages;
         let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
         let inputs = [qkv, cos, sin, positions, block_table].map(|view| self.twin(view));
         self.device.qkv_rope_append(QkvRopeAppend {
@@ -211,7 +216,11 @@ impl Device for Shadow {
             v_pages: v_pages.reborrow(),
         })?;
         let [qkv, cos, sin, positions, block_table] = inputs;
-        let (qkv, cos, sin, positions, block_table) = (qkv?, cos?, sin?, positions?, block_table?);
+        let qkv = qkv?;
+        let cos = cos?;
+        let sin = sin?;
+        let positions = positions?;
+        let block_table = block_table?;
         let [want_q, want_k, want_v] = &mut want;
         CPU.qkv_rope_append(QkvRopeAppend {
             qkv: qkv.view(),
@@ -232,7 +241,9 @@ impl Device for Shadow {
     fn rms_qkv_rope_append(&self, op: RmsQkvRopeAppend<'_>) -> Result<()> {
         self.note("rms_qkv_rope_append");
         let RmsQkvRopeAppend { x, norm, eps, weight, cos, sin, positions, block_table, heads, kv_heads, .. } = op;
-        let (mut q, mut k_pages, mut v_pages) = (op.q, op.k_pages, op.v_pages);
+        let mut q = op.q;
+        let mut k_pages = op.k_pages;
+        let mut v_pages = op.v_pages;
         let mut want = [self.twin(q.as_view())?, self.twin(k_pages.as_view())?, self.twin(v_pages.as_view())?];
         let inputs = [x, norm, weight, cos, sin, positions, block_table].map(|view| self.twin(view));
         self.device.rms_qkv_rope_append(RmsQkvRopeAppend {
@@ -251,8 +262,13 @@ impl Device for Shadow {
             v_pages: v_pages.reborrow(),
         })?;
         let [x, norm, weight, cos, sin, positions, block_table] = inputs;
-        let (x, norm, weight) = (x?, norm?, weight?);
-        let (cos, sin, positions, block_table) = (cos?, sin?, positions?, block_table?);
+        let x = x?;
+        let norm = norm?;
+        let weight = weight?;
+        let cos = cos?;
+        let sin = sin?;
+        let positions = positions?;
+        let block_table = block_table?;
         let [want_q, want_k, want_v] = &mut want;
         CPU.rms_qkv_rope_append(RmsQkvRopeAppend {
             x: x.view(),
@@ -280,14 +296,20 @@ impl Device for Shadow {
     fn rms_linear_argmax(&self, op: RmsLinearArgmax<'_>) -> Result<()> {
         self.note("rms_linear_argmax");
         let RmsLinearArgmax { x, norm, eps, weight, mut scratch, mut out } = op;
-        let (scratch, chosen) = (scratch.reborrow(), out.reborrow());
+        let scratch = scratch.reborrow();
+        let chosen = out.reborrow();
         self.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch, out: chosen })?;
-        let (vocab, epilogue) = (weight.dims().as_slice()[0], Epilogue::None);
+        let vocab = weight.dims().as_slice()[0];
+        let epilogue = Epilogue::None;
         let chosen = self.device.read_u32(out.as_view())?;
-        let (x, norm, weight) = (self.twin(x)?, self.twin(norm)?, self.twin(weight)?);
+        let x = self.twin(x)?;
+        let norm = self.twin(norm)?;
+        let weight = self.twin(weight)?;
         let cpu: &dyn Device = &CPU;
         let mut logits = cpu.tensor(&[chosen.len(), vocab], DType::F32)?;
-        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
         CPU.rms_linear(RmsLinear { x, norm, eps, weight, epilogue, out: logits.view_mut() })?;
         self.ops.fetch_add(1, Ordering::Relaxed);
         for (row, (logits, id)) in cpu.read(logits.view())?.chunks_exact(vocab).zip(chosen).enumerate() {
@@ -318,7 +340,8 @@ impl Device for Shadow {
         let LogProbs { logits, ids, mut top, mut out } = op;
         let logits_twin = self.seen("log_probs", "logits", logits)?;
         let ids_twin = self.twin(ids)?;
-        let [mut want_top, mut want] = [self.twin(top.as_view())?, self.twin(out.as_view())?];
+        let mut want_top = self.twin(top.as_view())?;
+        let mut want = self.twin(out.as_view())?;
         self.device.log_probs(LogProbs { logits, ids, top: top.reborrow(), out: out.reborrow() })?;
         CPU.log_probs(LogProbs {
             logits: logits_twin.view(),
@@ -347,7 +370,8 @@ mod tests {
         let shadow = shadow();
         let rig = Rig { device: &shadow };
         let x = rig.acts(&[3, 24], &numbers(5, 72, 2.0));
-        let (weight, mut out) = (rig.weight(&[24], &numbers(6, 24, 2.0)), rig.poisoned(&[3, 24]));
+        let weight = rig.weight(&[24], &numbers(6, 24, 2.0));
+        let mut out = rig.poisoned(&[3, 24]);
         let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: out.view_mut() };
         shadow.rms_norm(op).expect("agrees");
         assert_eq!(shadow.compared(), 1);
@@ -358,7 +382,9 @@ mod tests {
     fn an_op_that_is_refused_is_refused() {
         let shadow = shadow();
         let rig = Rig { device: &shadow };
-        let (x, weight, mut out) = (rig.poisoned(&[2, 8]), rig.poisoned(&[7]), rig.poisoned(&[2, 8]));
+        let x = rig.poisoned(&[2, 8]);
+        let weight = rig.poisoned(&[7]);
+        let mut out = rig.poisoned(&[2, 8]);
         let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1.0, out: out.view_mut() };
         assert_refused(shadow.rms_norm(op), "rms_norm: weight.dim is 7, but x.dim is 8");
     }
@@ -416,8 +442,10 @@ mod tests {
         let rig = Rig { device: &shadow };
         let volume = rig.floats(&[2, 16, 16], &numbers(7, 512, 0.003).iter().map(|v| v + 0.9).collect::<Vec<_>>());
         let signs: Vec<f32> = (0..1024).map(|i| if i % 2 == 0 { 0.5 } else { -0.5 }).collect();
-        let (weight, bias) = (rig.weight(&[4, 256], &signs), rig.weight(&[4], &[0.0; 4]));
-        let (positions, mut out) = (rig.weight(&[1, 4], &[0.0; 4]), rig.poisoned(&[2, 4]));
+        let weight = rig.weight(&[4, 256], &signs);
+        let bias = rig.weight(&[4], &[0.0; 4]);
+        let positions = rig.weight(&[1, 4], &[0.0; 4]);
+        let mut out = rig.poisoned(&[2, 4]);
         let op = PatchEmbed2d {
             volume: volume.view(),
             patch: 16,
@@ -435,7 +463,8 @@ mod tests {
         let shadow = shadow();
         let rig = Rig { device: &shadow };
         let x = rig.acts(&[1, 600], &numbers(5, 600, 2.0));
-        let (weight, mut out) = (rig.weight(&[600], &numbers(6, 600, 2.0)), rig.poisoned(&[1, 600]));
+        let weight = rig.weight(&[600], &numbers(6, 600, 2.0));
+        let mut out = rig.poisoned(&[1, 600]);
         let barrier = "every warp's sum is written";
         let line = include_str!("../include/reduce.cuh").lines().position(|line| line.contains(barrier));
         let line = line.expect("block_sum waits for the warps") as u32 + 1;

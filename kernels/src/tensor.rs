@@ -269,7 +269,8 @@ impl<'a> View<'a> {
 
     /// The addresses from its first byte to its last, with the gaps between cut rows.
     pub(crate) fn span(&self) -> Range<usize> {
-        let (start, count) = (self.addr.addr(), self.dims.count());
+        let start = self.addr.addr();
+        let count = self.dims.count();
         let width = self.dims.as_slice().last().copied().unwrap_or(1);
         let elements = if count == 0 { 0 } else { (count / width - 1) * self.stride + width };
         start..start + elements * self.dtype.bytes()

@@ -75,7 +75,8 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f64], relative: f64) {
 pub fn assert_within(what: &str, got: &[f32], want: &[f64], bound: impl Fn(usize) -> f64) {
     assert_eq!(got.len(), want.len(), "{what}: lengths");
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
-        let (error, bound) = ((f64::from(got) - want).abs(), bound(i));
+        let error = (f64::from(got) - want).abs();
+        let bound = bound(i);
         assert!(error <= bound, "{what}: element {i} is {got}, wanted {want} within {bound:e}");
     }
 }

@@ -130,7 +130,8 @@ pub fn assert_rounds_to(what: &str, got: &[f32], want: &[f32], slack: impl Fn(us
     assert_eq!(got.len(), want.len(), "{what}: lengths");
     let mut exact = 0;
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
-        let (error, bound) = ((f64::from(got) - f64::from(want)).abs(), f64::from(want).abs() / 256.0 + slack(i));
+        let error = (f64::from(got) - f64::from(want)).abs();
+        let bound = f64::from(want).abs() / 256.0 + slack(i);
         assert!(error <= bound, "{what}: element {i} is {got}, wanted {want} within {bound:e}");
         exact += usize::from(got == bf16::from_f32(want).to_f32());
     }

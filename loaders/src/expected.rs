@@ -103,7 +103,8 @@ impl List {
     }
 
     fn llm(&mut self, config: &LlmConfig) {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let hidden = config.hidden_size;
+        let inner = config.intermediate_size;
         let kv_width = config.num_key_value_heads * config.head_dim;
         self.add("model.embed_tokens.weight", &[config.vocab_size, hidden]);
         for i in 0..config.num_hidden_layers {
@@ -122,7 +123,9 @@ impl List {
     }
 
     fn siglip(&mut self, config: &SiglipConfig) {
-        let (hidden, inner, patch) = (config.hidden_size, config.intermediate_size, config.patch_size);
+        let hidden = config.hidden_size;
+        let inner = config.intermediate_size;
+        let patch = config.patch_size;
         self.required = true;
         let embeddings = "vision_model.embeddings";
         self.add(format!("{embeddings}.patch_embedding.weight"), &[hidden, config.num_channels, patch, patch]);
@@ -153,7 +156,8 @@ impl List {
     }
 
     fn vit(&mut self, config: &VitConfig) {
-        let (hidden, inner) = (config.hidden_size, config.mlp_dim);
+        let hidden = config.hidden_size;
+        let inner = config.mlp_dim;
         self.required = true;
         self.add("vision_encoder.cls_token", &[1, 1, hidden]);
         let embedding = "vision_encoder.patch_embedding";
@@ -174,7 +178,8 @@ impl List {
     }
 
     fn bert(&mut self, config: &BertConfig) {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let hidden = config.hidden_size;
+        let inner = config.intermediate_size;
         let embeddings = "language_encoder.embeddings";
         self.add(format!("{embeddings}.word_embeddings.weight"), &[config.vocab_size, hidden]);
         self.add(format!("{embeddings}.position_embeddings.weight"), &[config.max_position_embeddings, hidden]);

@@ -186,7 +186,8 @@ impl<'a> Machine<'a> {
     }
 
     fn global(&mut self) -> Result<(), String> {
-        let (module, name) = (self.line()?, self.line()?);
+        let module = self.line()?;
+        let name = self.line()?;
         let global = Global::named(module, name).ok_or_else(|| {
             format!("asks for {module:.60}.{name:.60}, which is not needed to hold tensors and may run code")
         })?;
@@ -214,7 +215,8 @@ impl<'a> Machine<'a> {
     }
 
     fn reduce(&mut self) -> Result<(), String> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
+        let arguments = self.pop()?;
+        let callee = self.pop()?;
         let arguments = self.tuple(arguments)?;
         match (callee, arguments) {
             (Value::Global(Global::OrderedDict), []) => self.push_dict(),

@@ -61,7 +61,8 @@ pub fn read_header(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
     let entries = metadata.offset_keys().into_iter().filter_map(|name| {
         let info = metadata.info(&name)?;
         let (start, end) = info.data_offsets;
-        let (dtype, shape) = (dtype_of(info.dtype), info.shape.clone());
+        let dtype = dtype_of(info.dtype);
+        let shape = info.shape.clone();
         Some(Entry { name, dtype, shape, data: Data::InFile(data_start + start..data_start + end) })
     });
     Ok(entries.collect())

@@ -168,7 +168,8 @@ fn shards_are_found_through_their_index() {
         fs::write(dir.path().join("model.safetensors.index.json"), text).unwrap();
         Checkpoint::open(dir.path())
     };
-    let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+    let one = "model-00001-of-00002.safetensors";
+    let two = "model-00002-of-00002.safetensors";
     let whole = format!(r#""a.f32":"{one}","b.f16":"{one}","c.bf16":"{one}","d":"{two}","ids":"{two}""#);
     let checkpoint = index(&whole).unwrap();
     assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a.f32", "b.f16", "c.bf16", "d"]);
@@ -210,7 +211,8 @@ fn survives_damage(whole: &[u8], read: fn(&Path, &[u8]) -> Result<Vec<Entry>>) {
     for len in 0..whole.len() {
         assert!(read(path, &whole[..len]).is_err(), "cut to {len} bytes of {}", whole.len());
     }
-    let (mut refused, mut accepted) = (0, 0);
+    let mut refused = 0;
+    let mut accepted = 0;
     for bit in 0..whole.len() * 8 {
         let mut bytes = whole.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);

@@ -248,10 +248,12 @@ fn converting_keeps_every_value_and_touches_nothing() {
     assert!(reports.windows(2).all(|pair| pair[0].0 <= pair[1].0));
     assert!(reports.last().is_some_and(|(done, total)| done == total));
 
-    let (old, new) = (ModelFolder::open(dir.path()).unwrap(), ModelFolder::open(&output).unwrap());
+    let old = ModelFolder::open(dir.path()).unwrap();
+    let new = ModelFolder::open(&output).unwrap();
     assert_eq!(new.config, old.config);
     for part in Part::ALL {
-        let (old, new) = (old.part(part).unwrap(), new.part(part).unwrap());
+        let old = old.part(part).unwrap();
+        let new = new.part(part).unwrap();
         assert!(old.names().eq(new.names()), "{part}");
         for (name, tensor) in old.iter() {
             let copy = new.get(name).unwrap();
@@ -276,7 +278,8 @@ fn converting_to_bf16_rounds_to_nearest_even() {
     let out = tempfile::tempdir().unwrap();
     let output = out.path().join("converted");
     convert(dir.path(), &output, Some(DType::Bf16), &mut |_, _| {}).unwrap();
-    let (old, new) = (ModelFolder::open(dir.path()).unwrap(), ModelFolder::open(&output).unwrap());
+    let old = ModelFolder::open(dir.path()).unwrap();
+    let new = ModelFolder::open(&output).unwrap();
     for (name, tensor) in old.vision_3d.iter() {
         let copy = new.vision_3d.get(name).unwrap();
         let want: Vec<f32> = tensor.to_f32().iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();

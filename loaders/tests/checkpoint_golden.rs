@@ -23,7 +23,8 @@ fn every_golden_model_opens_passes_its_check_and_converts() {
     assert!(models.len() >= 20, "{} models", models.len());
     for (name, model) in models {
         let dir = tempfile::tempdir().unwrap();
-        let (folder, converted) = (dir.path().join("model"), dir.path().join("converted"));
+        let folder = dir.path().join("model");
+        let converted = dir.path().join("converted");
         assemble(&golden, &model["files"], &folder);
         let opened = ModelFolder::open(&folder).unwrap();
         assert_eq!(opened.warnings, Vec::<String>::new(), "{name}");

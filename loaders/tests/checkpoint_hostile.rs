@@ -184,8 +184,9 @@ fn a_directory_that_contradicts_its_file_is_refused() {
     let pickle = dict(&[("t", tensor(floats(6), 0, &[6], &[1]))]);
     let whole = zip(&[("a/data.pkl", &pickle), ("a/data/0", &[1; 24]), ("a/data/1", &[2; 24])]);
     assert_eq!(read(&whole).unwrap().len(), 1);
-    let (pickle_record, first, second) =
-        (directory_record(&whole, 0), directory_record(&whole, 1), directory_record(&whole, 2));
+    let pickle_record = directory_record(&whole, 0);
+    let first = directory_record(&whole, 1);
+    let second = directory_record(&whole, 2);
 
     let mut compressed = whole.clone();
     compressed[first + 10] = 8;

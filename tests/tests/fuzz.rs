@@ -85,7 +85,8 @@ fn fuzz_from(target: &Target, kept: &[Kept], seeds: &[Seed]) {
     // Written beforehand: a refused allocation or a hang ends the process.
     let mut current = File::create(&running).expect("the build folder can be written");
     let alive = watch(name, running.clone());
-    let (only, time) = (given("FUZZ_CASE"), Duration::from_secs(given("FUZZ_SECONDS").unwrap_or(3)));
+    let only = given("FUZZ_CASE");
+    let time = Duration::from_secs(given("FUZZ_SECONDS").unwrap_or(3));
     for Kept { path, bytes } in kept {
         if let Err(why) = judge(target, bytes) {
             panic!("{}: {why}", path.display());
@@ -93,7 +94,8 @@ fn fuzz_from(target: &Target, kept: &[Kept], seeds: &[Seed]) {
         alive.send(()).expect("the watch outlives the cases");
     }
     let start = Instant::now();
-    let (mut cases, mut accepted) = (0, 0);
+    let mut cases = 0;
+    let mut accepted = 0;
     while start.elapsed() < time && (only.is_none() || cases == 0) {
         let index = only.unwrap_or(cases);
         current.rewind().and_then(|()| current.write_all(format!("{index:20}").as_bytes())).expect("the disk has room");

@@ -185,7 +185,8 @@ fn a_plan_counts_every_volume() {
             let options = LoadOptions { volumes, ..LoadOptions::default() };
             Engine::plan(Plan::cpu(), &folder, &options).expect("a plan")
         };
-        let (one, three) = (plan(1), plan(3));
+        let one = plan(1);
+        let three = plan(3);
         assert_eq!(three.total(), one.total() + 2 * one.volume, "{model}");
         assert_eq!((one.volume, one.buffers), (three.volume, three.buffers), "{model}");
     }
@@ -224,7 +225,8 @@ fn a_converted_checkpoint_answers_the_same_and_its_source_is_untouched() {
             let encoded = engine.encode(goldens.volume(model)).expect("the volume fits");
             engine.ask(&encoded, request.clone()).expect("it fits")
         };
-        let (want, got) = (ask(source.path()), ask(&converted));
+        let want = ask(source.path());
+        let got = ask(&converted);
         assert_eq!(got.token_ids, want.token_ids, "{model}");
         assert_eq!(got.slice_scores, want.slice_scores, "{model}");
         assert_eq!(contents(source.path()), before, "{model}: answering changed the checkpoint");

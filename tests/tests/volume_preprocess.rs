@@ -90,7 +90,9 @@ fn phantom([slices, rows, columns]: [usize; 3]) -> RawVolume {
     let place = |index: usize, size: usize| (2 * index + 1) as f64 / size as f64 - 1.0;
     let mut voxels = Vec::with_capacity(slices * rows * columns);
     for (n, y, x) in (0..slices).flat_map(|n| (0..rows).flat_map(move |y| (0..columns).map(move |x| (n, y, x)))) {
-        let [a, b, c] = [place(n, slices) - 0.1, place(y, rows) + 0.05, place(x, columns)];
+        let a = place(n, slices) - 0.1;
+        let b = place(y, rows) + 0.05;
+        let c = place(x, columns);
         let is_inside = a * a / 0.9 + b * b / 0.4 + c * c / 0.6 < 1.0;
         let wave = 400.0 * (9.0 * a).sin() + 300.0 * (13.0 * b).cos() * (7.0 * c).sin() + 100.0;
         voxels.push(if is_inside { wave as f32 } else { -1000.0 });
@@ -108,7 +110,8 @@ fn devices_prepare_alike() {
         ([12, 33, 47], [16, 24, 20], narrow),
         ([1, 17, 130], [4, 16, 16], WindowChoice::Auto),
     ] {
-        let (raw, options) = (phantom(dims), VolumeOptions { window, ..VolumeOptions::default() });
+        let raw = phantom(dims);
+        let options = VolumeOptions { window, ..VolumeOptions::default() };
         let [got, want] = [&gpu as &dyn Device, &CPU].map(|device| prepare(device, &raw, size, &options));
         assert_eq!(got.expect("prepared"), want.expect("prepared"), "{dims:?}");
     }
@@ -125,7 +128,8 @@ fn slabs_are_joined() {
         let mut slab = cpu.tensor(&dims, DType::F32).expect("memory");
         cpu.write(&mut slab, &raw.voxels).expect("sizes agree");
         let mut out = cpu.tensor(&size, DType::F32).expect("memory");
-        let (scale, crop) = (Some(raw.info.range), got.crop);
+        let scale = Some(raw.info.range);
+        let crop = got.crop;
         let op = PreprocessVolume { slab: slab.view(), first_slice: 0, scale, crop, out: out.view_mut() };
         cpu.preprocess_volume(op).expect("valid");
         assert_eq!(got.voxels, cpu.read(out.view()).expect("readable"), "{size:?}");

@@ -33,8 +33,10 @@ fn run(mut words: Vec<String>) -> Result<()> {
         let mut call = entry.prepare(device);
         let limit = if quick { Duration::ZERO } else { SECONDS };
         let times = cold.times(&mut call, CALLS, limit)?;
-        let (p50, p99) = (times.quantile(0.5), times.quantile(0.99));
-        let (bytes, flops) = (call.bytes as f64 / p50, call.flops as f64 / p50);
+        let p50 = times.quantile(0.5);
+        let p99 = times.quantile(0.99);
+        let bytes = call.bytes as f64 / p50;
+        let flops = call.flops as f64 / p50;
         let products = call.flops > 0;
         println!(
             "{}",

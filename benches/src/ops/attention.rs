@@ -30,7 +30,9 @@ fn full(device: &dyn Device, [sequences, tokens, heads]: [usize; 3]) -> Call<'_>
         flops: 4 * sequences * tokens * tokens * hidden,
         bytes: bytes(&[&q, &k, &v, &out]),
         run: Box::new(move || {
-            let (q, k, v) = (q.view(), k.view(), v.view());
+            let q = q.view();
+            let k = k.view();
+            let v = v.view();
             device.attention_full(AttentionFull { q, k, v, sequences, heads, scale: 0.125, out: out.view_mut() })
         }),
     }

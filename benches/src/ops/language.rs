@@ -24,7 +24,8 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 fn embed_tokens(device: &dyn Device) -> Call<'_> {
-    let (table, mut out) = (weights(device, &[VOCAB, HIDDEN]), activations(device, &[PROMPT, HIDDEN]));
+    let table = weights(device, &[VOCAB, HIDDEN]);
+    let mut out = activations(device, &[PROMPT, HIDDEN]);
     let ids = ids(device, &(0..PROMPT).map(|i| (i * 7919 % VOCAB) as u32).collect::<Vec<u32>>());
     Call {
         flops: 0,
@@ -36,9 +37,13 @@ fn embed_tokens(device: &dyn Device) -> Call<'_> {
 }
 
 fn embed_bert(device: &dyn Device) -> Call<'_> {
-    let (rows, hidden) = (32, 768);
-    let (words, positions) = (weights(device, &[30_522, hidden]), weights(device, &[512, hidden]));
-    let (types, weight, bias) = (weights(device, &[2, hidden]), weights(device, &[hidden]), weights(device, &[hidden]));
+    let rows = 32;
+    let hidden = 768;
+    let words = weights(device, &[30_522, hidden]);
+    let positions = weights(device, &[512, hidden]);
+    let types = weights(device, &[2, hidden]);
+    let weight = weights(device, &[hidden]);
+    let bias = weights(device, &[hidden]);
     let ids = ids(device, &(0..rows).map(|i| i * 911).collect::<Vec<u32>>());
     let mut out = activations(device, &[rows as usize, hidden]);
     Call {
@@ -60,7 +65,8 @@ fn embed_bert(device: &dyn Device) -> Call<'_> {
 }
 
 fn rms_norm(device: &dyn Device) -> Call<'_> {
-    let (x, mut out) = (activations(device, &[PROMPT, HIDDEN]), activations(device, &[PROMPT, HIDDEN]));
+    let x = activations(device, &[PROMPT, HIDDEN]);
+    let mut out = activations(device, &[PROMPT, HIDDEN]);
     let weight = weights(device, &[HIDDEN]);
     Call {
         flops: 0,
@@ -72,8 +78,11 @@ fn rms_norm(device: &dyn Device) -> Call<'_> {
 }
 
 fn qkv_rope_append(device: &dyn Device) -> Call<'_> {
-    let (heads, head_dim, pages) = (32, 96, PROMPT / 64);
-    let (qkv, mut q) = (activations(device, &[PROMPT, 3 * HIDDEN]), activations(device, &[PROMPT, HIDDEN]));
+    let heads = 32;
+    let head_dim = 96;
+    let pages = PROMPT / 64;
+    let qkv = activations(device, &[PROMPT, 3 * HIDDEN]);
+    let mut q = activations(device, &[PROMPT, HIDDEN]);
     let angles = floats(device, &[PROMPT, head_dim / 2]);
     let positions = ids(device, &(0..PROMPT as u32).collect::<Vec<u32>>());
     let table = ids(device, &(0..pages as u32).rev().collect::<Vec<u32>>());
@@ -99,7 +108,8 @@ fn qkv_rope_append(device: &dyn Device) -> Call<'_> {
 }
 
 fn sample(device: &dyn Device, sampling: Sampling) -> Call<'_> {
-    let (logits, mut out) = (floats(device, &[1, VOCAB]), ids(device, &[0]));
+    let logits = floats(device, &[1, VOCAB]);
+    let mut out = ids(device, &[0]);
     let choices = ids(device, &Choice { sampling, step: 1, given: None }.words());
     Call {
         flops: 0,
@@ -131,7 +141,8 @@ fn log_probs(device: &dyn Device) -> Call<'_> {
 }
 
 fn copy(device: &dyn Device) -> Call<'_> {
-    let (x, mut out) = (activations(device, &[512, HIDDEN]), activations(device, &[512, HIDDEN]));
+    let x = activations(device, &[512, HIDDEN]);
+    let mut out = activations(device, &[512, HIDDEN]);
     Call {
         flops: 0,
         bytes: bytes(&[&x, &out]),

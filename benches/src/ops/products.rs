@@ -46,7 +46,8 @@ pub(super) fn entries() -> Vec<Entry> {
 
 fn linear(device: &dyn Device, [rows, inner, columns]: [usize; 3], epilogue: Epilogue) -> Call<'_> {
     let gated = epilogue == Epilogue::SwiGlu;
-    let (x, mut out) = (activations(device, &[rows, inner]), activations(device, &[rows, columns]));
+    let x = activations(device, &[rows, inner]);
+    let mut out = activations(device, &[rows, columns]);
     let weight = weights(device, &[columns << usize::from(gated), inner]);
     let bias = (!gated).then(|| weights(device, &[columns]));
     let again = if epilogue == Epilogue::Residual { out.bytes() } else { 0 };
@@ -54,20 +55,25 @@ fn linear(device: &dyn Device, [rows, inner, columns]: [usize; 3], epilogue: Epi
         flops: 2 * rows * weight.dims().count(),
         bytes: bytes(&[&x, &weight, &out]) + again,
         run: Box::new(move || {
-            let (weight, bias) = (weight.view(), bias.as_ref().map(Tensor::view));
+            let weight = weight.view();
+            let bias = bias.as_ref().map(Tensor::view);
             device.linear(Linear { x: x.view(), weight, bias, epilogue, out: out.view_mut() })
         }),
     }
 }
 
 fn gate_up(device: &dyn Device, rows: usize) -> Call<'_> {
-    let (x, mut out) = (activations(device, &[rows, HIDDEN]), activations(device, &[rows, 8192]));
-    let (norm, weight) = (weights(device, &[HIDDEN]), weights(device, &[2 * 8192, HIDDEN]));
+    let x = activations(device, &[rows, HIDDEN]);
+    let mut out = activations(device, &[rows, 8192]);
+    let norm = weights(device, &[HIDDEN]);
+    let weight = weights(device, &[2 * 8192, HIDDEN]);
     Call {
         flops: 2 * rows * weight.dims().count(),
         bytes: bytes(&[&x, &weight, &out]),
         run: Box::new(move || {
-            let (norm, weight, epilogue) = (norm.view(), weight.view(), Epilogue::SwiGlu);
+            let norm = norm.view();
+            let weight = weight.view();
+            let epilogue = Epilogue::SwiGlu;
             device.rms_linear(RmsLinear { x: x.view(), norm, eps: 1e-5, weight, epilogue, out: out.view_mut() })
         }),
     }
@@ -75,8 +81,10 @@ fn gate_up(device: &dyn Device, rows: usize) -> Call<'_> {
 
 fn project(device: &dyn Device, rows: usize) -> Call<'_> {
     let pages = 11;
-    let (x, mut q) = (activations(device, &[rows, HIDDEN]), activations(device, &[rows, HIDDEN]));
-    let (norm, weight) = (weights(device, &[HIDDEN]), weights(device, &[3 * HIDDEN, HIDDEN]));
+    let x = activations(device, &[rows, HIDDEN]);
+    let mut q = activations(device, &[rows, HIDDEN]);
+    let norm = weights(device, &[HIDDEN]);
+    let weight = weights(device, &[3 * HIDDEN, HIDDEN]);
     let angles = floats(device, &[64 * pages, HEAD_DIM / 2]);
     let positions = ids(device, &(680..680 + rows as u32).collect::<Vec<u32>>());
     let table = ids(device, &(0..pages as u32).rev().collect::<Vec<u32>>());
@@ -105,7 +113,8 @@ fn project(device: &dyn Device, rows: usize) -> Call<'_> {
 }
 
 fn head(device: &dyn Device, rows: usize) -> Call<'_> {
-    let (x, norm) = (activations(device, &[rows, HIDDEN]), weights(device, &[HIDDEN]));
+    let x = activations(device, &[rows, HIDDEN]);
+    let norm = weights(device, &[HIDDEN]);
     let weight = weights(device, &[VOCAB, HIDDEN]);
     let mut scratch = device.tensor(&[rows, rms_linear_argmax::candidates(VOCAB)], DType::U32).expect("memory");
     let mut out = ids(device, &vec![0; rows]);
@@ -113,8 +122,10 @@ fn head(device: &dyn Device, rows: usize) -> Call<'_> {
         flops: 2 * rows * weight.dims().count(),
         bytes: bytes(&[&x, &weight, &out]),
         run: Box::new(move || {
-            let (norm, weight) = (norm.view(), weight.view());
-            let (scratch, out) = (scratch.view_mut(), out.view_mut());
+            let norm = norm.view();
+            let weight = weight.view();
+            let scratch = scratch.view_mut();
+            let out = out.view_mut();
             device.rms_linear_argmax(RmsLinearArgmax { x: x.view(), norm, eps: 1e-5, weight, scratch, out })
         }),
     }

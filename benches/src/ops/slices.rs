@@ -18,46 +18,54 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 fn keys(device: &dyn Device) -> Call<'_> {
-    let (z_3d, slices) = (activations(device, &[8, 32, DIM]), activations(device, &[SLICES, TOKENS, DIM]));
+    let z_3d = activations(device, &[8, 32, DIM]);
+    let slices = activations(device, &[SLICES, TOKENS, DIM]);
     let mut keys = floats(device, &[SLICES, DIM]);
     Call {
         flops: 0,
         bytes: bytes(&[&z_3d, &slices, &keys]),
         run: Box::new(move || {
-            let (z_3d, z_2d_slices) = (Some(z_3d.view()), Some(slices.view()));
+            let z_3d = Some(z_3d.view());
+            let z_2d_slices = Some(slices.view());
             device.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume: false, keys: keys.view_mut() })
         }),
     }
 }
 
 fn scores(device: &dyn Device) -> Call<'_> {
-    let (keys, guide) = (floats(device, &[SLICES, DIM]), activations(device, &[1, DIM]));
+    let keys = floats(device, &[SLICES, DIM]);
+    let guide = activations(device, &[1, DIM]);
     let mut scores = floats(device, &[SLICES]);
     Call {
         flops: 0,
         bytes: bytes(&[&keys, &guide, &scores]),
         run: Box::new(move || {
-            let (keys, guide, scores) = (keys.view(), guide.view(), scores.view_mut());
+            let keys = keys.view();
+            let guide = guide.view();
+            let scores = scores.view_mut();
             device.tgis_scores(TgisScores { keys, guide, temperature: 5.0, scores })
         }),
     }
 }
 
 fn combine(device: &dyn Device) -> Call<'_> {
-    let (slices, scores) = (activations(device, &[SLICES, TOKENS, DIM]), floats(device, &[SLICES]));
+    let slices = activations(device, &[SLICES, TOKENS, DIM]);
+    let scores = floats(device, &[SLICES]);
     let mut out = activations(device, &[TOKENS, DIM]);
     Call {
         flops: 0,
         bytes: bytes(&[&slices, &scores, &out]),
         run: Box::new(move || {
-            let (z_2d_slices, scores) = (slices.view(), scores.view());
+            let z_2d_slices = slices.view();
+            let scores = scores.view();
             device.slice_combine(SliceCombine { z_2d_slices, scores, out: out.view_mut() })
         }),
     }
 }
 
 fn most(device: &dyn Device) -> Call<'_> {
-    let (slices, mut out) = (activations(device, &[SLICES, TOKENS, DIM]), activations(device, &[TOKENS, DIM]));
+    let slices = activations(device, &[SLICES, TOKENS, DIM]);
+    let mut out = activations(device, &[TOKENS, DIM]);
     Call {
         flops: 0,
         bytes: bytes(&[&slices, &out]),

@@ -17,12 +17,14 @@ pub(super) fn entries() -> Vec<Entry> {
 
 /// A quarter of a scan of 256 slices, in one slab.
 fn preprocess(device: &dyn Device) -> Call<'_> {
-    let (slab, mut out) = (floats(device, &[64, 512, 512]), floats(device, &[8, 256, 256]));
+    let slab = floats(device, &[64, 512, 512]);
+    let mut out = floats(device, &[8, 256, 256]);
     Call {
         flops: 0,
         bytes: slab.bytes() + out.bytes(),
         run: Box::new(move || {
-            let (scale, crop) = (Some([-1.0, 1.0]), [[0, 64], [0, 512], [0, 512]]);
+            let scale = Some([-1.0, 1.0]);
+            let crop = [[0, 64], [0, 512], [0, 512]];
             device.preprocess_volume(PreprocessVolume {
                 slab: slab.view(),
                 first_slice: 0,
@@ -35,9 +37,13 @@ fn preprocess(device: &dyn Device) -> Call<'_> {
 }
 
 fn patches_3d(device: &dyn Device) -> Call<'_> {
-    let (volume, hidden, patch) = (floats(device, &[32, 256, 256]), 768, [4, 16, 16]);
-    let (weight, bias) = (weights(device, &[hidden, 1024]), weights(device, &[hidden]));
-    let (positions, class) = (weights(device, &[2048, hidden]), weights(device, &[1, hidden]));
+    let volume = floats(device, &[32, 256, 256]);
+    let hidden = 768;
+    let patch = [4, 16, 16];
+    let weight = weights(device, &[hidden, 1024]);
+    let bias = weights(device, &[hidden]);
+    let positions = weights(device, &[2048, hidden]);
+    let class = weights(device, &[1, hidden]);
     let mut out = activations(device, &[2049, hidden]);
     Call {
         flops: 2 * 2048 * weight.dims().count(),
@@ -58,37 +64,48 @@ fn patches_3d(device: &dyn Device) -> Call<'_> {
 
 /// As many slices as the engine takes at a time.
 fn patches_2d(device: &dyn Device) -> Call<'_> {
-    let (volume, hidden, patch) = (floats(device, &[8, 256, 256]), 1024, 16);
-    let (weight, bias) = (weights(device, &[hidden, 256]), weights(device, &[hidden]));
+    let volume = floats(device, &[8, 256, 256]);
+    let hidden = 1024;
+    let patch = 16;
+    let weight = weights(device, &[hidden, 256]);
+    let bias = weights(device, &[hidden]);
     let positions = weights(device, &[256, hidden]);
     let mut out = activations(device, &[8 * 256, hidden]);
     Call {
         flops: 2 * 2048 * weight.dims().count(),
         bytes: bytes(&[&volume, &weight, &positions, &out]),
         run: Box::new(move || {
-            let (volume, weight, bias) = (volume.view(), weight.view(), bias.view());
-            let (positions, out) = (positions.view(), out.view_mut());
+            let volume = volume.view();
+            let weight = weight.view();
+            let bias = bias.view();
+            let positions = positions.view();
+            let out = out.view_mut();
             device.patch_embed_2d(PatchEmbed2d { volume, patch, weight, bias, positions, out })
         }),
     }
 }
 
 fn layer_norm(device: &dyn Device, [rows, dim]: [usize; 2]) -> Call<'_> {
-    let (x, mut out) = (activations(device, &[rows, dim]), activations(device, &[rows, dim]));
-    let (weight, bias) = (weights(device, &[dim]), weights(device, &[dim]));
+    let x = activations(device, &[rows, dim]);
+    let mut out = activations(device, &[rows, dim]);
+    let weight = weights(device, &[dim]);
+    let bias = weights(device, &[dim]);
     Call {
         flops: 0,
         bytes: bytes(&[&x, &out]),
         run: Box::new(move || {
-            let (weight, bias) = (weight.view(), bias.view());
+            let weight = weight.view();
+            let bias = bias.view();
             device.layer_norm(LayerNorm { x: x.view(), weight, bias, eps: 1e-6, out: out.view_mut() })
         }),
     }
 }
 
 fn avg_pool(device: &dyn Device) -> Call<'_> {
-    let (x, mut out) = (activations(device, &[2048, 768]), activations(device, &[256, 768]));
-    let (grid, window) = ([8, 16, 16], [2, 2, 2]);
+    let x = activations(device, &[2048, 768]);
+    let mut out = activations(device, &[256, 768]);
+    let grid = [8, 16, 16];
+    let window = [2, 2, 2];
     Call {
         flops: 0,
         bytes: bytes(&[&x, &out]),

@@ -29,7 +29,8 @@ fn key(volume: u64) -> PrefixKey {
 impl Model {
     fn new() -> Self {
         let memory = vec![[0; PAGE_TOKENS]; PAGES];
-        let (running, beginnings) = (Vec::new(), HashMap::new());
+        let running = Vec::new();
+        let beginnings = HashMap::new();
         Self { pages: Pages::new(PAGES), running, beginnings, memory, draws: 0, written: 0 }
     }
 
@@ -91,7 +92,8 @@ impl Model {
         let at = self.draw(seed, self.running.len());
         let (mut sequence, mut history) = self.running.swap_remove(at);
         let count = (1 + self.draw(seed, PAGE_TOKENS)).min(TOKENS_MAX - sequence.tokens());
-        let (lacks, available) = (sequence.lacks(sequence.tokens() + count), self.pages.available());
+        let lacks = sequence.lacks(sequence.tokens() + count);
+        let available = self.pages.available();
         let grown = self.pages.grow(&mut sequence, history.len() + count);
         assert_eq!(grown, lacks <= available, "{lacks} of {available}");
         if grown {

@@ -23,7 +23,8 @@ impl Rows {
     /// All rows can be read and written.
     pub unsafe fn copy(self) {
         for row in 0..self.height {
-            let [from, to] = [self.from + row * self.from_pitch, self.to + row * self.to_pitch];
+            let from = self.from + row * self.from_pitch;
+            let to = self.to + row * self.to_pitch;
             // SAFETY: as the caller promises; blocks and the host's memory do not overlap.
             unsafe { copy(from, to, self.width) }
         }
@@ -33,7 +34,8 @@ impl Rows {
 /// # Safety
 /// As many bytes can be read there and written here, and are not the same.
 pub unsafe fn copy(from: usize, to: usize, bytes: usize) {
-    let (from, to) = (std::ptr::with_exposed_provenance::<u8>(from), std::ptr::with_exposed_provenance_mut(to));
+    let from = std::ptr::with_exposed_provenance::<u8>(from);
+    let to = std::ptr::with_exposed_provenance_mut(to);
     // SAFETY: as the caller promises.
     unsafe { from.copy_to_nonoverlapping(to, bytes) }
 }

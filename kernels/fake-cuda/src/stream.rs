@@ -182,7 +182,8 @@ unsafe extern "C" fn cuEventElapsedTime(out: *mut f32, first: usize, last: usize
             let event = known(state.events.get(&event)).ok().filter(|event| event.timed && event.has_come())?;
             event.come.map(|(_, moment)| moment)
         };
-        let (first, last) = (known(moment(first))?, known(moment(last))?);
+        let first = known(moment(first))?;
+        let last = known(moment(last))?;
         // SAFETY: as the driver's callers promise.
         unsafe { give(out, 1e3 * last.duration_since(first).as_secs_f32()) }
     })

@@ -341,7 +341,8 @@ fn threads_of(waiting: &[u32]) -> impl Iterator<Item = u32> + Clone {
 }
 
 fn fiber(stack: DefaultStack, thread: *mut Thread, launch: Launch<'_>) -> Fiber {
-    let (entry, params) = (launch.entry, launch.params.as_ptr());
+    let entry = launch.entry;
+    let params = launch.params.as_ptr();
     Coroutine::with_stack(stack, move |yielder, ()| {
         // SAFETY: the thread outlives its fiber; the caller of `launch` vouches for entry and parameters.
         unsafe {
@@ -353,7 +354,8 @@ fn fiber(stack: DefaultStack, thread: *mut Thread, launch: Launch<'_>) -> Fiber 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simt_barrier(id: u32, threads: u32, file: *const c_char, line: i32) {
-    let (this, site) = (crate::thread::current(), Site { file, line });
+    let this = crate::thread::current();
+    let site = Site { file, line };
     // SAFETY: kernels call this from their fiber, where the current thread and its block are alive; the block is
     // touched by this OS thread alone.
     unsafe {

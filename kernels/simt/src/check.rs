@@ -205,7 +205,8 @@ impl Checker {
         let index = self.buffers.iter().position(|buffer| address.wrapping_sub(buffer.start) < buffer.bytes)?;
         let buffer = &self.buffers[index];
         let (at, mark) = buffer.shadow.written_since(address - buffer.start, bytes, since)?;
-        let (by, len) = (self.by(mark), buffer.bytes);
+        let by = self.by(mark);
+        let len = buffer.bytes;
         Some(format!("{request} was in flight during the write {by}: byte {at} of a buffer of {len} bytes"))
     }
 }
@@ -283,7 +284,8 @@ unsafe extern "C" fn simt_access(address: usize, bytes: u64, kind: u32, aligned:
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simt_atomic_access(address: usize, bytes: u32, file: *const std::ffi::c_char, line: i32) {
     let this = current();
-    let (bytes, place) = (bytes as usize, Place::Source(crate::site::Site { file, line }));
+    let bytes = bytes as usize;
+    let place = Place::Source(crate::site::Site { file, line });
     // SAFETY: kernels call this from their fiber.
     unsafe {
         let thread = (*this).linear;

@@ -79,7 +79,8 @@ impl Clock {
         for thread in threads.clone().map(|thread| thread as usize) {
             let row = &self.known[thread * self.threads..][..self.threads];
             merged.iter_mut().zip(row).for_each(|(to, &from)| *to = (*to).max(from));
-            let (warp, of_warp) = (thread / WARP, self.warps[thread / WARP]);
+            let warp = thread / WARP;
+            let of_warp = self.warps[thread / WARP];
             merged[warp * WARP..][..WARP].iter_mut().for_each(|to| *to = (*to).max(of_warp));
         }
         threads.clone().for_each(|thread| merged[thread as usize] = self.now);

@@ -22,7 +22,8 @@ unsafe extern "C" fn simt_collective(
     file: *const c_char,
     line: i32,
 ) {
-    let (this, site) = (current(), Site { file, line });
+    let this = current();
+    let site = Site { file, line };
     // SAFETY: kernels call this from their fiber; thread and block are touched by this OS thread alone. Payloads of
     // waiting lanes live on their suspended stacks.
     unsafe {
@@ -133,21 +134,25 @@ unsafe extern "C" fn simt_exec_vote(payloads: *mut *mut c_void, mask: u32) {
 /// # Safety
 /// Called for a lane of the warp that runs.
 unsafe fn readable(from: &LdMatrix) -> Result<(), Fault> {
-    let (this, site) = (current(), Site { file: from.file, line: from.line });
-    let (address, thread, place) = (from.row.addr(), from.linear, Place::Source(site));
+    let this = current();
+    let site = Site { file: from.file, line: from.line };
+    let address = from.row.addr();
+    let thread = from.linear;
+    let place = Place::Source(site);
     // SAFETY: the current thread and its block are alive; the block is touched by this OS thread alone.
     unsafe {
         let refuse = |what: &str| {
             let what = format!("ldmatrix of a row that is not {what} at {site}");
             Err(Fault::new(what).by_thread(thread, (*this).block_dim))
         };
-        if address % 16 != 0 {
+        if !address.is_multiple_of(16) {
             return refuse("on a 16-byte boundary");
         }
         if (*(*this).block).shared.offset(address).is_none() {
             return refuse("in shared memory");
         }
-        let (name, access) = ("ldmatrix", Access::Read);
+        let name = "ldmatrix";
+        let access = Access::Read;
         let request = Request { name, access, address, bytes: 16, thread, place, align: 1 };
         meter::note(this, request);
         check(this, request)
@@ -159,7 +164,8 @@ unsafe extern "C" fn simt_exec_ldmatrix(payloads: *mut *mut c_void, _mask: u32) 
     // SAFETY: all 32 lanes handed in an `LdMatrix`; lanes 8i..8i+8 point to the rows of matrix i.
     unsafe {
         let lane = |lane: usize| &*(*payloads.add(lane)).cast::<LdMatrix>();
-        let (count, transposed) = (lane(0).count as usize, lane(0).transposed != 0);
+        let count = lane(0).count as usize;
+        let transposed = lane(0).transposed != 0;
         for index in 0..count {
             let mut matrix = [[0u16; 8]; 8];
             for (row, values) in matrix.iter_mut().enumerate() {
@@ -171,7 +177,8 @@ unsafe extern "C" fn simt_exec_ldmatrix(payloads: *mut *mut c_void, _mask: u32) 
                 from.row.copy_to(values.as_mut_ptr(), 8);
             }
             for target in 0..WARP {
-                let (row, column) = (target / 4, target % 4 * 2);
+                let row = target / 4;
+                let column = target % 4 * 2;
                 let pair = match transposed {
                     true => [matrix[column][row], matrix[column + 1][row]],
                     false => [matrix[row][column], matrix[row][column + 1]],

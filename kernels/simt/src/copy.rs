@@ -29,7 +29,9 @@ unsafe fn check_both(this: *mut Thread, copy: &AsyncCopy, access: Access) -> Res
     // SAFETY: as the caller promises.
     unsafe {
         let thread = (*this).linear;
-        let (name, address, bytes) = ("cp.async write", copy.dst.addr(), copy.bytes);
+        let name = "cp.async write";
+        let address = copy.dst.addr();
+        let bytes = copy.bytes;
         let write = Request { name, access, address, bytes, thread, place, align: 1 };
         check(this, write)?;
         let is_new = access == Access::Issue;
@@ -39,7 +41,9 @@ unsafe fn check_both(this: *mut Thread, copy: &AsyncCopy, access: Access) -> Res
         if copy.src_bytes == 0 {
             return Ok(());
         }
-        let (name, address, bytes) = ("cp.async read", copy.src.addr(), copy.src_bytes);
+        let name = "cp.async read";
+        let address = copy.src.addr();
+        let bytes = copy.src_bytes;
         let read = Request { name, access: Access::Read, address, bytes, thread, place, align: 1 };
         if let (Access::Land, Some(checker)) = (access, &(*(*this).block).checker)
             && let Some(what) = checker.source_changed(read, copy.moment)
@@ -62,8 +66,10 @@ unsafe extern "C" fn simt_copy_issue(
     file: *const c_char,
     line: i32,
 ) {
-    let (this, site) = (current(), Site { file, line });
-    let (bytes, src_bytes) = (bytes as usize, src_bytes as usize);
+    let this = current();
+    let site = Site { file, line };
+    let bytes = bytes as usize;
+    let src_bytes = src_bytes as usize;
     let aligned = dst.addr().is_multiple_of(bytes) && src.addr().is_multiple_of(bytes);
     // SAFETY: kernels call this from their fiber with addresses that they may access.
     unsafe {

@@ -127,7 +127,8 @@ fn check(grid: Grid) -> Result<(), Fault> {
     if grid.blocks.contains(&0) {
         return Err(Fault::new(format!("a grid of {:?} blocks", grid.blocks)));
     }
-    let (wanted, most) = (grid.shared_bytes as usize, shared::SharedMemory::dynamic_max());
+    let wanted = grid.shared_bytes as usize;
+    let most = shared::SharedMemory::dynamic_max();
     if wanted > most {
         return Err(Fault::new(format!("{wanted} bytes of dynamic shared memory, at most {most}")));
     }

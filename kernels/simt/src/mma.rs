@@ -54,7 +54,9 @@ unsafe fn run<T, const K: usize, const PER: usize>(
 ) where
     T: Copy + std::ops::AddAssign + std::ops::Mul<Output = T>,
 {
-    let (mut a, mut b, mut d) = ([[zero; K]; 16], [[zero; 8]; K], [[zero; 8]; 16]);
+    let mut a = [[zero; K]; 16];
+    let mut b = [[zero; 8]; K];
+    let mut d = [[zero; 8]; 16];
     // SAFETY: as the caller promises; lanes are suspended, so their fragments are nobody else's.
     unsafe {
         let payload = |lane: usize| &*(*payloads.add(lane)).cast::<Mma>();

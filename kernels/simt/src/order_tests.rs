@@ -42,7 +42,9 @@ impl Model {
 /// One random run over one word of global memory until the first conflict. Under `partial`, some threads synchronise
 /// without the others: then a conflict may be missed, but none invented. True if the shadow missed one.
 fn missed(random: &mut Random, partial: bool) -> bool {
-    let (mut clock, mut shadow, mut model) = (Clock::default(), Shadow::new(4, false), Model::default());
+    let mut clock = Clock::default();
+    let mut shadow = Shadow::new(4, false);
+    let mut model = Model::default();
     clock.begin_block(64);
     for _ in 0..120 {
         let thread = random.below(THREADS.len() as u64) as usize;
@@ -72,7 +74,8 @@ fn missed(random: &mut Random, partial: bool) -> bool {
                 let access =
                     [Access::Read, Access::Read, Access::Read, Access::Write, Access::Atomic][kind as usize % 5];
                 let me = mark(clock.now, THREADS[thread], 1);
-                let (want, got) = (model.conflicts(thread, access), shadow.touch(0, 4, access, me, &clock).is_err());
+                let want = model.conflicts(thread, access);
+                let got = shadow.touch(0, 4, access, me, &clock).is_err();
                 assert!(want || !got, "a conflict that is none after {} accesses", model.accesses.len());
                 if want {
                     return !got;

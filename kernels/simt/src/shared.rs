@@ -120,7 +120,8 @@ unsafe extern "C" fn simt_static_shared(
     file: *const c_char,
     line: i32,
 ) -> *mut c_void {
-    let (this, site) = (current(), Site { file, line });
+    let this = current();
+    let site = Site { file, line };
     // SAFETY: kernels call this from their fiber; the block is touched by this OS thread alone.
     unsafe {
         if align > ALIGN {

@@ -7,7 +7,8 @@ use support::{Buffer, Kernel, Params, grid, launch};
 
 /// The counts of a launch with `size`, on one block, by the schedule `seed`.
 fn count(kernel: Kernel, threads: u32, size: u32, seed: u64) -> Traffic {
-    let (mut a, mut b) = (Buffer::new(1 << 16), Buffer::new(1024));
+    let mut a = Buffer::new(1 << 16);
+    let mut b = Buffer::new(1024);
     let params = Params { a: a.address(), b: b.address(), fixed: 1, size };
     let (result, traffic) =
         metered(|| launch(kernel, grid(1, threads, size * threads), &params, seed, true).map_err(|f| f.to_string()));

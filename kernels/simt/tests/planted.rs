@@ -18,7 +18,8 @@ struct Case {
 const SEEDS: std::ops::RangeInclusive<u64> = 0..=16;
 
 fn run(case: &Case, fixed: bool, seed: u64, checked: bool) -> Result<Vec<u32>, String> {
-    let (mut a, mut b) = (Buffer::new(case.a), Buffer::new(8192));
+    let mut a = Buffer::new(case.a);
+    let mut b = Buffer::new(8192);
     let params = Params { a: a.address(), b: b.address(), fixed: u32::from(fixed), size: 0 };
     let grid = grid(case.blocks, case.threads, case.dynamic);
     launch(case.kernel, grid, &params, seed, checked).map(|()| b.words()).map_err(|fault| fault.to_string())
@@ -127,7 +128,8 @@ fn outside_shared_memory() {
 #[test]
 fn freed_and_null() {
     let kernel = kernel!(gone_kernel);
-    let (mut a, mut b) = (Buffer::new(256), Buffer::new(256));
+    let mut a = Buffer::new(256);
+    let mut b = Buffer::new(256);
     let mut params = Params { a: a.address(), b: b.address(), fixed: 0, size: 0 };
     launch(kernel, grid(1, 32, 0), &params, 0, true).expect("not freed yet");
     a.free();

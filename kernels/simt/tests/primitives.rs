@@ -11,7 +11,8 @@ const SEEDS: std::ops::RangeInclusive<u64> = 0..=16;
 /// Runs a kernel over `input` under every seed, plain and checked; all agree, and give `words` words.
 fn run_on(kernel: Kernel, grid: Grid, input: &[u32], size: u32, words: usize) -> Vec<u32> {
     let mut results = SEEDS.flat_map(|seed| [(seed, false), (seed, true)]).map(|(seed, checked)| {
-        let (mut a, mut b) = (Buffer::holding(input), Buffer::new(words * 4));
+        let mut a = Buffer::holding(input);
+        let mut b = Buffer::new(words * 4);
         let params = Params { a: a.address(), b: b.address(), fixed: 1, size };
         launch(kernel, grid, &params, seed, checked).unwrap_or_else(|fault| panic!("{}: {fault}", kernel.name));
         b.words()
@@ -32,9 +33,11 @@ fn shuffles() {
     let input = numbered(64);
     let got = run_on(kernel!(shuffle_kernel), grid(1, 64, 0), &input, 0, 512);
     for (thread, got) in got.chunks_exact(8).enumerate() {
-        let (warp, lane) = (thread / 32 * 32, thread % 32);
+        let warp = thread / 32 * 32;
+        let lane = thread % 32;
         let sources = [32, 8].map(|width| {
-            let (first, within) = (lane / width * width, lane % width);
+            let first = lane / width * width;
+            let within = lane % width;
             let crossed = lane ^ 12;
             [
                 first + 9 % width,
@@ -108,7 +111,8 @@ fn products() {
         let old = |row: usize, n: usize| small(7, row * 8 + n);
         let bits = |value: i32| if kind == 2 { value as u32 } else { (value as f32).to_bits() };
         let places = |g: usize, t: usize| [0, 1, 2, 3].map(|i| (g + 8 * (i / 2), 2 * t + i % 2));
-        let (mut input, mut want) = (Vec::new(), Vec::new());
+        let mut input = Vec::new();
+        let mut want = Vec::new();
         for (g, t) in (0..32).map(|lane| (lane / 4, lane % 4)) {
             let row = |r: usize| (0..per).map(|i| a(g + 8 * (r % 2), (t + 4 * (r / 2)) * per + i)).collect::<Vec<_>>();
             let column = |r: usize| (0..per).map(|i| b((t + 4 * r) * per + i, g)).collect::<Vec<_>>();
@@ -131,7 +135,8 @@ fn matrices() {
     };
     let got = run_on(kernel!(matrix_kernel), grid(1, 32, 0), &input, 0, 256);
     for (lane, got) in got.chunks_exact(8).enumerate() {
-        let (row, column) = (lane / 4, lane % 4 * 2);
+        let row = lane / 4;
+        let column = lane % 4 * 2;
         for matrix in 0..4 {
             assert_eq!(got[matrix], element(matrix, row, column) | element(matrix, row, column + 1) << 16);
             assert_eq!(got[4 + matrix], element(matrix, column, row) | element(matrix, column + 1, row) << 16);
@@ -179,7 +184,8 @@ fn launches_side_by_side() {
         for fixed in [0, 1, 0, 1, 0, 1] {
             scope.spawn(move || {
                 for seed in 0..50 {
-                    let (mut a, mut b) = (Buffer::new(1024), Buffer::new(1024));
+                    let mut a = Buffer::new(1024);
+                    let mut b = Buffer::new(1024);
                     let params = Params { a: a.address(), b: b.address(), fixed, size: 0 };
                     let result = launch(kernel!(read_after_write_kernel), grid(1, 64, 0), &params, seed, true);
                     assert_eq!(result.is_ok(), fixed == 1, "seed {seed}");

@@ -207,7 +207,8 @@ impl Attend<'_> {
     /// As [`Lanes`]; the tile is packed.
     #[inline(always)]
     unsafe fn strip<L: Lanes>(&self, [first, count]: [usize; 2], [strip, rows]: [usize; 2], state: &mut State) {
-        let (width, columns) = (2 * L::WIDTH, state.columns);
+        let width = 2 * L::WIDTH;
+        let columns = state.columns;
         let statistics = self.queries.next_multiple_of(STRIP_ROWS) * columns;
         let visible = |row: usize| self.seen.by(strip + row).saturating_sub(first).min(count);
         for panel in (0..count).step_by(width) {

@@ -34,7 +34,8 @@ impl AttendFew<'_> {
     /// As [`Lanes`]; the tokens exist.
     #[inline(always)]
     unsafe fn score<L: Lanes>(&self, query: usize, scores: &mut [f32]) {
-        let (task, head_dim) = (&self.0, self.0.head_dim);
+        let task = &self.0;
+        let head_dim = self.0.head_dim;
         let q = task.q.at.wrapping_add(query * task.q.stride);
         let whole = head_dim / L::WIDTH * L::WIDTH;
         for (token, score) in scores.iter_mut().enumerate() {

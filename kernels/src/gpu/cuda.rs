@@ -27,7 +27,8 @@ impl Backend for Arc<Driver> {
     }
 
     unsafe fn upload(&self, dst: &mut ViewMut<'_>, src: &[u8], from: DType) -> Result<()> {
-        let (to, into) = (dst.addr().addr() as u64, dst.dtype());
+        let to = dst.addr().addr() as u64;
+        let into = dst.dtype();
         // SAFETY: the tensor holds as many elements as the host's bytes, as the caller promises.
         unsafe { memory::upload(self, to, src, [from, into]) }
     }

@@ -137,7 +137,9 @@ impl Driver {
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
         let name = format!("{name} (cuda:{ordinal}), compute capability {major}.{minor}");
         let queue = Queue { records: false, last: "no kernel", staging: None }.into();
-        let (modules, functions, stream) = (Vec::new(), HashMap::new(), std::ptr::null_mut());
+        let modules = Vec::new();
+        let functions = HashMap::new();
+        let stream = std::ptr::null_mut();
         // From here on, dropping it gives the context back.
         let mut driver = Self { name, device, context, stream, modules, functions, queue, in_use: Mutex::default() };
         driver.bind().map_err(failed("cuCtxSetCurrent"))?;
@@ -157,7 +159,8 @@ impl Driver {
         // SAFETY: a device that the driver named.
         let shared_max =
             unsafe { result::device::get_attribute(self.device, limit) }.map_err(|error| failed("all ops", error))?;
-        let (mut modules, mut functions) = (Vec::new(), HashMap::new());
+        let mut modules = Vec::new();
+        let mut functions = HashMap::new();
         let mut all = || {
             for module in MODULES {
                 let image = module.image(capability);
@@ -209,14 +212,16 @@ impl Driver {
     pub unsafe fn launch(&self, name: &'static str, grid: Grid, params: &[u8]) -> Result<()> {
         let function = self.functions.get(name).unwrap_or_else(|| panic!("{name} is in no module"));
         if grid.shared_bytes > function.shared_bytes_max {
-            let (wanted, most) = (grid.shared_bytes, function.shared_bytes_max);
+            let wanted = grid.shared_bytes;
+            let most = function.shared_bytes_max;
             let detail = format!("a block takes {wanted} bytes of shared memory, but {} has {most}", self.name);
             return Err(Error::Contract { op: name, detail });
         }
         let mut queue = self.enter(name, true)?;
         queue.last = name;
         let ([x, y, z], [width, height, depth]) = (grid.blocks, grid.threads);
-        let (blocks, threads) = ((x, y, z), (width, height, depth));
+        let blocks = (x, y, z);
+        let threads = (width, height, depth);
         let mut params = [params.as_ptr().cast_mut().cast()];
         // SAFETY: as the caller promises; the driver copies the parameters before it returns.
         unsafe { result::launch_kernel(function.raw, blocks, threads, grid.shared_bytes, self.stream, &mut params) }

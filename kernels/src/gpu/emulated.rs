@@ -160,7 +160,8 @@ impl Backend for Emulated {
 
     unsafe fn upload(&self, dst: &mut ViewMut<'_>, src: &[u8], from: DType) -> Result<()> {
         self.tape.idle("copy_in")?;
-        let (bytes, into) = (dst.dims().count() * dst.dtype().bytes(), dst.dtype());
+        let bytes = dst.dims().count() * dst.dtype().bytes();
+        let into = dst.dtype();
         // SAFETY: the tensor holds `bytes` bytes of the emulator's host memory, uniquely borrowed.
         fill(unsafe { std::slice::from_raw_parts_mut(dst.addr(), bytes) }, src, [from, into]);
         Ok(())

@@ -152,7 +152,9 @@ impl<'a> Args<'a> {
     }
 
     fn address(&self, tensor: &'static str, view: &View<'_>, wanted: DType, is_output: bool) -> Result<Ptr> {
-        let (at, space, found) = (view.addr().addr(), view.space(), view.dtype());
+        let at = view.addr().addr();
+        let space = view.space();
+        let found = view.dtype();
         if space != self.gpu.space() {
             let own = self.gpu.space();
             return self.refuse(format!("{tensor} lies in the memory of {space:?}, but the op runs on {own:?}"));

@@ -228,10 +228,13 @@ impl Device for Gpu {
     }
 
     fn weight(&self, tensor: HostTensor) -> Result<Tensor> {
-        let (bytes, count) = (tensor.bytes(), tensor.dims.count());
+        let bytes = tensor.bytes();
+        let count = tensor.dims.count();
         let wanted = count * tensor.dtype.bytes();
         if bytes.len() != wanted || !tensor.dtype.is_float() {
-            let (dims, dtype, found) = (tensor.dims.as_slice(), tensor.dtype, bytes.len());
+            let dims = tensor.dims.as_slice();
+            let dtype = tensor.dtype;
+            let found = bytes.len();
             let detail = format!("a tensor of {dims:?} {dtype:?} has {found} bytes, wanted {wanted} of a float type");
             return Err(Error::Contract { op: "weight", detail });
         }

@@ -16,11 +16,16 @@ fn rms_norm(gpu: &Gpu, x: &Tensor, weight: &Tensor, out: &mut Tensor) -> crate::
 /// Memory of the host and of another GPU, as input and as output, and the wrong element type.
 #[test]
 fn foreign_memory_and_types_are_refused() {
-    let (gpu, other) = (checked(), checked());
-    let (own, foreign) = (Rig { device: &gpu }, Rig { device: &other });
+    let gpu = checked();
+    let other = checked();
+    let own = Rig { device: &gpu };
+    let foreign = Rig { device: &other };
     let host = crate::testing::poisoned(&[2, 8]);
-    let (x, weight, mut out) = (own.poisoned(&[2, 8]), own.poisoned(&[8]), own.poisoned(&[2, 8]));
-    let [own_space, foreign_space] = [gpu.space(), other.space()];
+    let x = own.poisoned(&[2, 8]);
+    let weight = own.poisoned(&[8]);
+    let mut out = own.poisoned(&[2, 8]);
+    let own_space = gpu.space();
+    let foreign_space = other.space();
     let text = format!("rms_norm: x lies in the memory of Host, but the op runs on {own_space:?}");
     assert_refused(rms_norm(&gpu, &host, &weight, &mut out), &text);
     let text = format!("rms_norm: out lies in the memory of {foreign_space:?}, but the op runs on {own_space:?}");
@@ -37,7 +42,8 @@ fn foreign_memory_and_types_are_refused() {
 fn odd_addresses_are_refused() {
     let gpu = checked();
     let rig = Rig { device: &gpu };
-    let (weight, mut out) = (rig.poisoned(&[8]), rig.poisoned(&[2, 8]));
+    let weight = rig.poisoned(&[8]);
+    let mut out = rig.poisoned(&[2, 8]);
     let at = std::ptr::without_provenance_mut(0x1001);
     // SAFETY: nobody reads or writes there: the op is refused.
     let mem = unsafe { Mem::from_raw(at, 32, gpu.space(), true, Box::new(())) };
@@ -63,7 +69,8 @@ fn overlapping_tensors_are_refused() {
     };
     let weight = rig.acts(&[8], &[1.0; 8]);
     for out in [0, 1, 15] {
-        let [x_place, out_place] = [place("x", 0), place("out", out)];
+        let x_place = place("x", 0);
+        let out_place = place("out", out);
         let text = format!("rms_norm: {x_place} and {out_place} overlap, and one of them is written");
         assert_refused(rms_norm(&gpu, &at(0), &weight, &mut at(out)), &text);
     }
@@ -76,7 +83,8 @@ fn overlapping_tensors_are_refused() {
     );
     rms_norm(&gpu, &at(0), &weight, &mut at(16)).expect("neighbours do not overlap");
     rms_norm(&gpu, &at(16), &weight, &mut at(0)).expect("in either order");
-    let (x, mut out) = (at(0), rig.poisoned(&[2, 8]));
+    let x = at(0);
+    let mut out = rig.poisoned(&[2, 8]);
     let op = LayerNorm { x: x.view(), weight: weight.view(), bias: weight.view(), eps: 1.0, out: out.view_mut() };
     gpu.layer_norm(op).expect("inputs may share");
 }
@@ -86,8 +94,11 @@ fn overlapping_tensors_are_refused() {
 fn gaps_between_rows_are_refused() {
     let gpu = checked();
     let rig = Rig { device: &gpu };
-    let (x, weight, mut out) = (rig.poisoned(&[2, 12]), rig.poisoned(&[8]), rig.poisoned(&[2, 8]));
-    let (cut, weight) = (x.view().cols(0..8), weight.view());
+    let x = rig.poisoned(&[2, 12]);
+    let weight = rig.poisoned(&[8]);
+    let mut out = rig.poisoned(&[2, 8]);
+    let cut = x.view().cols(0..8);
+    let weight = weight.view();
     let result = gpu.rms_norm(RmsNorm { x: cut, weight, eps: 1.0, out: out.view_mut() });
     assert_refused(result, "rms_norm: x's rows lie 12 elements apart, wanted no gaps");
     let result = gpu.layer_norm(LayerNorm { x: cut, weight, bias: weight, eps: 1.0, out: out.view_mut() });
@@ -102,9 +113,12 @@ fn nothing_to_do_is_done() {
     let gpu = checked();
     let rig = Rig { device: &gpu };
     for [rows, dim] in [[0, 8], [3, 0], [0, 0]] {
-        let (x, weight, mut out) = (rig.acts(&[rows, dim], &[]), rig.poisoned(&[dim]), rig.acts(&[rows, dim], &[]));
+        let x = rig.acts(&[rows, dim], &[]);
+        let weight = rig.poisoned(&[dim]);
+        let mut out = rig.acts(&[rows, dim], &[]);
         rms_norm(&gpu, &x, &weight, &mut out).expect("nothing to do");
-        let (x, bias) = (x.view(), weight.view());
+        let x = x.view();
+        let bias = weight.view();
         let op = LayerNorm { x, weight: bias, bias, eps: 1.0, out: out.view_mut() };
         gpu.layer_norm(op).expect("nothing to do");
         gpu.copy(Copy { x, out: out.view_mut() }).expect("nothing to do");
@@ -113,12 +127,15 @@ fn nothing_to_do_is_done() {
         let op = EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() };
         gpu.embed_tokens(op).expect("nothing to do");
         let slices = rig.poisoned(&[2, rows, dim]);
-        let (scores, mut means) = (rig.floats(&[2], &[0.5; 2]), rig.poisoned(&[rows, dim]));
+        let scores = rig.floats(&[2], &[0.5; 2]);
+        let mut means = rig.poisoned(&[rows, dim]);
         let op = SliceCombine { z_2d_slices: slices.view(), scores: scores.view(), out: means.view_mut() };
         gpu.slice_combine(op).expect("nothing to do");
         gpu.slice_max(SliceMax { z_2d_slices: slices.view(), out: means.view_mut() }).expect("nothing to do");
     }
-    let (keys, guide, mut scores) = (rig.floats(&[0, 4], &[]), rig.poisoned(&[1, 4]), rig.floats(&[0], &[]));
+    let keys = rig.floats(&[0, 4], &[]);
+    let guide = rig.poisoned(&[1, 4]);
+    let mut scores = rig.floats(&[0], &[]);
     let op = TgisScores { keys: keys.view(), guide: guide.view(), temperature: 1.0, scores: scores.view_mut() };
     gpu.tgis_scores(op).expect("nothing to do");
 }
@@ -155,7 +172,9 @@ fn grids_have_limits() {
 fn a_failed_launch_ends_the_device() {
     let gpu = checked();
     let rig = Rig { device: &gpu };
-    let (x, weight, mut out) = (rig.poisoned(&[1, 8]), rig.poisoned(&[8]), rig.poisoned(&[1, 8]));
+    let x = rig.poisoned(&[1, 8]);
+    let weight = rig.poisoned(&[8]);
+    let mut out = rig.poisoned(&[1, 8]);
     let params = Params { table: Ptr::NULL, ids: Ptr::NULL, out: Ptr::NULL, sizes: [0; 4] };
     // SAFETY: the emulator refuses the launch for its shared memory, before any thread runs.
     let failed = unsafe { gpu.launch(&EMBED, [1, 1, 1], u32::MAX, &params) }.expect_err("too much shared memory");
@@ -166,7 +185,9 @@ fn a_failed_launch_ends_the_device() {
     assert_refused(gpu.copy_out(out.view(), &mut [0; 16]), &text);
     let other = checked();
     let rig = Rig { device: &other };
-    let (x, weight, mut out) = (rig.poisoned(&[1, 8]), rig.poisoned(&[8]), rig.poisoned(&[1, 8]));
+    let x = rig.poisoned(&[1, 8]);
+    let weight = rig.poisoned(&[8]);
+    let mut out = rig.poisoned(&[1, 8]);
     rms_norm(&other, &x, &weight, &mut out).expect("another device goes on");
 }
 
@@ -351,7 +372,8 @@ fn uploads_arrive_whole() {
     let counts = [1, 3, 1 << 20, (1 << 20) + 1, 9_000_001, 0, 12_345_679, 65];
     let upload = |(tensor, &count): (usize, &usize)| {
         let values: Vec<f32> = (0..count).map(|i| value(tensor, i)).collect();
-        let (dims, dtype) = (Dims::new(&[count]), DType::F32);
+        let dims = Dims::new(&[count]);
+        let dtype = DType::F32;
         let owner = std::sync::Arc::new(bytemuck::cast_slice::<f32, u8>(&values).to_vec());
         let weight = gpu.weight(crate::HostTensor { range: 0..owner.len(), owner, dims, dtype }).expect("test memory");
         let mut floats = (&gpu as &dyn Device).tensor(&[count], DType::F32).expect("test memory");

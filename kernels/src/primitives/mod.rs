@@ -69,7 +69,8 @@ fn matrices_are_dealt_to_lanes() {
     let element = |matrix: usize, row: usize, column: usize| u32::from(halves[matrix * 64 + row * 8 + column]);
     let mut want = Vec::new();
     for lane in 0..32 {
-        let (row, column) = (lane / 4, lane % 4 * 2);
+        let row = lane / 4;
+        let column = lane % 4 * 2;
         want.extend((0..4).map(|m| element(m, row, column) | element(m, row, column + 1) << 16));
         want.extend((0..4).map(|m| element(m, column, row) | element(m, column + 1, row) << 16));
     }
@@ -81,13 +82,16 @@ fn matrices_are_dealt_to_lanes() {
 fn products_follow_the_fragment_layout() {
     const KERNEL: Kernel = kernel!(primitive_mma_bf16_kernel, 32);
     let whole = |seed, count| numbers(seed, count, 8.0).into_iter().map(f32::round).collect::<Vec<f32>>();
-    let (a, b, d) = (whole(1, 16 * 16), whole(2, 16 * 8), whole(3, 16 * 8));
+    let a = whole(1, 16 * 16);
+    let b = whole(2, 16 * 8);
+    let d = whole(3, 16 * 8);
     let pair = |low: f32, high: f32| {
         u32::from(bf16::from_f32(low).to_bits()) | u32::from(bf16::from_f32(high).to_bits()) << 16
     };
     let mut input = Vec::new();
     for lane in 0..32 {
-        let (group, pairs) = (lane / 4, lane % 4 * 2);
+        let group = lane / 4;
+        let pairs = lane % 4 * 2;
         let a_pair = |row: usize, column: usize| pair(a[row * 16 + column], a[row * 16 + column + 1]);
         let b_pair = |row: usize| pair(b[row * 8 + group], b[(row + 1) * 8 + group]);
         input.extend([a_pair(group, pairs), a_pair(group + 8, pairs)]);
@@ -102,7 +106,8 @@ fn products_follow_the_fragment_layout() {
     };
     let mut want = Vec::new();
     for lane in 0..32 {
-        let (row, column) = (lane / 4, lane % 4 * 2);
+        let row = lane / 4;
+        let column = lane % 4 * 2;
         let at = [(row, column), (row, column + 1), (row + 8, column), (row + 8, column + 1)];
         want.extend(at.map(|(row, column)| product(row, column).to_bits()));
     }
@@ -120,7 +125,8 @@ fn powers_of_two_are_near() {
     let bits: Vec<u32> = inputs.iter().map(|x| x.to_bits()).collect();
     each_gpu(|gpu| {
         for (&x, got) in inputs.iter().zip(run(gpu, &KERNEL, &bits, bits.len())) {
-            let (got, want) = (f64::from(f32::from_bits(got)), f64::from(x).exp2());
+            let got = f64::from(f32::from_bits(got));
+            let want = f64::from(x).exp2();
             let near = match want {
                 want if want >= f64::from(f32::MAX) => got == f64::INFINITY,
                 want if want < f64::from(f32::MIN_POSITIVE) => got >= 0.0 && got <= f64::from(f32::MIN_POSITIVE),
@@ -164,7 +170,8 @@ fn blocks_reduce() {
 /// A primitive that no kernel here calls has never been compared with its twin.
 #[test]
 fn every_primitive_is_called() {
-    let (header, source) = (include_str!("../../include/ptx.cuh"), include_str!("kernel.cu"));
+    let header = include_str!("../../include/ptx.cuh");
+    let source = include_str!("kernel.cu");
     let names: Vec<&str> = header
         .lines()
         .filter(|line| line.starts_with("__device__"))

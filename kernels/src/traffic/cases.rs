@@ -73,25 +73,30 @@ fn advance(bench: &Bench<'_>) {
 }
 
 fn copy(bench: &Bench<'_>) {
-    let (x, mut out) = (bench.acts(&[64, 96]), bench.acts(&[64, 96]));
+    let x = bench.acts(&[64, 96]);
+    let mut out = bench.acts(&[64, 96]);
     bench.rig.device.copy(Copy { x: x.view(), out: out.view_mut() }).expect("valid");
 }
 
 fn rms_norm(bench: &Bench<'_>) {
-    let (x, weight, mut out) = (bench.acts(&[4, 768]), bench.acts(&[768]), bench.acts(&[4, 768]));
+    let x = bench.acts(&[4, 768]);
+    let weight = bench.acts(&[768]);
+    let mut out = bench.acts(&[4, 768]);
     let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1e-5, out: out.view_mut() };
     bench.rig.device.rms_norm(op).expect("valid");
 }
 
 fn layer_norm(bench: &Bench<'_>) {
-    let (x, mut out) = (bench.acts(&[4, 768]), bench.acts(&[4, 768]));
+    let x = bench.acts(&[4, 768]);
+    let mut out = bench.acts(&[4, 768]);
     let [weight, bias] = [(); 2].map(|()| bench.acts(&[768]));
     let op = LayerNorm { x: x.view(), weight: weight.view(), bias: bias.view(), eps: 1e-5, out: out.view_mut() };
     bench.rig.device.layer_norm(op).expect("valid");
 }
 
 fn embed_tokens(bench: &Bench<'_>) {
-    let (table, mut out) = (bench.free(&[64, 768]), bench.acts(&[16, 768]));
+    let table = bench.free(&[64, 768]);
+    let mut out = bench.acts(&[16, 768]);
     bench.must_move(out.bytes());
     let ids = bench.ids(&(0..16).map(|row| row * 3).collect::<Vec<u32>>());
     let op = EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() };
@@ -99,7 +104,8 @@ fn embed_tokens(bench: &Bench<'_>) {
 }
 
 fn embed_bert(bench: &Bench<'_>) {
-    let (words, mut out) = (bench.free(&[64, 768]), bench.acts(&[16, 768]));
+    let words = bench.free(&[64, 768]);
+    let mut out = bench.acts(&[16, 768]);
     bench.must_move(out.bytes());
     let [positions, types] = [16, 1].map(|rows| bench.acts(&[rows, 768]));
     let [weight, bias] = [(); 2].map(|()| bench.acts(&[768]));
@@ -118,32 +124,41 @@ fn embed_bert(bench: &Bench<'_>) {
 }
 
 fn avg_pool(bench: &Bench<'_>) {
-    let (x, mut out) = (bench.acts(&[512, 64]), bench.acts(&[64, 64]));
+    let x = bench.acts(&[512, 64]);
+    let mut out = bench.acts(&[64, 64]);
     let op = AvgPool { x: x.view(), grid: [8, 8, 8], window: [2, 2, 2], out: out.view_mut() };
     bench.rig.device.avg_pool(op).expect("valid");
 }
 
 fn slice_keys(bench: &Bench<'_>) {
-    let (z_3d, z_2d, mut keys) = (bench.acts(&[4, 16, 256]), bench.acts(&[8, 64, 256]), bench.floats(&[8, 256]));
-    let (z_3d, z_2d_slices) = (Some(z_3d.view()), Some(z_2d.view()));
+    let z_3d = bench.acts(&[4, 16, 256]);
+    let z_2d = bench.acts(&[8, 64, 256]);
+    let mut keys = bench.floats(&[8, 256]);
+    let z_3d = Some(z_3d.view());
+    let z_2d_slices = Some(z_2d.view());
     let op = SliceKeys { z_3d, z_2d_slices, whole_volume: false, keys: keys.view_mut() };
     bench.rig.device.slice_keys(op).expect("valid");
 }
 
 fn tgis_scores(bench: &Bench<'_>) {
-    let (keys, guide, mut scores) = (bench.floats(&[8, 768]), bench.acts(&[1, 768]), bench.floats(&[8]));
+    let keys = bench.floats(&[8, 768]);
+    let guide = bench.acts(&[1, 768]);
+    let mut scores = bench.floats(&[8]);
     let op = TgisScores { keys: keys.view(), guide: guide.view(), temperature: 5.0, scores: scores.view_mut() };
     bench.rig.device.tgis_scores(op).expect("valid");
 }
 
 fn slice_combine(bench: &Bench<'_>) {
-    let (slices, scores, mut out) = (bench.acts(&[8, 64, 256]), bench.floats(&[8]), bench.acts(&[64, 256]));
+    let slices = bench.acts(&[8, 64, 256]);
+    let scores = bench.floats(&[8]);
+    let mut out = bench.acts(&[64, 256]);
     let op = SliceCombine { z_2d_slices: slices.view(), scores: scores.view(), out: out.view_mut() };
     bench.rig.device.slice_combine(op).expect("valid");
 }
 
 fn slice_max(bench: &Bench<'_>) {
-    let (slices, mut out) = (bench.acts(&[8, 64, 256]), bench.acts(&[64, 256]));
+    let slices = bench.acts(&[8, 64, 256]);
+    let mut out = bench.acts(&[64, 256]);
     bench.rig.device.slice_max(SliceMax { z_2d_slices: slices.view(), out: out.view_mut() }).expect("valid");
 }
 
@@ -161,29 +176,41 @@ fn linear(bench: &Bench<'_>, [rows, inner, columns]: [usize; 3], epilogue: Epilo
 }
 
 fn rms_linear(bench: &Bench<'_>, rows: usize) {
-    let (x, norm, weight) = (bench.acts(&[rows, 1024]), bench.acts(&[1024]), bench.acts(&[64, 1024]));
+    let x = bench.acts(&[rows, 1024]);
+    let norm = bench.acts(&[1024]);
+    let weight = bench.acts(&[64, 1024]);
     let mut out = bench.acts(&[rows, 64]);
-    let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
     let op = RmsLinear { x, norm, eps: 1e-5, weight, epilogue: Epilogue::None, out: out.view_mut() };
     bench.rig.device.rms_linear(op).expect("valid");
 }
 
 fn rms_linear_argmax(bench: &Bench<'_>) {
-    let (inner, vocab) = (512, 2048);
-    let (x, norm, weight) = (bench.acts(&[1, inner]), bench.acts(&[inner]), bench.acts(&[vocab, inner]));
+    let inner = 512;
+    let vocab = 2048;
+    let x = bench.acts(&[1, inner]);
+    let norm = bench.acts(&[inner]);
+    let weight = bench.acts(&[vocab, inner]);
     let candidates = rms_linear_argmax::candidates(vocab);
     let mut scratch = bench.rig.device.tensor(&[1, candidates], DType::U32).expect("test memory");
     // Written by the first kernel, read by the second.
     bench.must_move(2 * scratch.bytes());
     let mut out = bench.ids(&[0]);
-    let (x, norm, weight) = (x.view(), norm.view(), weight.view());
-    let (scratch, out) = (scratch.view_mut(), out.view_mut());
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
+    let scratch = scratch.view_mut();
+    let out = out.view_mut();
     let op = RmsLinearArgmax { x, norm, eps: 1e-5, weight, scratch, out };
     bench.rig.device.rms_linear_argmax(op).expect("valid");
 }
 
 fn qkv_rope_append(bench: &Bench<'_>) {
-    let (rows, heads, head_dim) = (64, 4, 96);
+    let rows = 64;
+    let heads = 4;
+    let head_dim = 96;
     let qkv = bench.acts(&[rows, 3 * heads * head_dim]);
     let [cos, sin] = [(); 2].map(|()| bench.floats(&[rows, head_dim / 2]));
     let positions = bench.ids(&(0..rows as u32).collect::<Vec<u32>>());
@@ -206,11 +233,15 @@ fn qkv_rope_append(bench: &Bench<'_>) {
 }
 
 fn rms_qkv_rope_append(bench: &Bench<'_>) {
-    let (inner, heads, head_dim) = (512, 4, 96);
-    let (x, norm) = (bench.acts(&[1, inner]), bench.acts(&[inner]));
+    let inner = 512;
+    let heads = 4;
+    let head_dim = 96;
+    let x = bench.acts(&[1, inner]);
+    let norm = bench.acts(&[inner]);
     let weight = bench.acts(&[3 * heads * head_dim, inner]);
     let [cos, sin] = [(); 2].map(|()| bench.floats(&[1, head_dim / 2]));
-    let (positions, table) = (bench.ids(&[0]), bench.ids(&[0]));
+    let positions = bench.ids(&[0]);
+    let table = bench.ids(&[0]);
     let mut q = bench.acts(&[1, heads * head_dim]);
     let [mut k, mut v] = [(); 2].map(|()| bench.free(&[heads, PAGE_TOKENS, head_dim]));
     bench.must_move(2 * q.bytes());
@@ -235,7 +266,9 @@ fn rms_qkv_rope_append(bench: &Bench<'_>) {
 fn attention_full(bench: &Bench<'_>) {
     let [q, k, v] = [(); 3].map(|()| bench.acts(&[256, 64]));
     let mut out = bench.acts(&[256, 64]);
-    let (q, k, v) = (q.view(), k.view(), v.view());
+    let q = q.view();
+    let k = k.view();
+    let v = v.view();
     let op = AttentionFull { q, k, v, sequences: 1, heads: 1, scale: 0.125, out: out.view_mut() };
     bench.rig.device.attention_full(op).expect("valid");
 }
@@ -270,7 +303,8 @@ fn attention_paged(bench: &Bench<'_>, first: usize, rows: usize, runs: &[usize])
 
 fn sample(bench: &Bench<'_>, sampling: Sampling) {
     let vocab = if sampling.temperature == 0.0 { 32_064 } else { 4096 };
-    let (logits, mut out) = (bench.floats(&[1, vocab]), bench.ids(&[0]));
+    let logits = bench.floats(&[1, vocab]);
+    let mut out = bench.ids(&[0]);
     let choices = bench.ids(&Choice { sampling, step: 1, given: None }.words());
     let choices = choices.view().reshape(&[1, Choice::WORDS]);
     bench.rig.device.sample(Sample { logits: logits.view(), choices, out: out.view_mut() }).expect("valid");
@@ -295,10 +329,13 @@ fn sample_drawn(bench: &Bench<'_>) {
 }
 
 fn patch_embed_3d(bench: &Bench<'_>) {
-    let (patch, hidden) = ([4, 16, 16], 64);
+    let patch = [4, 16, 16];
+    let hidden = 64;
     let volume = bench.floats(&[8, 32, 32]);
-    let (weight, bias) = (bench.acts(&[hidden, 1024]), bench.acts(&[hidden]));
-    let (positions, class_token) = (bench.acts(&[8, hidden]), bench.acts(&[1, hidden]));
+    let weight = bench.acts(&[hidden, 1024]);
+    let bias = bench.acts(&[hidden]);
+    let positions = bench.acts(&[8, hidden]);
+    let class_token = bench.acts(&[1, hidden]);
     let mut out = bench.acts(&[9, hidden]);
     let op = PatchEmbed3d {
         volume: volume.view(),
@@ -314,7 +351,9 @@ fn patch_embed_3d(bench: &Bench<'_>) {
 
 fn patch_embed_2d(bench: &Bench<'_>) {
     let volume = bench.floats(&[2, 64, 64]);
-    let (weight, bias, positions) = (bench.acts(&[64, 256]), bench.acts(&[64]), bench.acts(&[16, 64]));
+    let weight = bench.acts(&[64, 256]);
+    let bias = bench.acts(&[64]);
+    let positions = bench.acts(&[16, 64]);
     let mut out = bench.acts(&[32, 64]);
     let op = PatchEmbed2d {
         volume: volume.view(),
@@ -328,8 +367,10 @@ fn patch_embed_2d(bench: &Bench<'_>) {
 }
 
 fn preprocess_volume(bench: &Bench<'_>) {
-    let (slab, mut out) = (bench.floats(&[16, 32, 64]), bench.floats(&[8, 32, 32]));
-    let (scale, crop) = (Some([-1.0, 1.0]), [[0, 16], [0, 32], [0, 64]]);
+    let slab = bench.floats(&[16, 32, 64]);
+    let mut out = bench.floats(&[8, 32, 32]);
+    let scale = Some([-1.0, 1.0]);
+    let crop = [[0, 16], [0, 32], [0, 64]];
     let op = PreprocessVolume { slab: slab.view(), first_slice: 0, scale, crop, out: out.view_mut() };
     bench.rig.device.preprocess_volume(op).expect("valid");
 }

@@ -100,7 +100,8 @@ fn rows(case: &Case, complaints: &mut Vec<String>) -> String {
             complaints.push(format!("{what}: {of}: {got}, {ratio:.3} times {least}, allowed {limit} {}", limits.why));
         }
     };
-    let (mut text, mut memory) = (String::new(), 0);
+    let mut text = String::new();
+    let mut memory = 0;
     for (kernel, t) in &traffic {
         memory += t.read + t.written;
         complain(&format!("{kernel}, bytes of sectors"), t.moved, t.asked, limits.sectors);

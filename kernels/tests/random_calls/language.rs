@@ -22,7 +22,9 @@ fn indices(draw: &mut Draw, count: usize, limit: usize) -> Vec<u32> {
 }
 
 pub fn embed_tokens(draw: &mut Draw) -> Call {
-    let [vocab, hidden, rows] = [1 + draw.below(9), 1 + draw.below(20), draw.below(5)];
+    let vocab = 1 + draw.below(9);
+    let hidden = 1 + draw.below(20);
+    let rows = draw.below(5);
     let ids = indices(draw, rows, vocab);
     let inputs = vec![Part::new(draw, Kind::Weight, &[vocab, hidden]), Part::ids(draw, &[rows], ids)];
     let outputs = vec![Part::new(draw, Kind::Acts, &[rows, hidden])];
@@ -34,7 +36,9 @@ pub fn embed_tokens(draw: &mut Draw) -> Call {
 }
 
 pub fn embed_bert(draw: &mut Draw) -> Call {
-    let [vocab, hidden, rows] = [1 + draw.below(9), 1 + draw.below(20), draw.below(5)];
+    let vocab = 1 + draw.below(9);
+    let hidden = 1 + draw.below(20);
+    let rows = draw.below(5);
     let ids = indices(draw, rows, vocab);
     let inputs = vec![
         Part::cut(draw, Kind::Acts, &[vocab, hidden]),
@@ -66,7 +70,10 @@ fn logits(draw: &mut Draw, rows: usize, vocab: usize) -> Part {
 }
 
 pub fn log_probs(draw: &mut Draw) -> Call {
-    let [rows, vocab, count, ranks] = [draw.below(4), 1 + draw.below(40), draw.below(3), draw.below(6)];
+    let rows = draw.below(4);
+    let vocab = 1 + draw.below(40);
+    let count = draw.below(3);
+    let ranks = draw.below(6);
     let logits = logits(draw, rows, vocab);
     let ids = indices(draw, rows * count, vocab);
     let inputs = vec![logits, Part::ids(draw, &[rows, count], ids)];
@@ -89,7 +96,8 @@ fn choice(draw: &mut Draw) -> Choice {
 }
 
 pub fn sample(draw: &mut Draw) -> Call {
-    let [rows, vocab] = [draw.below(4), 1 + draw.below(40)];
+    let rows = draw.below(4);
+    let vocab = 1 + draw.below(40);
     let logits = logits(draw, rows, vocab);
     let choices: Vec<u32> = (0..rows).flat_map(|_| choice(draw).words()).collect();
     let inputs = vec![logits, Part::ids(draw, &[rows, Choice::WORDS], choices)];
@@ -118,7 +126,9 @@ impl Cache {
     fn new(draw: &mut Draw, rows_max: usize) -> Self {
         let own = draw.one_in(2);
         let rows = draw.below(if own { 6 } else { rows_max });
-        let [kv_heads, group, logical] = [1 + draw.below(2), 1 + draw.below(3), 1 + draw.below(3)];
+        let kv_heads = 1 + draw.below(2);
+        let group = 1 + draw.below(3);
+        let logical = 1 + draw.below(3);
         let head_dim = draw.pick(&[2, 6, 8, 16, 32, 96]);
         let pages = 1 + draw.below(8);
         let limit = logical * PAGE_TOKENS;

@@ -16,7 +16,8 @@ pub fn copy(draw: &mut Draw) -> Call {
 }
 
 pub fn rms_norm(draw: &mut Draw) -> Call {
-    let [rows, dim] = [draw.below(4), 1 + draw.below(40)];
+    let rows = draw.below(4);
+    let dim = 1 + draw.below(40);
     let inputs = vec![Part::cut(draw, Kind::Acts, &[rows, dim]), Part::new(draw, Kind::Weight, &[dim])];
     let outputs = vec![Part::new(draw, Kind::Acts, &[rows, dim])];
     Call::new(inputs, outputs, |device, inputs, outputs| {
@@ -27,7 +28,8 @@ pub fn rms_norm(draw: &mut Draw) -> Call {
 }
 
 pub fn layer_norm(draw: &mut Draw) -> Call {
-    let [rows, dim] = [draw.below(4), 1 + draw.below(40)];
+    let rows = draw.below(4);
+    let dim = 1 + draw.below(40);
     let inputs = vec![
         Part::cut(draw, Kind::Acts, &[rows, dim]),
         Part::new(draw, Kind::Weight, &[dim]),
@@ -42,8 +44,11 @@ pub fn layer_norm(draw: &mut Draw) -> Call {
 }
 
 pub fn slice_keys(draw: &mut Draw) -> Call {
-    let [layers, per_layer] = [1 + draw.below(3), 1 + draw.below(2)];
-    let [layer_tokens, slice_tokens, dim] = [1 + draw.below(4), 1 + draw.below(4), 1 + draw.below(12)];
+    let layers = 1 + draw.below(3);
+    let per_layer = 1 + draw.below(2);
+    let layer_tokens = 1 + draw.below(4);
+    let slice_tokens = 1 + draw.below(4);
+    let dim = 1 + draw.below(12);
     let slices = layers * per_layer;
     let inputs = vec![
         Part::new(draw, Kind::Acts, &[layers, layer_tokens, dim]),
@@ -62,7 +67,8 @@ pub fn slice_keys(draw: &mut Draw) -> Call {
 }
 
 pub fn tgis_scores(draw: &mut Draw) -> Call {
-    let [slices, dim] = [draw.below(6), 1 + draw.below(20)];
+    let slices = draw.below(6);
+    let dim = 1 + draw.below(20);
     let inputs = vec![Part::cut(draw, Kind::Floats, &[slices, dim]), Part::cut(draw, Kind::Acts, &[1, dim])];
     let outputs = vec![Part::new(draw, Kind::Floats, &[slices])];
     let temperature = if draw.errs(6) { draw.pick(&[0.0, -1.0, f32::NAN, f32::INFINITY]) } else { 2.0 };
@@ -74,7 +80,9 @@ pub fn tgis_scores(draw: &mut Draw) -> Call {
 }
 
 pub fn slice_combine(draw: &mut Draw) -> Call {
-    let [slices, tokens, dim] = [draw.below(4), 1 + draw.below(4), 1 + draw.below(12)];
+    let slices = draw.below(4);
+    let tokens = 1 + draw.below(4);
+    let dim = 1 + draw.below(12);
     let inputs = vec![Part::new(draw, Kind::Acts, &[slices, tokens, dim]), Part::new(draw, Kind::Floats, &[slices])];
     let outputs = vec![Part::new(draw, Kind::Acts, &[tokens, dim])];
     Call::new(inputs, outputs, |device, inputs, outputs| {
@@ -85,7 +93,9 @@ pub fn slice_combine(draw: &mut Draw) -> Call {
 }
 
 pub fn slice_max(draw: &mut Draw) -> Call {
-    let [slices, tokens, dim] = [1 + draw.below(4), 1 + draw.below(4), 1 + draw.below(12)];
+    let slices = 1 + draw.below(4);
+    let tokens = 1 + draw.below(4);
+    let dim = 1 + draw.below(12);
     let inputs = vec![Part::new(draw, Kind::Acts, &[slices, tokens, dim])];
     let outputs = vec![Part::new(draw, Kind::Acts, &[tokens, dim])];
     Call::new(inputs, outputs, |device, inputs, outputs| {

@@ -12,7 +12,9 @@ fn columns(epilogue: Epilogue, out: usize) -> usize {
 }
 
 pub fn linear(draw: &mut Draw) -> Call {
-    let [rows, inner, out] = [draw.below(24), draw.below(50), 1 + draw.below(40)];
+    let rows = draw.below(24);
+    let inner = draw.below(50);
+    let out = 1 + draw.below(40);
     let epilogue = draw.pick(&EPILOGUES);
     let inputs = vec![
         Part::cut(draw, Kind::Acts, &[rows, inner]),
@@ -30,7 +32,9 @@ pub fn linear(draw: &mut Draw) -> Call {
 }
 
 pub fn rms_linear(draw: &mut Draw) -> Call {
-    let [rows, inner, out] = [draw.below(18), 1 + draw.below(50), 1 + draw.below(40)];
+    let rows = draw.below(18);
+    let inner = 1 + draw.below(50);
+    let out = 1 + draw.below(40);
     let epilogue = if draw.errs(4) { draw.pick(&EPILOGUES) } else { draw.pick(&[Epilogue::None, Epilogue::SwiGlu]) };
     let inputs = vec![
         Part::cut(draw, Kind::Acts, &[rows, inner]),
@@ -47,7 +51,9 @@ pub fn rms_linear(draw: &mut Draw) -> Call {
 }
 
 pub fn rms_linear_argmax(draw: &mut Draw) -> Call {
-    let [rows, inner, vocab] = [draw.below(18), 1 + draw.below(30), 1 + draw.below(40)];
+    let rows = draw.below(18);
+    let inner = 1 + draw.below(30);
+    let vocab = 1 + draw.below(40);
     let inputs = vec![
         Part::cut(draw, Kind::Acts, &[rows, inner]),
         Part::new(draw, Kind::Weight, &[inner]),

@@ -4,8 +4,10 @@ use crate::parts::{Call, Kind, Part, all, these};
 use med2e3_kernels::ops::{AttentionFull, AvgPool, PatchEmbed2d, PatchEmbed3d, PreprocessVolume};
 
 pub fn attention_full(draw: &mut Draw) -> Call {
-    let [sequences, tokens, heads, head_dim] =
-        [1 + draw.below(3), 1 + draw.below(20), 1 + draw.below(3), draw.pick(&[4, 7, 16, 40, 130])];
+    let sequences = 1 + draw.below(3);
+    let tokens = 1 + draw.below(20);
+    let heads = 1 + draw.below(3);
+    let head_dim = draw.pick(&[4, 7, 16, 40, 130]);
     let dims = [sequences * tokens, heads * head_dim];
     let inputs = (0..3).map(|_| Part::cut(draw, Kind::Acts, &dims)).collect();
     let outputs = vec![Part::new(draw, Kind::Acts, &dims)];
@@ -21,7 +23,8 @@ pub fn attention_full(draw: &mut Draw) -> Call {
 pub fn avg_pool(draw: &mut Draw) -> Call {
     let pooled = [(); 3].map(|()| 1 + draw.below(2));
     let window = [(); 3].map(|()| 1 + draw.below(3));
-    let [grids, dim] = [draw.below(3), 1 + draw.below(20)];
+    let grids = draw.below(3);
+    let dim = 1 + draw.below(20);
     let grid = [0, 1, 2].map(|axis| pooled[axis] * window[axis]);
     let inputs = vec![Part::cut(draw, Kind::Acts, &[grids * grid.iter().product::<usize>(), dim])];
     let outputs = vec![Part::new(draw, Kind::Acts, &[grids * pooled.iter().product::<usize>(), dim])];

@@ -80,7 +80,9 @@ impl ConfigFiles {
             let remedy = "give the folder that the official code saved, with args/, llm/ and vision3d_model/ in it";
             Error::bad_input(root, format!("has no {ARGS}"), remedy)
         })?;
-        let (llm, vision_2d, vision_3d) = (optional(LLM)?, optional(VISION_2D)?, optional(VISION_3D)?);
+        let llm = optional(LLM)?;
+        let vision_2d = optional(VISION_2D)?;
+        let vision_3d = optional(VISION_3D)?;
         Ok(Self { root: root.to_path_buf(), args, llm, vision_2d, vision_3d })
     }
 }
@@ -142,7 +144,8 @@ impl ModelConfig {
 
     /// Checks the text encoder's heads, which no tensor shows, where the model uses it.
     pub(crate) fn check_bert(&self, path: &Path) -> Result<()> {
-        let (width, heads) = (self.bert.hidden_size, self.bert.num_attention_heads);
+        let width = self.bert.hidden_size;
+        let heads = self.bert.num_attention_heads;
         let declared = self.bert_keys.declares_heads() || width.is_multiple_of(64);
         if !self.scoring.is_guided_by(Guide::BertPooler) || (declared && width.is_multiple_of(heads)) {
             return Ok(());
@@ -205,7 +208,8 @@ impl ModelConfig {
             return Err(args.bad(finding, "use a larger llm_max_length or fewer image tokens"));
         }
         if self.llm_max_length > self.llm.max_position_embeddings {
-            let (length, positions) = (self.llm_max_length, self.llm.max_position_embeddings);
+            let length = self.llm_max_length;
+            let positions = self.llm.max_position_embeddings;
             let finding = format!("has llm_max_length {length}, but its language model {positions} positions");
             return Err(args.bad(finding, "use a smaller llm_max_length"));
         }

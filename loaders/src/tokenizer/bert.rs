@@ -34,7 +34,8 @@ impl BertTokenizer {
     /// # Errors
     /// Neither file is there, or the file is malformed, not a WordPiece vocabulary, or without BERT's special tokens.
     pub fn open(vision3d_dir: &Path) -> Result<Self> {
-        let (json, vocab) = (vision3d_dir.join("tokenizer.json"), vision3d_dir.join("vocab.txt"));
+        let json = vision3d_dir.join("tokenizer.json");
+        let vocab = vision3d_dir.join("vocab.txt");
         let (tokenizer, path) = if files::exists(&json)? {
             (JsonTokenizer::open_bert(&json)?, json)
         } else if files::exists(&vocab)? {
@@ -49,7 +50,8 @@ impl BertTokenizer {
                 Error::bad_input(&path, format!("has no token {token}"), "use vocab.txt of bert-base-uncased")
             })
         };
-        let (start, end) = (find("[CLS]")?, find("[SEP]")?);
+        let start = find("[CLS]")?;
+        let end = find("[SEP]")?;
         find("[UNK]")?;
         Ok(Self { tokenizer, path, start, end })
     }

@@ -54,7 +54,8 @@ impl LlmTokenizer {
     /// A missing, unreadable or malformed file, or one that asks for a tokenizer that we do not run.
     pub fn open(model_dir: &Path) -> Result<Self> {
         let settings = Settings::read(model_dir)?;
-        let (json, model) = (model_dir.join("tokenizer.json"), model_dir.join("tokenizer.model"));
+        let json = model_dir.join("tokenizer.json");
+        let model = model_dir.join("tokenizer.model");
         let (kind, path) = if files::exists(&json)? {
             (Kind::Json(Box::new(JsonTokenizer::open(&json)?)), json)
         } else if files::exists(&model)? {

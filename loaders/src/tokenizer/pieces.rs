@@ -111,7 +111,8 @@ impl PieceTokenizer {
     /// Cuts `text` at its added tokens, leftmost and longest first, and strips around those that ask for it.
     fn split<'a>(&'a self, text: &'a str) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
-        let (mut start, mut at) = (0, 0);
+        let mut start = 0;
+        let mut at = 0;
         let mut strip_next = false;
         while at < text.len() {
             let rest = &text[at..];

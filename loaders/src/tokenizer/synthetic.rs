@@ -124,7 +124,8 @@ impl Vocabulary {
             if count < 2 {
                 return;
             }
-            let (left, right) = (left.to_owned(), right.to_owned());
+            let left = left.to_owned();
+            let right = right.to_owned();
             self.merge(&left, &right);
             words = words.into_iter().map(|(word, count)| (join(word, &left, &right), count)).collect();
         }

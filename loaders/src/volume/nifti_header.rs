@@ -269,7 +269,8 @@ fn qform_conflict(fields: &Fields<'_>, sform: &[[f64; 3]; 3], pixdim: [f64; 3]) 
     let axes = |columns: &[[f64; 3]; 3]| {
         Some(super::Orientation::closest(columns, super::SliceOrder::SuperiorFirst).ok()?.source_axes)
     };
-    let [qform_code, sform_code] = [fields.code([252, 344]), fields.code([254, 348])];
+    let qform_code = fields.code([252, 344]);
+    let sform_code = fields.code([254, 348]);
     let qform = (qform_code > 0).then(|| qform_columns(fields, pixdim)).flatten()?;
     let taken = axes(sform)?;
     let other = axes(&qform)?;

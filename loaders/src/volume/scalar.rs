@@ -118,7 +118,8 @@ pub(crate) fn read_voxels(
         let next = left.min(CHUNK_VOXELS).min(voxels.capacity() - voxels.len());
         let bytes = &mut chunk[..next * scalar.size()];
         source.read_exact(bytes).map_err(|error| {
-            let (got, want) = (voxels.len(), count);
+            let got = voxels.len();
+            let want = count;
             Problem::cut_short(format!("holds fewer voxels than its header says ({got} of {want} and then: {error})"))
         })?;
         scalar.decode(bytes, big_endian, scale, &mut voxels);

@@ -99,7 +99,8 @@ pub fn slice(number: u16) -> Vec<u8> {
 fn rle_slice(number: u16) -> Vec<u8> {
     let plane = |byte: usize| -> Vec<u8> { pixels(number).into_iter().skip(byte).step_by(2).collect() };
     let segment = |byte: usize| [vec![(ROWS * COLUMNS - 1) as u8], plane(byte), vec![0x80; 1]].concat();
-    let (high, low) = (segment(1), segment(0));
+    let high = segment(1);
+    let low = segment(0);
     let mut offsets = vec![0u8; 64];
     let starts = [2u32, 64, 64 + high.len() as u32];
     for (place, value) in offsets.chunks_mut(4).zip(starts) {

@@ -20,7 +20,8 @@ fn requests() -> Vec<Request> {
 }
 
 fn check(model: &str, precision: Precision, schedules: u64) {
-    let (requests, voxels) = (requests(), volumes(model));
+    let requests = requests();
+    let voxels = volumes(model);
     let alone = alone(&load(model, Arc::new(Cpu { precision }), &LoadOptions::default()), &requests, &voxels);
     let mut compared = 0;
     // Single layers; whole passes of joined prompts; joined prompts layer by layer, of which some leave; few pages.
@@ -68,20 +69,25 @@ fn every_answer_is_the_one_it_gets_alone() {
 /// Many threads on one engine: each question is answered as alone, or the engine says that it is busy.
 #[test]
 fn threads_share_an_engine() {
-    let (model, rounds) = ("b_score15", 40);
-    let (requests, voxels) = (requests(), volumes(model));
+    let model = "b_score15";
+    let rounds = 40;
+    let requests = requests();
+    let voxels = volumes(model);
     let alone = alone(&exact(model, 1), &requests, &voxels);
     let options = LoadOptions { batch: 8, queue: 24, volumes: 3, ..LoadOptions::default() };
     let engine = load(model, Arc::new(EXACT), &options);
     let volumes: Vec<Volume> = voxels.iter().map(|voxels| engine.encode(voxels.as_slice()).expect("it fits")).collect();
-    let (requests, volumes, alone) = (&requests, &volumes, &alone);
+    let requests = &requests;
+    let volumes = &volumes;
+    let alone = &alone;
     let busy: usize = std::thread::scope(|scope| {
         let ask = |thread: usize| {
             let engine = engine.clone();
             move || {
                 let mut busy = 0;
                 for round in 0..rounds {
-                    let (volume, request) = ((thread + round) % 3, (thread * 7 + round) % requests.len());
+                    let volume = (thread + round) % 3;
+                    let request = (thread * 7 + round) % requests.len();
                     match engine.ask(&volumes[volume], requests[request].clone()) {
                         Ok(answer) => assert_eq!(facts(&answer), alone[volume][request]),
                         Err(Error::Busy { waiting }) => {

@@ -91,7 +91,8 @@ fn options_share_one_prompt() {
     engine.score(&volume, request.clone(), &options).expect("they fit");
     // The last token of the longest option is scored but goes through no step; each step takes all that go on.
     let longest = options.iter().map(|option| engine.answer_ids(&request.conversation, option).expect("a text").len());
-    let (layers, steps) = (2, longest.max().expect("eleven") - 1);
+    let layers = 2;
+    let steps = longest.max().expect("eleven") - 1;
     assert!(steps >= 4);
     assert_eq!(passes(profile.take()), (layers, steps * layers));
 }

@@ -80,7 +80,8 @@ fn a_stream_needs_only_its_waker() {
     let (bell, rings) = channel();
     let waker = Waker::from(Arc::new(Bell(bell)));
     let mut answering = engine.submit(&volume, request).expect("it fits");
-    let (mut ids, mut said) = (Vec::new(), String::new());
+    let mut ids = Vec::new();
+    let mut said = String::new();
     loop {
         match Pin::new(&mut answering).poll_next(&mut Context::from_waker(&waker)) {
             Poll::Pending => rings.recv_timeout(std::time::Duration::from_secs(60)).expect("the waker is woken"),

@@ -25,7 +25,8 @@ fn a_question_that_waits_has_waited() {
 fn decoding_holds_no_neighbours_prompts() {
     let engine = exact("b_score15", 2);
     let volume = encode(&engine, "b_score15");
-    let (long, one) = (short(12), short(1));
+    let long = short(12);
+    let one = short(1);
     let called = Instant::now();
     let answers = together(&engine, &[&long, &one, &one, &one, &one].map(|request| (&volume, request)));
     let all = called.elapsed().as_secs_f64() * 1e3;

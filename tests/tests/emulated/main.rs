@@ -94,7 +94,8 @@ fn check(goldens: &Goldens, case: &Case, floor: &Floor, device: Arc<dyn Device>)
 }
 
 fn check_base(base: &str, device: fn(u64) -> Arc<dyn Device>) {
-    let (goldens, floors) = (Goldens::open(), Goldens::open().floors());
+    let goldens = Goldens::open();
+    let floors = Goldens::open().floors();
     let cases: Vec<_> = goldens.cases().into_iter().filter(|case| case.model.starts_with(base)).collect();
     assert!(cases.len() >= 5, "base {base} has {} cases", cases.len());
     let squares = cases.iter().zip(0..).map(|(case, seed)| check(&goldens, case, &floors[&case.name], device(seed)));
@@ -182,7 +183,8 @@ fn memory_is_planned_to_the_byte() {
         let refused = Engine::load(gpu(planned - 1), &folder, &options, &mut |_| ControlFlow::Continue(()))
             .err()
             .expect("a byte is missing");
-        let (need, have) = (planned.div_ceil(1 << 20), (planned - 1) >> 20);
+        let need = planned.div_ceil(1 << 20);
+        let have = (planned - 1) >> 20;
         let text = format!("the model and 4 volumes take {need} MiB, but {have} MiB are free on emulated GPU, seed 0");
         let said = refused.to_string();
         assert!(said.starts_with(&text) && said.ends_with("--device cuda:N or --device cpu"), "{said}");

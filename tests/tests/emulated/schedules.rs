@@ -29,7 +29,8 @@ fn every_answer_is_the_one_it_gets_alone() {
         let options = LoadOptions { batch, unit_steps, volumes: 12, ..LoadOptions::default() };
         Engine::load(gpu(4), &folder, &options, &mut |_| ControlFlow::Continue(())).expect("it loads")
     };
-    let (requests, voxels) = (requests(), volumes(MODEL));
+    let requests = requests();
+    let voxels = volumes(MODEL);
     let alone = alone(&load(1, 1000), &requests, &voxels);
     let schedules = if std::env::var_os("MED2E3_LONG").is_some() { 50 } else { 3 };
     let mut compared = 0;

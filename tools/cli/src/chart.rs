@@ -52,7 +52,8 @@ pub fn scores_png(scores: &[f32], question: &str) -> Result<Vec<u8>> {
             .y_label_formatter(&|score| decimals(*score, highest))
             .draw()?;
         chart.draw_series(scores.iter().enumerate().map(|(slice, &score)| {
-            let (middle, color) = (slice as f32, if top.contains(&slice) { TOP_BAR } else { BAR });
+            let middle = slice as f32;
+            let color = if top.contains(&slice) { TOP_BAR } else { BAR };
             Rectangle::new([(middle - 0.38, 0.0), (middle + 0.38, score)], color.filled())
         }))?;
         chart.draw_series((0..scores.len() * 2).map(|dash| {

@@ -52,7 +52,8 @@ pub fn run() -> Result<(), Option<Failure>> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            let (text, terminal) = (error.render(), std::io::stdout().is_terminal());
+            let text = error.render();
+            let terminal = std::io::stdout().is_terminal();
             let text = if terminal { text.ansi().to_string() } else { text.to_string() };
             return output::print(&text).map(|_| ()).map_err(Some);
         }

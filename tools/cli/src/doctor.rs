@@ -153,7 +153,8 @@ fn advice(report: &Report) -> Vec<String> {
         advice.push("no bf16 instructions: --precision fast gains little here".into());
     }
     if let Some(available) = report.memory_available.filter(|&available| available < RELEASED_BYTES) {
-        let (free, wanted) = (gibibytes(Some(available)), gibibytes(Some(RELEASED_BYTES)));
+        let free = gibibytes(Some(available));
+        let wanted = gibibytes(Some(RELEASED_BYTES));
         advice.push(format!(
             "{free} of memory are available, but the released model takes {wanted}: close other programs"
         ));
@@ -176,9 +177,11 @@ fn text(report: &Report) -> String {
     };
     line("processor", &format!("{}, {} threads used", report.processor, report.threads));
     line("features", &report.features.join(" "));
-    let (available, total) = (gibibytes(report.memory_available), gibibytes(report.memory_total));
+    let available = gibibytes(report.memory_available);
+    let total = gibibytes(report.memory_total);
     line("memory", &format!("{available} available of {total}"));
-    let (here, temporary) = (gibibytes(report.disk_free_here), gibibytes(report.disk_free_temporary));
+    let here = gibibytes(report.disk_free_here);
+    let temporary = gibibytes(report.disk_free_temporary);
     line("disk", &format!("{here} free here, {temporary} free for temporary files"));
     line("exact", &report.exact);
     line("fast", &report.fast);

@@ -227,7 +227,9 @@ impl Eval {
     fn answer(&self, folder: &ModelFolder, run: &Run<'_>, results: &mut Results) -> Result<()> {
         let mut bars = Bars::new();
         let device = self.device.open(self.precision.map(Precision::from), folder)?;
-        let (batch, tgis, text_mlp) = (self.batch, self.tgis, self.tgis_text_mlp);
+        let batch = self.batch;
+        let tgis = self.tgis;
+        let text_mlp = self.tgis_text_mlp;
         let load = LoadOptions { batch, volumes: 1, tgis, text_mlp, ..LoadOptions::default() };
         let engine = Engine::load(device, folder, &load, &mut |progress| bars.follow(progress))?;
         bars.clear();
@@ -240,7 +242,8 @@ impl Eval {
     }
 
     fn print(&self, finished: &Finished, beside: Option<&Finished>) -> Result<()> {
-        let (tables, options) = (&finished.tables, &finished.identity.options);
+        let tables = &finished.tables;
+        let options = &finished.identity.options;
         let unswapped = beside.filter(|beside| self.swap_guides.is_some() && swap::are_unswapped(beside, finished));
         let lost = unswapped.map(|own| swap::lost(&finished.samples, &own.samples));
         let words = tables.open.is_some() || tables.captions.is_some();
@@ -252,7 +255,8 @@ impl Eval {
         ];
         let notes: Vec<&str> = notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note).collect();
         if self.json {
-            let (items, beside) = (finished.samples.len(), beside.map(|beside| &beside.tables));
+            let items = finished.samples.len();
+            let beside = beside.map(|beside| &beside.tables);
             return output::print_json(&Report { items, tables, beside, lost_by_swap: lost.as_ref(), options, notes });
         }
         let meteor = if self.wordnet.is_some() { "METEOR" } else { "METEOR (no synonyms)" };

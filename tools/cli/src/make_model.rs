@@ -177,8 +177,10 @@ fn check_space(folder: &Path, wanted: u64) -> Result<()> {
     if free >= wanted {
         return Ok(());
     }
-    let (place, mega) = (output::parent(folder), |bytes: u64| bytes.div_ceil(1_000_000));
-    let (wanted, free) = (mega(wanted), mega(free));
+    let place = output::parent(folder);
+    let mega = |bytes: u64| bytes.div_ceil(1_000_000);
+    let wanted = mega(wanted);
+    let free = mega(free);
     let finding = format!("{}: the model takes {wanted} MB, but {free} MB are free", place.display());
     Err(Failure::runtime(format!("{finding}; give an --out on another disk, or make room")))
 }

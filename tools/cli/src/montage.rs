@@ -29,7 +29,8 @@ pub fn montage_png(voxels: &[f32], dims: [usize; 3], scores: Option<&[f32]>) -> 
     }
     let scale = longest as f32 / rows.max(columns) as f32;
     let side = |size: usize| ((size as f32 * scale).round() as usize).max(1);
-    let (height, width) = (side(rows), side(columns));
+    let height = side(rows);
+    let width = side(columns);
     let sheet = [COLUMNS.min(slices) * (width + GAP) + GAP, tile_rows * (height + GAP) + GAP];
     let [Ok(sheet_width), Ok(sheet_height)] = sheet.map(u32::try_from) else {
         return Err(Failure::runtime(format!("{slices} slices are too many for one picture; give a smaller volume")));

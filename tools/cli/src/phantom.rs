@@ -102,12 +102,14 @@ impl Phantom {
                 return Err(Failure::usage(format!("{shown}: is one file, --lesions writes more; give a folder")));
             }
             if self.count > 1 {
-                let (shown, count) = (self.out.display(), self.count);
+                let shown = self.out.display();
+                let count = self.count;
                 return Err(Failure::usage(format!("{shown}: is one file, for {count} patients; give a folder")));
             }
         }
         if self.seed.checked_add(self.count - 1).is_none() {
-            let (seed, count) = (self.seed, self.count);
+            let seed = self.seed;
+            let count = self.count;
             return Err(Failure::usage(format!("seed {seed} has no {count} seeds after it; give a smaller one")));
         }
         let Some(truth) = &self.truth else { return Ok(()) };

@@ -11,7 +11,8 @@ pub fn columns(values: &[f32], height: usize, width: usize) -> Vec<String> {
         if largest > 0.0 && value > 0.0 { (value / largest * (height * 8) as f32).round() as usize } else { 0 }
     };
     // One blank between wide columns keeps them apart.
-    let (filled, gap) = (width - usize::from(width > 1), usize::from(width > 1));
+    let filled = width - usize::from(width > 1);
+    let gap = usize::from(width > 1);
     let line = |row: usize| {
         let below = (height - 1 - row) * 8;
         let cell = |value: f32| EIGHTHS[eighths(value).saturating_sub(below).min(8)].to_string();
@@ -29,7 +30,8 @@ pub fn score_line(scores: &[f32]) -> String {
 
 /// The scores of all slices, the mean, and the slices that counted most, as lines of text.
 pub fn score_chart(scores: &[f32], top: &[(usize, f32, [usize; 2])]) -> Vec<String> {
-    let (slices, highest) = (scores.len(), scores.iter().copied().fold(0.0, f32::max));
+    let slices = scores.len();
+    let highest = scores.iter().copied().fold(0.0, f32::max);
     let mut lines = vec![format!("slice scores (N = {slices}, mean 1/N = {:.4}):", 1.0 / slices.max(1) as f32)];
     let rows = columns(scores, 6, 2);
     let last = rows.len() - 1;

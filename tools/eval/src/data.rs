@@ -199,7 +199,9 @@ pub fn volumes<'a>(items: &'a [Item], source: &Source) -> Result<Vec<VolumeFile<
     let file = |item: &'a Item| {
         let path = source.volumes.join(&item.volume);
         let found = std::fs::metadata(&path).map_err(|error| {
-            let (shown, id, data) = (path.display(), &item.id, source.data.display());
+            let shown = path.display();
+            let id = &item.id;
+            let data = source.data.display();
             let finding = format!("cannot open ({error}), but item `{id}` of {data} asks about it");
             Error::input(format!("{shown}: {finding}; check --volumes"))
         })?;

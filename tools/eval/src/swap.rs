@@ -89,7 +89,9 @@ pub fn guides(items: &[Item], swap: Swap, data: &Path) -> Result<Vec<String>> {
             Swap::Topic(wanted) => others().find(|next| topic(next) == wanted),
         };
         let Some(next) = wanted.or_else(|| others().next()) else {
-            let (shown, id, volume) = (data.display(), &item.id, &item.volume);
+            let shown = data.display();
+            let id = &item.id;
+            let volume = &item.volume;
             let found = format!("item `{id}`: no question of another topic is asked about {volume}");
             return Err(Error::usage(format!("{shown}: {found}; leave out --swap-guides, or change --limit")));
         };
@@ -127,7 +129,8 @@ pub fn text(lost: &Rows) -> String {
 pub fn are_unswapped(own: &Finished, swapped: &Finished) -> bool {
     // These change what is kept or how words are compared, not the answers.
     const INDIFFERENT: [&str; 3] = ["slice_scores", "wordnet", "punkt"];
-    let (own, swapped) = (&own.identity, &swapped.identity);
+    let own = &own.identity;
+    let swapped = &swapped.identity;
     let same = |name: &String| match name.as_str() {
         "swap_guides" => own.options.get(name).is_some_and(serde_json::Value::is_null),
         other => INDIFFERENT.contains(&other) || own.options.get(name) == swapped.options.get(name),

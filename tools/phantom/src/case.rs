@@ -155,7 +155,8 @@ impl Case {
     /// then the answer in more than a quarter of the cases, which balanced choices need.
     pub fn new(seed: u64) -> Self {
         let mut draws = Draws::new(seed, Purpose::Case);
-        let (plane, phase) = (draws.pick(&Plane::ALL), draws.pick(&Phase::ALL));
+        let plane = draws.pick(&Plane::ALL);
+        let phase = draws.pick(&Phase::ALL);
         let finding = (draws.index(5) > 0).then(|| {
             let Place { side, in_chest } = draws.pick(&Place::ALL);
             let organ = draws.pick(match (in_chest, side) {

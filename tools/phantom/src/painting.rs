@@ -130,7 +130,8 @@ fn blend(value: &mut f32, towards: f32, weight: f32) {
 /// Calls back with the index, place and weight of every voxel that the shape may touch.
 fn each(view: &View, shape: Ellipsoid, mut visit: impl FnMut(usize, Point, f32)) {
     let [slices, rows, columns] = view.dims;
-    let (steepness, axis) = (steepness(view, shape), view.column_axis());
+    let steepness = steepness(view, shape);
+    let axis = view.column_axis();
     let form_max = 1.0 + 0.5 / steepness;
     let others = [[1, 2], [0, 2], [0, 1]][axis];
     for slice in 0..slices {

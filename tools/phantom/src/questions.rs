@@ -168,7 +168,8 @@ fn caption(case: &Case) -> String {
     let head = format!("{} CT, {} phase.", case.plane, case.phase.to_string().to_lowercase());
     match case.finding {
         Some(finding) => {
-            let (organ, place) = (finding.organ.to_string().to_lowercase(), finding.place().to_string().to_lowercase());
+            let organ = finding.organ.to_string().to_lowercase();
+            let place = finding.place().to_string().to_lowercase();
             format!("{head} {} of the {organ} in the {place}.", finding.lesion)
         }
         None => format!("{head} No lesion."),

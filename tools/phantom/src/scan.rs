@@ -35,7 +35,8 @@ impl Scan {
     pub fn new(case: &Case, dims: [usize; 3]) -> Self {
         let painting = paint(case, dims);
         let spacing_mm = [0, 1, 2].map(|axis| 2.0 * painting.view.half_mm[axis] / dims[axis] as f32);
-        let (lesion_slices, lesion) = (touched(&painting), painting.lesion());
+        let lesion_slices = touched(&painting);
+        let lesion = painting.lesion();
         Self { dims, hu: painting.into_hu(), spacing_mm, lesion_slices, lesion }
     }
 

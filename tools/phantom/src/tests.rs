@@ -95,7 +95,8 @@ fn lesions_can_be_seen() {
 #[test]
 fn hidden_fluid_is_not_counted() {
     let fluid = sick(0..200).filter(|case| case.finding.is_some_and(|finding| finding.lesion == Lesion::Effusion));
-    let (mut bright, mut all) = (0, 0);
+    let mut bright = 0;
+    let mut all = 0;
     for case in fluid.filter(|case| case.phase != Phase::NonContrast) {
         let painting = paint(&case, DIMS);
         let lesion = painting.lesion();
@@ -116,7 +117,8 @@ fn planes_show_one_patient() {
         for plane in Plane::ALL {
             let painting = paint(&case(plane), DIMS);
             let shown = Scan::new(&case(plane), DIMS).prepared();
-            let (mut sum, mut count) = (0.0, 0);
+            let mut sum = 0.0;
+            let mut count = 0;
             for (at, shown) in places(&painting).zip(shown) {
                 if at.iter().any(|x| x.abs() >= 1.0) {
                     continue;
@@ -145,7 +147,8 @@ fn contrast_is_where_the_phase_says() {
         let [z, y, x] = [0, 1, 2].map(|axis| ((place[axis] + 1.0) * 0.5 * DIMS[axis] as f32) as usize);
         scan.hu[(z * DIMS[1] + y) * DIMS[2] + x]
     };
-    let (aorta, liver) = ([0.48, 0.38, 0.07], [0.24, -0.2, -0.45]);
+    let aorta = [0.48, 0.38, 0.07];
+    let liver = [0.24, -0.2, -0.45];
     let rank = |place| {
         let mut phases = Phase::ALL;
         phases.sort_by(|a, b| brightness(*b, place).total_cmp(&brightness(*a, place)));
@@ -212,7 +215,8 @@ fn the_smallest_size_and_larger_ones_show_the_lesion() {
     }
     let case = Case::new(4);
     let slices = |dims| Scan::new(&case, dims).lesion_slices.unwrap();
-    let (coarse, fine) = (slices(DIMS), slices([64, 96, 80]));
+    let coarse = slices(DIMS);
+    let fine = slices([64, 96, 80]);
     assert!(fine[0].abs_diff(2 * coarse[0]) <= 2 && fine[1].abs_diff(2 * coarse[1] + 1) <= 2, "{coarse:?} {fine:?}");
 }
 
@@ -263,7 +267,8 @@ fn check_blind(name: &str, asked: &[Asked], key: impl Fn(&Asked) -> String, gues
         counts.iter().max_by_key(|(_, count)| **count).map(|(text, _)| text.clone())
     };
     let right = tried.iter().filter(|question| best(question) == Some(guess(question))).count();
-    let (share, bound) = (right as f64 / tried.len() as f64, 4.0 * (3.0 / 16.0 / tried.len() as f64).sqrt());
+    let share = right as f64 / tried.len() as f64;
+    let bound = 4.0 * (3.0 / 16.0 / tried.len() as f64).sqrt();
     assert!((share - 0.25).abs() < bound, "{name}: {share} of {}, bound {bound}", tried.len());
 }
 

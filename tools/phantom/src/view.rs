@@ -46,7 +46,8 @@ impl View {
 
     /// The middle of a row: where its columns' coordinate is 0.
     pub(crate) fn row(&self, slice: usize, row: usize) -> Point {
-        let (s, r) = (offset(slice, self.dims[0]), offset(row, self.dims[1]));
+        let s = offset(slice, self.dims[0]);
+        let r = offset(row, self.dims[1]);
         [0, 1, 2].map(|axis| s * self.steps[0][axis] + r * self.steps[1][axis])
     }
 
@@ -90,7 +91,8 @@ mod tests {
     fn each_plane_runs_as_a_radiologist_sees_it() {
         let ends = |plane| {
             let view = view(plane);
-            let (first, last) = (view.row(0, 0), view.row(3, 7));
+            let first = view.row(0, 0);
+            let last = view.row(3, 7);
             ([0, 1, 2].map(|axis| (last[axis] - first[axis]).total_cmp(&0.0) as i8), view.column_axis())
         };
         assert_eq!(ends(Plane::Axial), ([1, 1, 0], 2), "down, back, right to left");

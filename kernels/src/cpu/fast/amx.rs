@@ -34,7 +34,9 @@ pub(super) fn available() -> bool {
 /// and all there are.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
-    let (arch_prctl, request, tile_data) = (158i64, 0x1023i64, 18i64);
+    let arch_prctl = 158i64;
+    let request = 0x1023i64;
+    let tile_data = 18i64;
     let status: i64;
     // SAFETY: the call takes two integers, touches no memory of ours and clobbers what is named.
     unsafe {

@@ -52,8 +52,10 @@ struct Tile {
 impl Job for AttendFast<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (t, ready) = (&self.task, Ready::new(self.way));
-        let (panels, dim) = (t.queries.div_ceil(BLOCK), t.head_dim);
+        let t = &self.task;
+        let ready = Ready::new(self.way);
+        let panels = t.queries.div_ceil(BLOCK);
+        let dim = t.head_dim;
         let mut state = State {
             queries: scratch::take(Kind::Rows, panels * BLOCK * dim / 2),
             keys: scratch::take(Kind::Panel, TILE_TOKENS * dim / 2),
@@ -96,7 +98,8 @@ impl AttendFast<'_> {
     /// As [`Lanes`]; the tokens exist.
     #[inline(always)]
     unsafe fn round<L: Lanes>(&self, tile: Tile, state: &mut State) {
-        let (t, dim) = (&self.task, self.task.head_dim);
+        let t = &self.task;
+        let dim = self.task.head_dim;
         let keys: &mut [u16] = bytemuck::cast_slice_mut(&mut state.keys);
         for (token, key) in keys.chunks_exact_mut(dim).take(tile.count).enumerate() {
             // SAFETY: a key has `dim` values.
@@ -143,7 +146,8 @@ impl AttendFast<'_> {
         let x: &[bf16] = &bytemuck::cast_slice(&state.weights)[..BLOCK * tile.whole];
         let values: &[bf16] = bytemuck::cast_slice(&state.values);
         for (w, sums) in values.chunks_exact(BLOCK * TILE_TOKENS).zip(sums.chunks_exact_mut(BLOCK * BLOCK)) {
-            let (ahead, add) = (w.as_ptr(), tile.first > 0);
+            let ahead = w.as_ptr();
+            let add = tile.first > 0;
             Block { w, stride: TILE_TOKENS, ahead, x, inner: tile.whole, add }.run(ready, sums);
         }
     }
@@ -169,10 +173,12 @@ impl AttendFast<'_> {
     /// As [`Lanes`]; the task owns its output.
     #[inline(always)]
     unsafe fn end<L: Lanes>(&self, panel: usize, state: &mut State) {
-        let (t, dim) = (&self.task, self.task.head_dim);
+        let t = &self.task;
+        let dim = self.task.head_dim;
         let sums = &state.sums[panel * BLOCK * (dim + 2)..][..BLOCK * (dim + 2)];
         for (lane, column) in (0..BLOCK).step_by(8).flat_map(|lane| (0..dim).step_by(8).map(move |c| (lane, c))) {
-            let (from, to) = (sums[column * BLOCK + lane..].as_ptr(), state.scores[lane * dim + column..].as_mut_ptr());
+            let from = sums[column * BLOCK + lane..].as_ptr();
+            let to = state.scores[lane * dim + column..].as_mut_ptr();
             // SAFETY: eight columns of eight queries, on both sides.
             unsafe { L::transpose8(from, BLOCK, to, dim) };
         }
@@ -195,7 +201,8 @@ impl AttendFast<'_> {
 unsafe fn weigh<L: Lanes>(scores: &mut [f32], fresh: bool, statistics: &mut [f32], sums: &mut [f32]) {
     let rows = scores.len() / BLOCK;
     for lane in (0..BLOCK).step_by(L::WIDTH) {
-        let (scores, old) = (scores[lane..].as_mut_ptr(), statistics[lane..].as_mut_ptr());
+        let scores = scores[lane..].as_mut_ptr();
+        let old = statistics[lane..].as_mut_ptr();
         // SAFETY: vectors lie within rows of `BLOCK` values.
         unsafe {
             let mut highest = if fresh { L::splat(f32::NEG_INFINITY) } else { L::load(old) };
@@ -233,7 +240,8 @@ fn pair(weights: &[f32], to: &mut [f32]) {
     for (pair, rows) in weights.chunks_exact(2 * BLOCK).enumerate() {
         for half in 0..2 {
             let to = &mut to[pair / 16 * 512 + half * 256 + pair % 16 * 16..][..16];
-            let (even, odd) = (&rows[half * 16..][..16], &rows[BLOCK + half * 16..][..16]);
+            let even = &rows[half * 16..][..16];
+            let odd = &rows[BLOCK + half * 16..][..16];
             for ((to, &even), &odd) in to.iter_mut().zip(even).zip(odd) {
                 *to = u32::from(rounded(even)) | u32::from(rounded(odd)) << 16;
             }

@@ -113,7 +113,8 @@ fn fastest() -> Option<Way> {
 /// Blocks of integers small enough that every sum is exact, three steps deep, with a wider weight stride; the second
 /// adds to the first.
 fn agrees_with_twin(way: Way) -> bool {
-    let (inner, stride) = (3 * STEP, 4 * STEP);
+    let inner = 3 * STEP;
+    let stride = 4 * STEP;
     let integer = |i: usize, by: usize| bf16::from_f32((i * by % 257) as f32 - 128.0);
     let w: Vec<bf16> = (0..BLOCK * stride).map(|i| integer(i, 101)).collect();
     let x: Vec<bf16> = (0..BLOCK * inner).map(|i| integer(i, 73)).collect();
@@ -199,7 +200,8 @@ pub(crate) fn suits(product: &Product<'_>) -> bool {
 /// Runs a product that [`suits`], for `Product::run`, which has compared its slices with its sizes.
 pub(crate) fn run(way: Way, isa: Isa, product: &Product<'_>, weights: &[bf16], out: &mut [f32]) {
     let out = Shared(out.as_mut_ptr());
-    let (panels, blocks) = (product.rows.div_ceil(BLOCK), product.columns / BLOCK);
+    let panels = product.rows.div_ceil(BLOCK);
+    let blocks = product.columns / BLOCK;
     let row_tasks = panels.div_ceil(TASK_PANELS);
     let column_tasks = (4 * rayon::current_num_threads()).div_ceil(row_tasks.max(1));
     let column_tasks = column_tasks.clamp(1, blocks.div_ceil(TASK_BLOCKS));
@@ -227,7 +229,8 @@ struct Task<'a> {
 impl Job for Task<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (p, ready) = (self.product, Ready::new(self.way));
+        let p = self.product;
+        let ready = Ready::new(self.way);
         let panels = self.rows.len().div_ceil(BLOCK);
         let passes = p.inner.div_ceil(DEPTH);
         let deepest = (p.inner / STEP).div_ceil(passes) * STEP;
@@ -239,7 +242,8 @@ impl Job for Task<'_> {
         let mut sums = scratch::take(Kind::Sums, kept * per_block);
         for pass in 0..passes {
             let steps = part(p.inner / STEP, passes, pass);
-            let (first, inner) = (steps.start * STEP, steps.len() * STEP);
+            let first = steps.start * STEP;
+            let inner = steps.len() * STEP;
             for (panel, to) in packed.chunks_exact_mut(BLOCK * inner / 2).take(panels).enumerate() {
                 // SAFETY: x has the panel's rows; both buffers hold 32 rows of pairs.
                 unsafe {
@@ -284,7 +288,8 @@ impl Task<'_> {
         let mut turned = [[0f32; BLOCK * BLOCK]; 2];
         for (sums, turned) in sums.chunks_exact(BLOCK * BLOCK).zip(&mut turned) {
             for (i, j) in (0..BLOCK).step_by(8).flat_map(|i| (0..BLOCK).step_by(8).map(move |j| (i, j))) {
-                let (from, to) = (sums[i * BLOCK + j..].as_ptr(), turned[j * BLOCK + i..].as_mut_ptr());
+                let from = sums[i * BLOCK + j..].as_ptr();
+                let to = turned[j * BLOCK + i..].as_mut_ptr();
                 // SAFETY: eight by eight sums of the block, on both sides.
                 unsafe { L::transpose8(from, BLOCK, to, BLOCK) };
             }

@@ -15,10 +15,11 @@ fn check(ways: &[Way], [rows, inner, columns]: [usize; 3], epilogue: Epilogue, s
     let weight_rows = columns * (1 + usize::from(epilogue == Epilogue::SwiGlu));
     let to_bf16 = |values: Vec<f32>| values.into_iter().map(bf16::from_f32).collect::<Vec<bf16>>();
     let weights = to_bf16(numbers(seed, weight_rows * inner, 2.0 / (inner as f32).sqrt()));
-    let (x, old) = (numbers(seed + 1, rows * inner, 2.0), numbers(seed + 2, rows * columns, 1.0));
+    let x = numbers(seed + 1, rows * inner, 2.0);
+    let old = numbers(seed + 2, rows * columns, 1.0);
     let bias = (epilogue != Epilogue::SwiGlu).then(|| numbers(seed + 3, columns, 1.0));
-    let (w, near): (Vec<f32>, Vec<f32>) =
-        (weights.iter().map(|w| w.to_f32()).collect(), x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect());
+    let w: Vec<f32> = weights.iter().map(|w| w.to_f32()).collect();
+    let near: Vec<f32> = x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
     let want = reference::linear(&near, &w, bias.as_deref(), epilogue, &old, [inner, columns]);
     let weights_view = Weights::Bf16(&weights);
     let product = Product { x: &x, weights: weights_view, bias: bias.as_deref(), epilogue, rows, inner, columns };
@@ -53,7 +54,8 @@ fn agrees_with_f64() {
 
 #[test]
 fn only_whole_blocks_and_bf16() {
-    let (x, w) = (vec![0f32; 64], vec![bf16::ZERO; 64 * 64]);
+    let x = vec![0f32; 64];
+    let w = vec![bf16::ZERO; 64 * 64];
     let product = |weights, rows, inner, columns| {
         suits(&Product { x: &x, weights, bias: None, epilogue: Epilogue::None, rows, inner, columns })
     };

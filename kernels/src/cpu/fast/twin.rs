@@ -3,7 +3,8 @@ use super::{BLOCK, Block, STEP, Sums};
 
 pub(super) fn block(block: &Block<'_>, sums: &mut Sums) {
     for (i, sum) in sums.iter_mut().enumerate() {
-        let (row, column) = (i / BLOCK, i % BLOCK);
+        let row = i / BLOCK;
+        let column = i % BLOCK;
         let mut total = if block.add { *sum } else { 0.0 };
         let steps = block.x.chunks_exact(BLOCK * STEP).zip(block.w[row * block.stride..].chunks_exact(STEP));
         for (x, w) in steps.take(block.inner / STEP) {

@@ -125,7 +125,8 @@ unsafe fn tile<L: Lanes, const ROWS: usize>(depth: usize, x: Rows, w: *const f32
     unsafe {
         let mut sums = [[L::splat(0.0); 2]; ROWS];
         for k in 0..depth {
-            let (w0, w1) = (L::load(w.add(k * 2 * L::WIDTH)), L::load(w.add(k * 2 * L::WIDTH + L::WIDTH)));
+            let w0 = L::load(w.add(k * 2 * L::WIDTH));
+            let w1 = L::load(w.add(k * 2 * L::WIDTH + L::WIDTH));
             for (r, sums) in sums.iter_mut().enumerate() {
                 let value = L::splat(*x.at.add(r * x.stride + k));
                 sums[0] = L::fma(value, w0, sums[0]);

@@ -27,7 +27,8 @@ pub(crate) unsafe fn finish<L: Lanes>(epilogue: Epilogue, stretch: Stretch) {
     unsafe {
         for at in (0..whole).step_by(L::WIDTH) {
             let bias = stretch.bias.map(|bias| bias.add(at));
-            let (sums, out) = (stretch.sums.add(at), stretch.out.add(at));
+            let sums = stretch.sums.add(at);
+            let out = stretch.out.add(at);
             vector::<L>(
                 epilogue,
                 Stretch { sums, values: stretch.values.wrapping_add(at), bias, out, count: L::WIDTH },
@@ -46,7 +47,8 @@ pub(crate) unsafe fn finish<L: Lanes>(epilogue: Epilogue, stretch: Stretch) {
                 std::ptr::copy_nonoverlapping(from.add(whole), bias.as_mut_ptr(), rest);
             }
             let bias = stretch.bias.map(|_| bias.as_ptr());
-            let (sums, values) = (sums.as_ptr(), values.as_ptr());
+            let sums = sums.as_ptr();
+            let values = values.as_ptr();
             vector::<L>(epilogue, Stretch { sums, values, bias, out: out.as_mut_ptr(), count: L::WIDTH });
             std::ptr::copy_nonoverlapping(out.as_ptr(), stretch.out.add(whole), rest);
         }

@@ -39,7 +39,8 @@ pub(super) fn run<S: Stored>(isa: Isa, product: &Product<'_>, weights: &[S], out
 /// Blocks of rows and of panels: enough to occupy all threads. The result does not depend on the choice.
 fn grid(rows: usize, panels: usize, panels_per_block: usize) -> (usize, usize) {
     let wanted = 4 * rayon::current_num_threads();
-    let (mut row_blocks, panel_blocks) = (rows.div_ceil(BLOCK_ROWS), panels.div_ceil(panels_per_block));
+    let mut row_blocks = rows.div_ceil(BLOCK_ROWS);
+    let panel_blocks = panels.div_ceil(panels_per_block);
     while row_blocks * panel_blocks < wanted && rows.div_ceil(row_blocks * 2) >= 2 * STRIP_ROWS {
         row_blocks *= 2;
     }

@@ -45,7 +45,8 @@ struct Columns<'a, S> {
 impl<S: Stored> Job for Columns<'_, S> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (p, count) = (self.product, self.count);
+        let p = self.product;
+        let count = self.count;
         let halves = 1 + usize::from(p.gated());
         let mut sums = scratch::take(Kind::Sums, p.rows * halves * count);
         for half in 0..halves {

@@ -12,7 +12,8 @@ fn counts_and_wraps() {
 
 #[test]
 fn contract_errors() {
-    let (mut floats, mut matrix) = (poisoned(&[2]), poisoned(&[2, 1]));
+    let mut floats = poisoned(&[2]);
+    let mut matrix = poisoned(&[2, 1]);
     assert_refused(CPU.advance(Advance { counters: floats.view_mut() }), "advance: counters hold F32, wanted U32");
     let text = r#"advance: counters has dims [2, 1], wanted ["count"]"#;
     assert_refused(CPU.advance(Advance { counters: matrix.view_mut() }), text);

@@ -17,9 +17,12 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa, way: Option<Way>) -> R
     let (q, q_stride) = op.q.host_strided::<f32>()?;
     let (k, k_stride) = op.k.host_strided::<f32>()?;
     let (v, v_stride) = op.v.host_strided::<f32>()?;
-    let (tokens, head_dim, heads) = (shape.tokens, shape.head_dim, op.heads);
+    let tokens = shape.tokens;
+    let head_dim = shape.head_dim;
+    let heads = op.heads;
     let hidden = heads * head_dim;
-    let (sequences, scale) = (op.sequences, op.scale);
+    let sequences = op.sequences;
+    let scale = op.scale;
     let out = op.out.host::<f32>()?;
     if out.is_empty() {
         return Ok(());
@@ -28,8 +31,11 @@ pub(crate) fn run_on(mut op: AttentionFull<'_>, isa: Isa, way: Option<Way>) -> R
     let block = block_queries(tokens, sequences * heads);
     let blocks = tokens.div_ceil(block);
     (0..sequences * heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
-        let (sequence, head, first) = (task / blocks / heads, task / blocks % heads, task % blocks * block);
-        let (row, column) = (sequence * tokens, head * head_dim);
+        let sequence = task / blocks / heads;
+        let head = task / blocks % heads;
+        let first = task % blocks * block;
+        let row = sequence * tokens;
+        let column = head * head_dim;
         let rows = |values: &[f32], row: usize, stride: usize| Rows {
             at: values.as_ptr().wrapping_add(row * stride + column),
             stride,

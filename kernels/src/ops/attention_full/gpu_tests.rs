@@ -22,7 +22,9 @@ pub(crate) fn slack(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f3
     let weights: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
     let total: f64 = weights.iter().sum();
     let of_column = |column: usize| {
-        let (mut most, mut squares, mut out) = (0f64, 0f64, 0f64);
+        let mut most = 0f64;
+        let mut squares = 0f64;
+        let mut out = 0f64;
         for part in weights.iter().zip(values).map(|(w, v)| w / total * f64::from(v[column])) {
             (most, squares, out) = (most + part.abs(), squares + part * part, out + part);
         }
@@ -35,7 +37,8 @@ pub(crate) fn slack(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f3
 pub(crate) fn assert_near(what: &str, got: &[f32], want: &[f32], slack: &[f64]) {
     assert_eq!([got.len(), slack.len()], [want.len(); 2], "{what}: lengths");
     for (i, ((&got, &want), &slack)) in got.iter().zip(want).zip(slack).enumerate() {
-        let (got, want) = (f64::from(got), f64::from(want));
+        let got = f64::from(got);
+        let want = f64::from(want);
         let bound = slack + (want.abs() + slack) / 256.0;
         assert!((got - want).abs() <= bound, "{what}: element {i} is {got}, wanted {want} within {bound:e}");
     }
@@ -54,7 +57,8 @@ struct Case {
 
 impl Case {
     fn new([sequences, tokens, heads, head_dim]: [usize; 4], gap: usize, seed: u32, size: f32, scale: f32) -> Self {
-        let (rows, hidden) = (sequences * tokens, heads * head_dim);
+        let rows = sequences * tokens;
+        let hidden = heads * head_dim;
         let mut qkv = rounded(&numbers(seed, rows * (3 * hidden + 3 * gap), size));
         for row in qkv.chunks_exact_mut(hidden + gap) {
             row[hidden..].fill(f32::NAN);
@@ -71,11 +75,15 @@ impl Case {
     }
 
     fn run(&self, rig: &Rig<'_>) -> Vec<f32> {
-        let (rows, hidden, width) = (self.sequences * self.tokens, self.hidden(), self.width());
+        let rows = self.sequences * self.tokens;
+        let hidden = self.hidden();
+        let width = self.width();
         let qkv = rig.acts(&[rows, 3 * width], &self.qkv);
         let mut out = rig.poisoned(&[rows, hidden]);
         let part = |i: usize| qkv.view().cols(i * width..i * width + hidden);
-        let (sequences, heads, scale) = (self.sequences, self.heads, self.scale);
+        let sequences = self.sequences;
+        let heads = self.heads;
+        let scale = self.scale;
         let op = AttentionFull { q: part(0), k: part(1), v: part(2), sequences, heads, scale, out: out.view_mut() };
         rig.device.attention_full(op).expect("valid");
         rig.read(&out)
@@ -178,8 +186,11 @@ fn many_tokens() {
 fn refuses_wide_heads() {
     let gpu = Gpu::emulated(Emulation::default());
     let rig = Rig { device: &gpu };
-    let (x, mut out): (Tensor, Tensor) = (rig.acts(&[1, 136], &[0.0; 136]), rig.poisoned(&[1, 136]));
-    let (q, k, v) = (x.view(), x.view(), x.view());
+    let x: Tensor = rig.acts(&[1, 136], &[0.0; 136]);
+    let mut out: Tensor = rig.poisoned(&[1, 136]);
+    let q = x.view();
+    let k = x.view();
+    let v = x.view();
     let op = AttentionFull { q, k, v, sequences: 1, heads: 1, scale: 1.0, out: out.view_mut() };
     crate::testing::assert_refused(
         rig.device.attention_full(op),

@@ -47,7 +47,8 @@ pub(crate) fn stages_bytes(padded: usize) -> u32 {
 pub(crate) fn run(gpu: &Gpu, mut op: AttentionFull<'_>) -> Result<()> {
     let shape = op.check()?;
     let args = gpu.args("attention_full")?;
-    let (head_dim, hidden) = (shape.head_dim, op.heads * shape.head_dim);
+    let head_dim = shape.head_dim;
+    let hidden = op.heads * shape.head_dim;
     let Some((padded, kernels)) = KERNELS.iter().find(|(padded, _)| head_dim <= *padded) else {
         return args.refuse(format!("head_dim is {head_dim}, at most 128 on a GPU"));
     };

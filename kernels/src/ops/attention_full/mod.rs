@@ -59,7 +59,8 @@ impl AttentionFull<'_> {
         dims.input("k", &self.k, &["rows", "hidden"])?;
         dims.input("v", &self.v, &["rows", "hidden"])?;
         dims.output("out", &self.out, &["rows", "hidden"])?;
-        let (rows, hidden) = (dims.size("rows"), dims.size("hidden"));
+        let rows = dims.size("rows");
+        let hidden = dims.size("hidden");
         dims.require(self.sequences > 0 && rows.is_multiple_of(self.sequences), || {
             format!("{rows} rows do not divide into {} sequences", self.sequences)
         })?;

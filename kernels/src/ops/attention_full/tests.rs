@@ -14,7 +14,8 @@ use half::bf16;
 /// values in a row, then tiles, then a few roundings of exponential, sum and quotient.
 pub(crate) fn bound<'a>(query: &[f32], keys: impl Iterator<Item = &'a [f32]>, scale: f32, largest: f32) -> f64 {
     let size = |key: &[f32]| query.iter().zip(key).map(|(q, k)| f64::from((q * k).abs())).sum::<f64>();
-    let (mut score, mut tokens) = (0f64, 0);
+    let mut score = 0f64;
+    let mut tokens = 0;
     for key in keys {
         score = score.max(size(key) * f64::from(scale).abs());
         tokens += 1;
@@ -44,7 +45,8 @@ fn run(sizes: &Sizes, qkv: &Tensor, scale: f32, isa: Isa, way: Option<Way>) -> V
     let hidden = sizes.hidden();
     let mut out = poisoned(&[sizes.rows(), hidden]);
     let part = |i: usize| qkv.view().cols(i * hidden..(i + 1) * hidden);
-    let (sequences, heads) = (sizes.sequences, sizes.heads);
+    let sequences = sizes.sequences;
+    let heads = sizes.heads;
     let op = AttentionFull { q: part(0), k: part(1), v: part(2), sequences, heads, scale, out: out.view_mut() };
     cpu::run_on(op, isa, way).expect("valid");
     values(&out)
@@ -56,10 +58,12 @@ fn check(sizes: &Sizes, seed: u32, size: f32, scale: f32) {
 }
 
 fn check_ways(sizes: &Sizes, qkv: &[f32], size: f32, scale: f32, ways: &[Option<Way>]) {
-    let (hidden, head_dim) = (sizes.hidden(), sizes.head_dim);
+    let hidden = sizes.hidden();
+    let head_dim = sizes.head_dim;
     let tensor = tensor(&[sizes.rows(), 3 * hidden], qkv);
     let what = format!("{} x {} tokens, {} x {head_dim}", sizes.sequences, sizes.tokens, sizes.heads);
-    let (mut want, mut bounds) = (Vec::new(), Vec::new());
+    let mut want = Vec::new();
+    let mut bounds = Vec::new();
     for (row, head) in (0..sizes.rows()).flat_map(|row| (0..sizes.heads).map(move |head| (row, head))) {
         let at = |row: usize, part: usize| &qkv[(row * 3 + part) * hidden + head * head_dim..][..head_dim];
         let first = row / sizes.tokens * sizes.tokens;
@@ -83,7 +87,9 @@ fn worked_by_hand() {
     let k = tensor(&[2, 2], &[3f32.ln() * 2.0, 0.0, 0.0, 0.0]);
     let v = tensor(&[2, 2], &[4.0, 8.0, 0.0, -8.0]);
     let mut out = poisoned(&[2, 2]);
-    let (q, k, v) = (q.view(), k.view(), v.view());
+    let q = q.view();
+    let k = k.view();
+    let v = v.view();
     CPU.attention_full(AttentionFull { q, k, v, sequences: 1, heads: 1, scale: 0.5, out: out.view_mut() })
         .expect("valid");
     assert_close("out", &values(&out), &[3.0, 4.0, 2.0, 0.0], 1e-6);
@@ -138,14 +144,18 @@ fn regimes() {
 /// One score above all others by more than f32's exponent range: that token's value, bit for bit.
 #[test]
 fn saturates() {
-    let (tokens, winner) = (600, 511);
+    let tokens = 600;
+    let winner = 511;
     let mut k = vec![-1f32; tokens];
     k[winner] = 1.0;
     let v = numbers(50, tokens, 1.0);
-    let (q, k) = (tensor(&[tokens, 1], &vec![500.0; tokens]), tensor(&[tokens, 1], &k));
+    let q = tensor(&[tokens, 1], &vec![500.0; tokens]);
+    let k = tensor(&[tokens, 1], &k);
     let v_tensor = tensor(&[tokens, 1], &v);
     let mut out = poisoned(&[tokens, 1]);
-    let (q, k, v_view) = (q.view(), k.view(), v_tensor.view());
+    let q = q.view();
+    let k = k.view();
+    let v_view = v_tensor.view();
     CPU.attention_full(AttentionFull { q, k, v: v_view, sequences: 1, heads: 1, scale: 1.0, out: out.view_mut() })
         .expect("valid");
     assert!(values(&out).iter().all(|&got| got == v[winner]));
@@ -155,7 +165,8 @@ fn saturates() {
 #[test]
 fn sequences_and_heads_are_apart() {
     let sizes = Sizes { sequences: 3, tokens: 20, heads: 2, head_dim: 24 };
-    let (rows, hidden) = (sizes.rows(), sizes.hidden());
+    let rows = sizes.rows();
+    let hidden = sizes.hidden();
     let mut qkv = numbers(60, rows * 3 * hidden, 1.0);
     let clean = run(&sizes, &tensor(&[rows, 3 * hidden], &qkv), 0.2, Isa::best(), None);
     for row in 20..40 {
@@ -185,9 +196,14 @@ fn threads_do_not_matter() {
 #[test]
 fn contract_errors() {
     let refused = |k: &[usize], v: &[usize], out: &[usize], sequences, heads, text: &str| {
-        let (q, mut out) = (poisoned(&[6, 4]), poisoned(out));
-        let (k, v) = (poisoned(k), poisoned(v));
-        let (q, k, v, out) = (q.view(), k.view(), v.view(), out.view_mut());
+        let q = poisoned(&[6, 4]);
+        let mut out = poisoned(out);
+        let k = poisoned(k);
+        let v = poisoned(v);
+        let q = q.view();
+        let k = k.view();
+        let v = v.view();
+        let out = out.view_mut();
         assert_refused(CPU.attention_full(AttentionFull { q, k, v, sequences, heads, scale: 1.0, out }), text);
     };
     refused(&[5, 4], &[6, 4], &[6, 4], 1, 1, "attention_full: k.rows is 5, but q.rows is 6");

@@ -16,15 +16,22 @@ pub(crate) fn run(op: AttentionPaged<'_>, precision: Precision) -> Result<()> {
 
 pub(crate) fn run_on(mut op: AttentionPaged<'_>, isa: Isa, way: Option<Way>) -> Result<()> {
     let shape = op.check()?;
-    let (q, k, v) = (op.q.host::<f32>()?, op.k_pages.host::<f32>()?, op.v_pages.host::<f32>()?);
+    let q = op.q.host::<f32>()?;
+    let k = op.k_pages.host::<f32>()?;
+    let v = op.v_pages.host::<f32>()?;
     let positions = op.positions.host::<u32>()?;
     let table = op.block_table.host_strided::<u32>()?.0;
-    let (heads, kv_heads, head_dim, scale) = (op.heads, op.kv_heads, shape.head_dim, op.scale);
-    let (apart, entries) = (table_stride(&op.block_table), logical_pages(&op.block_table));
+    let heads = op.heads;
+    let kv_heads = op.kv_heads;
+    let head_dim = shape.head_dim;
+    let scale = op.scale;
+    let apart = table_stride(&op.block_table);
+    let entries = logical_pages(&op.block_table);
     let run_lengths = op.row_runs(shape.rows);
     let run_of: Vec<usize> = run_lengths.iter().enumerate().flat_map(|(run, &rows)| repeat_n(run, rows)).collect();
     let table_of = |row: usize| &table[run_of[row] * apart..][..entries];
-    let (hidden, page) = (heads * head_dim, kv_heads * PAGE_TOKENS * head_dim);
+    let hidden = heads * head_dim;
+    let page = kv_heads * PAGE_TOKENS * head_dim;
     let out = op.out.host::<f32>()?;
     if out.is_empty() {
         return Ok(());

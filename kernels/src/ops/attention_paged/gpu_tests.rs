@@ -33,12 +33,15 @@ impl Case {
         let cache = vec![f32::NAN; pages * kv_heads * PAGE_TOKENS * head_dim];
         let q = rounded(&numbers(seed, positions.len() * heads * head_dim, size));
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let (positions, k, v) = (positions.collect(), cache.clone(), cache);
+        let positions = positions.collect();
+        let k = cache.clone();
+        let v = cache;
         let mut case = Self { heads, kv_heads, head_dim, positions, pages, table, scale, q, k, v };
         let row = kv_heads * head_dim;
         let values = [1, 2].map(|part| rounded(&numbers(seed + part, tokens * row, size)));
         for (token, head) in (0..tokens).flat_map(|token| (0..kv_heads).map(move |head| (token, head))) {
-            let (to, from) = (case.at(token, head), token * row + head * head_dim);
+            let to = case.at(token, head);
+            let from = token * row + head * head_dim;
             case.k[to..][..head_dim].copy_from_slice(&values[0][from..][..head_dim]);
             case.v[to..][..head_dim].copy_from_slice(&values[1][from..][..head_dim]);
         }
@@ -59,8 +62,10 @@ impl Case {
     fn run_with(&self, rig: &Rig<'_>, runs: &[usize]) -> Vec<f32> {
         let dims = [self.pages * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = rig.acts(&[self.positions.len(), self.heads * self.head_dim], &self.q);
-        let (k, v) = (rig.acts(&dims, &self.k), rig.acts(&dims, &self.v));
-        let (table, positions) = (rig.ids(&self.table), rig.ids(&self.positions));
+        let k = rig.acts(&dims, &self.k);
+        let v = rig.acts(&dims, &self.v);
+        let table = rig.ids(&self.table);
+        let positions = rig.ids(&self.positions);
         let mut out = rig.poisoned(q.dims().as_slice());
         let block_table = match runs.len() {
             0 => table.view(),
@@ -214,7 +219,8 @@ fn other_rows_do_not_matter() {
 
 /// The queries of several sequences as one call, a run of each, over their caches one after the other.
 fn together(cases: &[Case], rig: &Rig<'_>) -> Vec<f32> {
-    let (first, width) = (&cases[0], cases.iter().map(|case| case.table.len()).max().expect("cases"));
+    let first = &cases[0];
+    let width = cases.iter().map(|case| case.table.len()).max().expect("cases");
     let joined = |part: fn(&Case) -> &Vec<f32>| cases.iter().flat_map(|case| part(case).clone()).collect();
     let table_of = |(at, case): (usize, &Case)| {
         let mut table: Vec<u32> = case.table.iter().map(|page| page + (at * first.pages) as u32).collect();
@@ -310,7 +316,8 @@ fn heads_are_apart() {
 fn refuses_wide_heads() {
     let gpu = Gpu::emulated(Emulation::default());
     let rig = Rig { device: &gpu };
-    let (q, mut out) = (rig.acts(&[1, 136], &[0.0; 136]), rig.poisoned(&[1, 136]));
+    let q = rig.acts(&[1, 136], &[0.0; 136]);
+    let mut out = rig.poisoned(&[1, 136]);
     let pages = rig.poisoned(&[1, PAGE_TOKENS, 136]);
     let ids = rig.ids(&[0]);
     let op = AttentionPaged {

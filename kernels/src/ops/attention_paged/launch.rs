@@ -66,11 +66,14 @@ pub(crate) fn workspace_bytes(op: &AttentionPaged<'_>, shape: Shape) -> usize {
 pub(crate) fn run(gpu: &Gpu, mut op: AttentionPaged<'_>) -> Result<()> {
     let shape = op.check()?;
     let args = gpu.args("attention_paged")?;
-    let (rows, head_dim, group) = (shape.rows, shape.head_dim, op.heads / op.kv_heads);
+    let rows = shape.rows;
+    let head_dim = shape.head_dim;
+    let group = op.heads / op.kv_heads;
     let Some(size) = PREFILL.iter().position(|(padded, _)| head_dim <= *padded) else {
         return args.refuse(format!("head_dim is {head_dim}, at most 128 on a GPU"));
     };
-    let (padded, pages) = (PREFILL[size].0, logical_pages(&op.block_table));
+    let padded = PREFILL[size].0;
+    let pages = logical_pages(&op.block_table);
     let mut params = AttentionPagedParams {
         q: args.bf16("q", &op.q)?,
         k_pages: args.bf16("k_pages", &op.k_pages)?,

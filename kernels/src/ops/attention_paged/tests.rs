@@ -30,11 +30,13 @@ impl Case {
         // 5 has no divisor in common with 12: a permutation.
         let table: Vec<u32> = (0..=last / PAGE_TOKENS).map(|page| ((page * 5 + 3) % PAGES) as u32).collect();
         let row = kv_heads * PAGE_TOKENS * head_dim;
-        let (mut k, mut v) = (vec![f32::NAN; PAGES * row], vec![f32::NAN; PAGES * row]);
+        let mut k = vec![f32::NAN; PAGES * row];
+        let mut v = vec![f32::NAN; PAGES * row];
         for (cache, seed) in [(&mut k, seed + 1), (&mut v, seed + 2)] {
             let values = numbers(seed, (last + 1) * kv_heads * head_dim, 1.5);
             for (i, values) in values.chunks_exact(head_dim).enumerate() {
-                let (token, head) = (i / kv_heads, i % kv_heads);
+                let token = i / kv_heads;
+                let head = i % kv_heads;
                 let page = table[token / PAGE_TOKENS] as usize * kv_heads + head;
                 cache[(page * PAGE_TOKENS + token % PAGE_TOKENS) * head_dim..][..head_dim].copy_from_slice(values);
             }
@@ -50,8 +52,10 @@ impl Case {
     fn run(&self, isa: Isa, way: Option<Way>) -> Vec<f32> {
         let dims = [PAGES * self.kv_heads, PAGE_TOKENS, self.head_dim];
         let q = tensor(&[self.positions.len(), self.heads * self.head_dim], &self.q);
-        let (k, v) = (tensor(&dims, &self.k), tensor(&dims, &self.v));
-        let (table, positions) = (tensor_u32(&self.table), tensor_u32(&self.positions));
+        let k = tensor(&dims, &self.k);
+        let v = tensor(&dims, &self.v);
+        let table = tensor_u32(&self.table);
+        let positions = tensor_u32(&self.positions);
         let mut out = poisoned(q.dims().as_slice());
         let op = AttentionPaged {
             q: q.view(),
@@ -71,7 +75,8 @@ impl Case {
 
     /// f64's result and the bound for each element.
     fn want(&self) -> (Vec<f64>, Vec<f64>) {
-        let (mut want, mut bounds) = (Vec::new(), Vec::new());
+        let mut want = Vec::new();
+        let mut bounds = Vec::new();
         let most = 1.5;
         for (row, &position) in self.positions.iter().enumerate() {
             for head in 0..self.heads {
@@ -226,8 +231,10 @@ fn op_error(q: &Tensor, k: &Tensor, v: &Tensor, heads: [usize; 2], ids: [&Tensor
 
 #[test]
 fn contract_errors() {
-    let (q, pages) = (poisoned(&[2, 12]), poisoned(&[6, 64, 4]));
-    let (table, positions) = (tensor_u32(&[0, 1]), tensor_u32(&[3, 4]));
+    let q = poisoned(&[2, 12]);
+    let pages = poisoned(&[6, 64, 4]);
+    let table = tensor_u32(&[0, 1]);
+    let positions = tensor_u32(&[3, 4]);
     let ids = [&table, &positions];
     let short = poisoned(&[6, 32, 4]);
     op_error(

@@ -17,10 +17,12 @@ fn agrees_with_the_cpu() {
         (1, [1, 63, 2], [1, 1, 2], 64),
         (2, [2, 32, 1], [2, 1, 1], 63),
     ]) {
-        let (tokens, parts): (usize, usize) = (grids * grid.iter().product::<usize>(), window.iter().product());
+        let tokens: usize = grids * grid.iter().product::<usize>();
+        let parts: usize = window.iter().product();
         let x = numbers(seed, tokens * dim, 5.0);
         let (got, want) = on_gpu_and_cpu(|rig| {
-            let (x, mut out) = (rig.acts(&[tokens, dim], &x), rig.poisoned(&[tokens / parts, dim]));
+            let x = rig.acts(&[tokens, dim], &x);
+            let mut out = rig.poisoned(&[tokens / parts, dim]);
             rig.device.avg_pool(AvgPool { x: x.view(), grid, window, out: out.view_mut() }).expect("valid");
             rig.read(&out)
         });

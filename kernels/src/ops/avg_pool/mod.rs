@@ -39,7 +39,8 @@ impl AvgPool<'_> {
     pub fn check(&self) -> Result<usize> {
         let mut dims = DimCheck::new("avg_pool");
         dims.input("x", &self.x, &["tokens", "dim"])?;
-        let (grid, window) = (self.grid, self.window);
+        let grid = self.grid;
+        let window = self.window;
         let divides = grid.iter().zip(&window).all(|(&size, &part)| part > 0 && size > 0 && size % part == 0);
         dims.require(divides, || format!("window {window:?} does not divide the grid {grid:?}"))?;
         let tokens = dims.size("tokens");

@@ -5,7 +5,8 @@ use crate::testing::*;
 
 fn run(x: &[f32], dim: usize, grid: [usize; 3], window: [usize; 3]) -> Vec<f32> {
     let means = x.len() / dim / window.iter().product::<usize>();
-    let (x, mut out) = (tensor(&[x.len() / dim, dim], x), poisoned(&[means, dim]));
+    let x = tensor(&[x.len() / dim, dim], x);
+    let mut out = poisoned(&[means, dim]);
     CPU.avg_pool(AvgPool { x: x.view(), grid, window, out: out.view_mut() }).expect("valid");
     values(&out)
 }
@@ -33,7 +34,8 @@ fn agrees_with_f64() {
         let mut want = vec![0f64; x.len() / window.iter().product::<usize>()];
         let pooled = [0, 1, 2].map(|axis| grid[axis] / window[axis]);
         for (i, &value) in x.iter().enumerate() {
-            let (token, column) = (i / dim, i % dim);
+            let token = i / dim;
+            let column = i % dim;
             let at = [token / (height * width) % depth, token / width % height, token % width];
             let cell = [0, 1, 2].map(|axis| at[axis] / window[axis]);
             let grid = token / (depth * height * width);
@@ -49,7 +51,8 @@ fn agrees_with_f64() {
 #[test]
 fn contract_errors() {
     let refused = |grid, window, out: &[usize], text: &str| {
-        let (x, mut out) = (poisoned(&[16, 3]), poisoned(out));
+        let x = poisoned(&[16, 3]);
+        let mut out = poisoned(out);
         assert_refused(CPU.avg_pool(AvgPool { x: x.view(), grid, window, out: out.view_mut() }), text);
     };
     refused([1, 4, 4], [1, 3, 2], &[4, 3], "avg_pool: window [1, 3, 2] does not divide the grid [1, 4, 4]");

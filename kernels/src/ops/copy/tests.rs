@@ -36,7 +36,8 @@ fn reads_floats_as_f32() {
 
 #[test]
 fn contract_errors() {
-    let (x, mut out) = (poisoned(&[2, 3]), poisoned(&[2, 4]));
+    let x = poisoned(&[2, 3]);
+    let mut out = poisoned(&[2, 4]);
     assert_refused(CPU.copy(Copy { x: x.view(), out: out.view_mut() }), "copy: out.width is 4, but x.width is 3");
     let op = Copy { x: x.view(), out: out.view_mut().rows(0..1).reshape(&[1, 4]) };
     assert_refused(CPU.copy(op), "copy: out.rows is 1, but x.rows is 2");
@@ -52,7 +53,8 @@ fn contract_errors() {
 #[test]
 fn a_window_of_columns_is_read() {
     let values: Vec<f32> = (0..12).map(|value| value as f32).collect();
-    let (x, device) = (tensor(&[3, 4], &values), &CPU as &dyn Device);
+    let x = tensor(&[3, 4], &values);
+    let device = &CPU as &dyn Device;
     assert_eq!(device.read(x.view().cols(1..3)).expect("readable"), [1.0, 2.0, 5.0, 6.0, 9.0, 10.0]);
     assert_eq!(device.read(x.view().rows(1..2).cols(3..4)).expect("readable"), [7.0]);
 }

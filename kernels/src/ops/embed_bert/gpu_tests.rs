@@ -5,8 +5,11 @@ use crate::testing_gpu::*;
 
 fn run(rig: &Rig<'_>, [vocab, hidden]: [usize; 2], eps: f32, ids: &[u32]) -> Vec<f32> {
     let table = |seed, rows| rig.weight(&[rows, hidden], &numbers(seed, rows * hidden, 1.0));
-    let (words, positions, types) = (table(1, vocab), table(2, ids.len() + 1), table(3, 2));
-    let (weight, bias) = (table(4, 1), table(5, 1));
+    let words = table(1, vocab);
+    let positions = table(2, ids.len() + 1);
+    let types = table(3, 2);
+    let weight = table(4, 1);
+    let bias = table(5, 1);
     let (ids, mut out) = (rig.ids(ids), rig.poisoned(&[ids.len(), hidden]));
     let op = EmbedBert {
         words: words.view(),

@@ -27,11 +27,15 @@ const KERNEL: Kernel = kernel!(embed_bert_kernel, 128);
 
 pub(crate) fn run(gpu: &Gpu, mut op: EmbedBert<'_>) -> Result<()> {
     let vocab = op.check()?;
-    let (rows, dim) = (op.ids.dims().count(), op.weight.dims().count());
+    let rows = op.ids.dims().count();
+    let dim = op.weight.dims().count();
     let args = gpu.args("embed_bert")?;
-    let (words, positions) = (args.bf16("words", &op.words)?, args.bf16("positions", &op.positions)?);
-    let (types, ids) = (args.bf16("types", &op.types)?, args.typed("ids", &op.ids, DType::U32)?);
-    let (weight, bias) = (args.bf16("weight", &op.weight)?, args.bf16("bias", &op.bias)?);
+    let words = args.bf16("words", &op.words)?;
+    let positions = args.bf16("positions", &op.positions)?;
+    let types = args.bf16("types", &op.types)?;
+    let ids = args.typed("ids", &op.ids, DType::U32)?;
+    let weight = args.bf16("weight", &op.weight)?;
+    let bias = args.bf16("bias", &op.bias)?;
     let out = args.out("out", &mut op.out)?;
     let params = EmbedBertParams {
         words,

@@ -53,7 +53,8 @@ impl EmbedBert<'_> {
         dims.input("bias", &self.bias, &["hidden"])?;
         dims.typed("ids", &self.ids, DType::U32, &["rows"])?;
         dims.output("out", &self.out, &["rows", "hidden"])?;
-        let (rows, positions) = (dims.size("rows"), dims.size("positions"));
+        let rows = dims.size("rows");
+        let positions = dims.size("positions");
         dims.require(dims.size("types") > 0, || "no token type".into())?;
         dims.require(rows <= positions, || format!("{rows} tokens, but positions for {positions}"))?;
         Ok(dims.size("vocab"))

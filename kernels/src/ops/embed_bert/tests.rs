@@ -51,7 +51,8 @@ fn worked_by_hand() {
 #[test]
 fn agrees_with_f64() {
     for (index, (rows, hidden)) in [(1, 3), (5, 33), (40, 768)].into_iter().enumerate() {
-        let (seed, dtype) = (370 + 6 * index as u32, WEIGHT_TYPES[index]);
+        let seed = 370 + 6 * index as u32;
+        let dtype = WEIGHT_TYPES[index];
         let part = |offset, rows| weight(&[rows, hidden], dtype, &numbers(seed + offset, rows * hidden, 1.0));
         let ((words, w), (positions, p), (types, t)) = (part(0, 30), part(1, 40), part(2, 2));
         let (scale, s) = weight(&[hidden], dtype, &numbers(seed + 3, hidden, 2.0));

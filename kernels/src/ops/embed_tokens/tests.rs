@@ -33,7 +33,8 @@ fn gathers_exactly() {
 #[test]
 fn contract_errors() {
     let refused = |table: &[usize], ids: &Tensor, out: &[usize], text: &str| {
-        let (table, mut out) = (poisoned(table), poisoned(out));
+        let table = poisoned(table);
+        let mut out = poisoned(out);
         let op = EmbedTokens { table: table.view(), ids: ids.view(), out: out.view_mut() };
         assert_refused(CPU.embed_tokens(op), text);
     };

@@ -22,19 +22,24 @@ fn agrees_with_the_cpu() {
         (11, [64, 63], 2.0, 1.0, 1e-5),
     ] {
         let x: Vec<f32> = numbers(seed, rows * dim, scale).iter().map(|v| v + mean).collect();
-        let (weight, bias) = (numbers(seed + 100, dim, 2.0), numbers(seed + 200, dim, 1.0));
+        let weight = numbers(seed + 100, dim, 2.0);
+        let bias = numbers(seed + 200, dim, 1.0);
         let (got, want) = on_gpu_and_cpu(|rig| {
-            let (x, weight, bias) =
-                (rig.acts(&[rows, dim], &x), rig.weight(&[dim], &weight), rig.weight(&[dim], &bias));
+            let x = rig.acts(&[rows, dim], &x);
+            let weight = rig.weight(&[dim], &weight);
+            let bias = rig.weight(&[dim], &bias);
             let mut out = rig.poisoned(&[rows, dim]);
             let op = LayerNorm { x: x.view(), weight: weight.view(), bias: bias.view(), eps, out: out.view_mut() };
             rig.device.layer_norm(op).expect("valid");
             rig.read(&out)
         });
-        let (x, weight, bias) = (rounded(&x), rounded(&weight), rounded(&bias));
+        let x = rounded(&x);
+        let weight = rounded(&weight);
+        let bias = rounded(&bias);
         let shift: Vec<f64> = x.chunks(dim).map(|x| 2f64.powi(-18) * relative_size(x, eps)).collect();
         let slack = |i: usize| {
-            let (weight, bias) = (f64::from(weight[i % dim]).abs(), f64::from(bias[i % dim]));
+            let weight = f64::from(weight[i % dim]).abs();
+            let bias = f64::from(bias[i % dim]);
             shift[i / dim] * weight + 2f64.powi(-18) * (f64::from(want[i]) - bias).abs() + 2f64.powi(-23) * bias.abs()
         };
         assert_rounds_to(&format!("{rows} x {dim}, scale {scale}, mean {mean}"), &got, &want, slack);

@@ -35,7 +35,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: LayerNorm<'_>) -> Result<()> {
     let args = gpu.args("layer_norm")?;
     let x = args.bf16("x", &op.x)?;
     let weight = args.bf16("weight", &op.weight)?;
-    let (bias, out) = (args.bf16("bias", &op.bias)?, args.out("out", &mut op.out)?);
+    let bias = args.bf16("bias", &op.bias)?;
+    let out = args.out("out", &mut op.out)?;
     let params = LayerNormParams {
         x,
         out,

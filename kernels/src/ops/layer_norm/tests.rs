@@ -14,7 +14,8 @@ fn run(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Vec<f32> {
 fn worked_by_hand() {
     // Mean 3, variance 4; with eps 12 the root is 4.
     let x = tensor(&[2, 4], &[1.0, 1.0, 5.0, 5.0, 9.0, 9.0, 9.0, 9.0]);
-    let (weight, bias) = (tensor(&[4], &[1.0, 2.0, 4.0, 8.0]), tensor(&[4], &[0.0, 1.0, 0.0, -1.0]));
+    let weight = tensor(&[4], &[1.0, 2.0, 4.0, 8.0]);
+    let bias = tensor(&[4], &[0.0, 1.0, 0.0, -1.0]);
     assert_eq!(run(&x, &weight, &bias, 12.0), [-0.5, 0.0, 2.0, 3.0, 0.0, 1.0, 0.0, -1.0]);
 }
 
@@ -33,7 +34,8 @@ fn agrees_with_f64() {
     .into_iter()
     .enumerate()
     {
-        let (seed, dtype) = (300 + 4 * index as u32, WEIGHT_TYPES[index % 3]);
+        let seed = 300 + 4 * index as u32;
+        let dtype = WEIGHT_TYPES[index % 3];
         let x: Vec<f32> = numbers(seed, rows * dim, scale).iter().map(|v| v + mean).collect();
         let (weight, w) = weight(&[dim], dtype, &numbers(seed + 1, dim, 2.0));
         let (bias, b) = crate::testing::weight(&[dim], dtype, &numbers(seed + 2, dim, 1.0));
@@ -52,15 +54,24 @@ fn agrees_with_f64() {
 #[test]
 fn contract_errors() {
     let refused = |x: &[usize], weight: &[usize], bias: &[usize], out: &[usize], text: &str| {
-        let (x, weight, bias, mut out) = (poisoned(x), poisoned(weight), poisoned(bias), poisoned(out));
-        let (x, weight, bias, out) = (x.view(), weight.view(), bias.view(), out.view_mut());
+        let x = poisoned(x);
+        let weight = poisoned(weight);
+        let bias = poisoned(bias);
+        let mut out = poisoned(out);
+        let x = x.view();
+        let weight = weight.view();
+        let bias = bias.view();
+        let out = out.view_mut();
         assert_refused(CPU.layer_norm(LayerNorm { x, weight, bias, eps: 1.0, out }), text);
     };
     refused(&[8], &[8], &[8], &[1, 8], r#"layer_norm: x has dims [8], wanted ["rows", "dim"]"#);
     refused(&[2, 8], &[7], &[8], &[2, 8], "layer_norm: weight.dim is 7, but x.dim is 8");
     refused(&[2, 8], &[8], &[9], &[2, 8], "layer_norm: bias.dim is 9, but x.dim is 8");
     refused(&[2, 8], &[8], &[8], &[3, 8], "layer_norm: out.rows is 3, but x.rows is 2");
-    let (x, ids, bias, mut out) = (poisoned(&[1, 2]), tensor_u32(&[1, 1]), poisoned(&[2]), poisoned(&[1, 2]));
+    let x = poisoned(&[1, 2]);
+    let ids = tensor_u32(&[1, 1]);
+    let bias = poisoned(&[2]);
+    let mut out = poisoned(&[1, 2]);
     let op = LayerNorm { x: x.view(), weight: ids.view(), bias: bias.view(), eps: 1.0, out: out.view_mut() };
     assert_refused(CPU.layer_norm(op), "layer_norm: weight holds U32, wanted a float type");
     let (half, _) = weight(&[1, 2], DType::Bf16, &[0.0; 2]);

@@ -78,7 +78,8 @@ impl FewInput {
 }
 
 pub(super) fn run(gpu: &Gpu, op: Linear<'_>) -> Result<()> {
-    let (shape, epilogue) = (op.check()?, op.epilogue as usize);
+    let shape = op.check()?;
+    let epilogue = op.epilogue as usize;
     launch(
         gpu,
         gpu.args("linear")?,

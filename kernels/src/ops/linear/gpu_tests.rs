@@ -61,7 +61,8 @@ impl Case {
         let mut tensors = self.tensors(rig);
         // The CPU takes contiguous rows only: it gets the window as a tensor of its own.
         if self.cut > 0 && rig.device.activation() == crate::DType::F32 {
-            let (whole, values) = (self.cut + self.sizes[1], rig.read(&tensors.x));
+            let whole = self.cut + self.sizes[1];
+            let values = rig.read(&tensors.x);
             let window: Vec<f32> = values.chunks(whole).flat_map(|row| row[self.cut..].to_vec()).collect();
             tensors.x = rig.acts(&[self.sizes[0], self.sizes[1]], &window);
             let contiguous = Self { cut: 0, ..*self };
@@ -162,13 +163,16 @@ fn few_rows_are_independent() {
 }
 
 fn few_rows_are_independent_on(rig: &Rig<'_>) {
-    let (inner, columns) = (200, 40);
+    let inner = 200;
+    let columns = 40;
     let values = numbers(1700, 16 * inner, 2.0);
     let weight = rig.weight(&[2 * columns, inner], &numbers(1701, 2 * columns * inner, 0.1));
     let run = |first: usize, rows: usize| {
         let x = rig.acts(&[rows, inner], &values[first * inner..][..rows * inner]);
         let mut out = rig.poisoned_floats(&[rows, columns]);
-        let (x, weight, epilogue) = (x.view(), weight.view(), Epilogue::SwiGlu);
+        let x = x.view();
+        let weight = weight.view();
+        let epilogue = Epilogue::SwiGlu;
         rig.device.linear(Linear { x, weight, bias: None, epilogue, out: out.view_mut() }).expect("valid");
         rig.read(&out)
     };
@@ -229,7 +233,8 @@ fn the_tile_follows_the_shape() {
     for (rows, columns, way) in
         [(17, 64, Way::Small), (550, 3072, Way::Small), (2049, 3072, Way::Large), (8192, 1152, Way::Large)]
     {
-        let (x, weight) = (rig.poisoned(&[rows, 8]), rig.poisoned(&[columns, 8]));
+        let x = rig.poisoned(&[rows, 8]);
+        let weight = rig.poisoned(&[columns, 8]);
         let shape = super::Shape { rows, inner: 8, out: columns };
         assert_eq!(Way::of([&x.view(), &weight.view()], Epilogue::None, shape), way, "{rows} × {columns}");
     }
@@ -242,8 +247,9 @@ fn activations_saturate() {
     let values: Vec<f32> = extremes.into_iter().cycle().take(24).collect();
     for epilogue in [Epilogue::GeluErf, Epilogue::GeluTanh, Epilogue::Tanh] {
         let (got, _) = on_gpu_and_cpu(|rig| {
-            let (x, weight, mut out) =
-                (rig.acts(&[24, 1], &values), rig.weight(&[1, 1], &[1.0]), rig.poisoned(&[24, 1]));
+            let x = rig.acts(&[24, 1], &values);
+            let weight = rig.weight(&[1, 1], &[1.0]);
+            let mut out = rig.poisoned(&[24, 1]);
             let op = Linear { x: x.view(), weight: weight.view(), bias: None, epilogue, out: out.view_mut() };
             rig.device.linear(op).expect("valid");
             rig.read(&out)
@@ -255,7 +261,8 @@ fn activations_saturate() {
     // Gates of ±1e4 and 3e38: the value, or nothing.
     let (got, _) = on_gpu_and_cpu(|rig| {
         let x = rig.acts(&[20, 2], &[1e4, 2.0, -1e4, 2.0, 3e38, 1.0, -3e38, 1.0].repeat(5));
-        let (weight, mut out) = (rig.weight(&[2, 2], &[1.0, 0.0, 0.0, 1.0]), rig.poisoned(&[20, 1]));
+        let weight = rig.weight(&[2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        let mut out = rig.poisoned(&[20, 1]);
         let op =
             Linear { x: x.view(), weight: weight.view(), bias: None, epilogue: Epilogue::SwiGlu, out: out.view_mut() };
         rig.device.linear(op).expect("valid");
@@ -293,9 +300,13 @@ fn what_is_not_finite_stays_so() {
 fn contract_errors() {
     let gpu = Gpu::emulated(Emulation::default());
     let rig = Rig { device: &gpu };
-    let (x, weight, mut out) = (rig.poisoned(&[2, 8]), rig.poisoned(&[3, 8]), rig.poisoned_floats(&[2, 3]));
+    let x = rig.poisoned(&[2, 8]);
+    let weight = rig.poisoned(&[3, 8]);
+    let mut out = rig.poisoned_floats(&[2, 3]);
     let mut refused = |x: &Tensor, weight: &Tensor| {
-        let (x, weight, out) = (x.view(), weight.view(), out.view_mut());
+        let x = x.view();
+        let weight = weight.view();
+        let out = out.view_mut();
         let result = rig.device.linear(Linear { x, weight, bias: None, epilogue: Epilogue::None, out });
         result.expect_err("refused").to_string()
     };

@@ -97,7 +97,8 @@ pub(crate) fn check_product(
         dims.input("weight", weight, &["out", "in"])?;
     }
     dims.optional("bias", bias, &["out"])?;
-    let (found, own) = (out.dtype(), x.dtype());
+    let found = out.dtype();
+    let own = x.dtype();
     dims.require(found == DType::F32 || found == own, || format!("out holds {found:?}, wanted F32 or x's {own:?}"))?;
     let shape = Shape { rows: dims.size("rows"), inner: dims.size("in"), out: dims.size("out") };
     Ok((dims, shape))

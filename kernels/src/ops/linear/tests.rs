@@ -40,7 +40,9 @@ impl Case {
     fn run_in(&self, precision: Precision, isa: Isa) -> Vec<f32> {
         let [rows, inner, columns] = self.sizes;
         let weights = Weights::of(&self.weight.0.view()).expect("floats");
-        let (x, bias, epilogue) = (&self.x, self.bias.as_deref(), self.epilogue);
+        let x = &self.x;
+        let bias = self.bias.as_deref();
+        let epilogue = self.epilogue;
         // Only a residual reads what is there.
         let poison = vec![f32::NAN; rows * columns];
         let mut out = if epilogue == Epilogue::Residual { self.old.clone() } else { poison };
@@ -56,10 +58,14 @@ impl Case {
     /// meet in a product.
     fn check(&self, got: &[f32], what: &str) {
         let [_, inner, out] = self.sizes;
-        let (x, w, bias) = (&self.x, &self.weight.1, self.bias.as_deref());
+        let x = &self.x;
+        let w = &self.weight.1;
+        let bias = self.bias.as_deref();
         let want = reference::linear(x, w, bias, self.epilogue, &self.old, [inner, out]);
         let absolute = |values: &[f32]| values.iter().map(|v| v.abs()).collect::<Vec<f32>>();
-        let (x_size, w_size, b_size) = (absolute(x), absolute(w), bias.map(absolute));
+        let x_size = absolute(x);
+        let w_size = absolute(w);
+        let b_size = bias.map(absolute);
         let size = |half: usize| {
             let w = &w_size[half * out * inner..][..out * inner];
             reference::linear(&x_size, w, b_size.as_deref(), Epilogue::None, &[], [inner, out])
@@ -67,7 +73,8 @@ impl Case {
         let unit = 2f64.powi(-24);
         let sums = 4.0 * (256.0 + inner as f64 / 256.0).min(inner as f64 + 1.0).sqrt() * unit;
         if self.epilogue == Epilogue::SwiGlu {
-            let (gate, value) = (size(0), size(1));
+            let gate = size(0);
+            let value = size(1);
             let bound = |i: usize| 2.0 * sums * gate[i] * value[i] + 8.0 * unit * want[i].abs();
             assert_within(what, got, &want, bound);
         } else {
@@ -256,7 +263,9 @@ fn what_is_not_finite_stays_so() {
 
 #[test]
 fn contract_errors() {
-    let (x, w, bias) = (tensor(&[2, 3], &[0.0; 6]), tensor(&[4, 3], &[0.0; 12]), tensor(&[4], &[0.0; 4]));
+    let x = tensor(&[2, 3], &[0.0; 6]);
+    let w = tensor(&[4, 3], &[0.0; 12]);
+    let bias = tensor(&[4], &[0.0; 4]);
     let ids = tensor_u32(&[0; 4]);
     let refused = |x: &Tensor, w: &Tensor, bias: Option<&Tensor>, epilogue, dims: &[usize], text: &str| {
         let mut out = poisoned(dims);

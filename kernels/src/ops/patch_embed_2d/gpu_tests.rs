@@ -17,16 +17,19 @@ fn agrees_with_the_cpu() {
         (1, [8, 8], 2, 63),
         (1, [5, 13], 2, 64),
     ]) {
-        let (size, patches) = ([slices, grid[0] * patch, grid[1] * patch], grid[0] * grid[1]);
+        let size = [slices, grid[0] * patch, grid[1] * patch];
+        let patches = grid[0] * grid[1];
         let volume: Vec<f32> = numbers(seed, size.iter().product(), 0.5).iter().map(|v| v + 0.5).collect();
         let run = |volume: &[f32]| {
             on_gpu_and_cpu(|rig| {
                 let part = |offset, dims: &[usize], scale| {
                     rig.weight(dims, &numbers(seed + offset, dims.iter().product(), scale))
                 };
-                let (weight, bias) = (part(10, &[hidden, patch * patch], 0.2), part(20, &[hidden], 1.0));
+                let weight = part(10, &[hidden, patch * patch], 0.2);
+                let bias = part(20, &[hidden], 1.0);
                 let positions = part(30, &[patches, hidden], 1.0);
-                let (volume, mut out) = (rig.floats(&size, volume), rig.poisoned(&[slices * patches, hidden]));
+                let volume = rig.floats(&size, volume);
+                let mut out = rig.poisoned(&[slices * patches, hidden]);
                 let op = PatchEmbed2d {
                     volume: volume.view(),
                     patch,

@@ -25,19 +25,25 @@ fn agrees_with_f64() {
     for (index, (slices, grid, patch, hidden)) in
         [(1, [1, 1], 1, 1), (3, [4, 2], 3, 17), (2, [16, 16], 16, 40)].into_iter().enumerate()
     {
-        let (seed, dtype) = (440 + 4 * index as u32, WEIGHT_TYPES[index]);
-        let (height, width, voxels) = (grid[0] * patch, grid[1] * patch, patch * patch);
+        let seed = 440 + 4 * index as u32;
+        let dtype = WEIGHT_TYPES[index];
+        let height = grid[0] * patch;
+        let width = grid[1] * patch;
+        let voxels = patch * patch;
         let volume: Vec<f32> = numbers(seed, slices * height * width, 0.5).iter().map(|v| v + 0.5).collect();
         let (weight, w) = weight(&[hidden, voxels], dtype, &numbers(seed + 1, hidden * voxels, 0.2));
         let (bias, b) = crate::testing::weight(&[hidden], dtype, &numbers(seed + 2, hidden, 1.0));
         let patches = grid[0] * grid[1];
         let rows = numbers(seed + 3, patches * hidden, 1.0);
         let (positions, p) = crate::testing::weight(&[patches, hidden], dtype, &rows);
-        let (mut want, mut size) = (Vec::new(), Vec::new());
+        let mut want = Vec::new();
+        let mut size = Vec::new();
         for (row, o) in (0..slices * patches).flat_map(|row| (0..hidden).map(move |o| (row, o))) {
-            let (slice, cell) = (row / patches, row % patches);
+            let slice = row / patches;
+            let cell = row % patches;
             let terms = (0..voxels).map(|i| {
-                let (y, x) = (cell / grid[1] * patch + i / patch, cell % grid[1] * patch + i % patch);
+                let y = cell / grid[1] * patch + i / patch;
+                let x = cell % grid[1] * patch + i % patch;
                 f64::from(volume[(slice * height + y) * width + x]) * f64::from(w[o * voxels + i])
             });
             let terms: Vec<f64> = terms.chain([f64::from(b[o]), f64::from(p[cell * hidden + o])]).collect();

@@ -18,14 +18,18 @@ fn agrees_with_the_cpu() {
         ([1, 5, 13], [1, 2, 2], 64),
     ]) {
         let size = [0, 1, 2].map(|axis| grid[axis] * patch[axis]);
-        let (patches, voxels) = (grid.iter().product::<usize>(), patch.iter().product::<usize>());
+        let patches = grid.iter().product::<usize>();
+        let voxels = patch.iter().product::<usize>();
         let volume: Vec<f32> = numbers(seed, size.iter().product(), 0.5).iter().map(|v| v + 0.5).collect();
         let (got, want) = on_gpu_and_cpu(|rig| {
             let part =
                 |offset, dims: &[usize], scale| rig.weight(dims, &numbers(seed + offset, dims.iter().product(), scale));
-            let (weight, bias) = (part(10, &[hidden, voxels], 0.2), part(20, &[hidden], 1.0));
-            let (positions, class) = (part(30, &[patches, hidden], 1.0), part(40, &[1, hidden], 1.0));
-            let (volume, mut out) = (rig.floats(&size, &rounded(&volume)), rig.poisoned(&[1 + patches, hidden]));
+            let weight = part(10, &[hidden, voxels], 0.2);
+            let bias = part(20, &[hidden], 1.0);
+            let positions = part(30, &[patches, hidden], 1.0);
+            let class = part(40, &[1, hidden], 1.0);
+            let volume = rig.floats(&size, &rounded(&volume));
+            let mut out = rig.poisoned(&[1 + patches, hidden]);
             let op = PatchEmbed3d {
                 volume: volume.view(),
                 patch,

@@ -52,13 +52,17 @@ pub(crate) fn run(gpu: &Gpu, op: PatchEmbed3d<'_>) -> Result<()> {
 }
 
 pub(crate) fn embed(args: &Args<'_>, mut op: PatchEmbed<'_>) -> Result<()> {
-    let (gpu, hidden) = (args.gpu, op.bias.dims().count());
-    let (patches, voxels) = (op.grid.iter().product::<usize>(), op.patch.iter().product::<usize>());
+    let gpu = args.gpu;
+    let hidden = op.bias.dims().count();
+    let patches = op.grid.iter().product::<usize>();
+    let voxels = op.patch.iter().product::<usize>();
     let sizes = |name, size: [usize; 3]| -> Result<[u32; 3]> {
         Ok([args.size(name, size[0])?, args.size(name, size[1])?, args.size(name, size[2])?])
     };
-    let (volume, positions) = (args.typed("volume", &op.volume, DType::F32)?, args.bf16("positions", &op.positions)?);
-    let (class_token, out) = (args.optional("class_token", &op.class_token)?, args.out("out", &mut op.out)?);
+    let volume = args.typed("volume", &op.volume, DType::F32)?;
+    let positions = args.bf16("positions", &op.positions)?;
+    let class_token = args.optional("class_token", &op.class_token)?;
+    let out = args.out("out", &mut op.out)?;
     // Before anything is written: `linear` would name its own tensors.
     args.bf16("weight", &op.weight)?;
     args.bf16("bias", &op.bias)?;

@@ -15,7 +15,9 @@ fn worked_by_hand() {
     let volume = tensor(&[2, 1, 4], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     let weight = tensor(&[1, 4], &[1.0, 10.0, 100.0, 1000.0]);
     let mut out = poisoned(&[3, 1]);
-    let (bias, positions, class) = (tensor(&[1], &[0.5]), tensor(&[2, 1], &[0.0, 20000.0]), tensor(&[1, 1], &[-7.0]));
+    let bias = tensor(&[1], &[0.5]);
+    let positions = tensor(&[2, 1], &[0.0, 20000.0]);
+    let class = tensor(&[1, 1], &[-7.0]);
     run(&volume, [2, 1, 2], [&weight, &bias, &positions, &class], &mut out).expect("valid");
     assert_eq!(values(&out), [-7.0, 6521.5, 28743.5]);
 }
@@ -26,15 +28,18 @@ fn agrees_with_f64() {
     for (index, (grid, patch, hidden)) in
         [([1, 1, 1], [1, 1, 1], 1), ([2, 3, 4], [2, 3, 1], 19), ([2, 2, 2], [4, 16, 16], 33)].into_iter().enumerate()
     {
-        let (seed, dtype) = (460 + 5 * index as u32, WEIGHT_TYPES[index]);
+        let seed = 460 + 5 * index as u32;
+        let dtype = WEIGHT_TYPES[index];
         let size = [0, 1, 2].map(|axis| grid[axis] * patch[axis]);
-        let (patches, voxels) = (grid.iter().product::<usize>(), patch.iter().product::<usize>());
+        let patches = grid.iter().product::<usize>();
+        let voxels = patch.iter().product::<usize>();
         let volume: Vec<f32> = numbers(seed, size.iter().product(), 0.5).iter().map(|v| v + 0.5).collect();
         let part =
             |offset, dims: &[usize], scale| weight(dims, dtype, &numbers(seed + offset, dims.iter().product(), scale));
         let ((weight, w), (bias, b)) = (part(1, &[hidden, voxels], 0.2), part(2, &[hidden], 1.0));
         let ((positions, p), (class, c)) = (part(3, &[patches, hidden], 1.0), part(4, &[1, hidden], 1.0));
-        let (mut want, mut sizes) = (Vec::new(), Vec::new());
+        let mut want = Vec::new();
+        let mut sizes = Vec::new();
         for (cell, o) in (0..patches).flat_map(|cell| (0..hidden).map(move |o| (cell, o))) {
             let corner = [cell / (grid[1] * grid[2]), cell / grid[2] % grid[1], cell % grid[2]];
             let terms = (0..voxels).map(|i| {

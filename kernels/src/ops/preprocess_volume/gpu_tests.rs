@@ -9,7 +9,8 @@ fn run(rig: &Rig<'_>, case: &Case, volume: &[f32], slices: usize) -> Vec<f32> {
     for slab in case.slabs(slices) {
         let part =
             rig.floats(&[slab.len(), rows, columns], &volume[slab.start * rows * columns..slab.end * rows * columns]);
-        let (scale, crop) = (case.scale, case.crop);
+        let scale = case.scale;
+        let crop = case.crop;
         let op = PreprocessVolume { slab: part.view(), first_slice: slab.start, scale, crop, out: out.view_mut() };
         rig.device.preprocess_volume(op).expect("valid");
     }

@@ -54,7 +54,8 @@ fn run(case: &Case, volume: &[f32], slices: usize) -> Vec<f32> {
     for slab in case.slabs(slices) {
         let part = &volume[slab.start * rows * columns..slab.end * rows * columns];
         let part = tensor(&[slab.len(), rows, columns], part);
-        let (scale, crop) = (case.scale, case.crop);
+        let scale = case.scale;
+        let crop = case.crop;
         let op = PreprocessVolume { slab: part.view(), first_slice: slab.start, scale, crop, out: out.view_mut() };
         CPU.preprocess_volume(op).expect("valid");
     }
@@ -103,7 +104,8 @@ fn slabs_do_not_matter() {
 #[test]
 fn other_slices_are_left_alone() {
     let Case { crop, scale, .. } = case([4, 1, 1], [[0, 4], [0, 1], [0, 1]], None, [4, 1, 1]);
-    let (slab, mut out) = (tensor(&[2, 1, 1], &[5.0, 6.0]), tensor(&[4, 1, 1], &[9.0; 4]));
+    let slab = tensor(&[2, 1, 1], &[5.0, 6.0]);
+    let mut out = tensor(&[4, 1, 1], &[9.0; 4]);
     let op = PreprocessVolume { slab: slab.view(), first_slice: 2, scale, crop, out: out.view_mut() };
     CPU.preprocess_volume(op).expect("valid");
     assert_eq!(values(&out), [9.0, 9.0, 5.0, 6.0]);
@@ -125,11 +127,13 @@ fn taps_are_half_pixel_and_clamped() {
 #[test]
 fn contract_errors() {
     let refused = |slab: &[usize], first_slice, scale, crop, out: &[usize], text: &str| {
-        let (slab, mut out) = (poisoned(slab), poisoned(out));
+        let slab = poisoned(slab);
+        let mut out = poisoned(out);
         let op = PreprocessVolume { slab: slab.view(), first_slice, scale, crop, out: out.view_mut() };
         assert_refused(CPU.preprocess_volume(op), text);
     };
-    let (scale, whole) = (Some([0.0, 1.0]), [[0, 4]; 3]);
+    let scale = Some([0.0, 1.0]);
+    let whole = [[0, 4]; 3];
     let text = r#"preprocess_volume: slab has dims [4], wanted ["slices", "height", "width"]"#;
     refused(&[4], 0, scale, whole, &[1, 2, 3], text);
     let text = "preprocess_volume: slab is [4, 0, 4], wanted sizes above 0";

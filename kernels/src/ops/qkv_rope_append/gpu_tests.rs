@@ -9,7 +9,9 @@ const PAGES: usize = 5;
 
 /// q, k_pages and v_pages, in this order; NaN where nothing was written.
 fn run(rig: &Rig<'_>, [heads, kv_heads, head_dim]: [usize; 3], first: usize, rows: usize, seed: u32) -> Vec<f32> {
-    let (half, row, limit) = (head_dim / 2, (heads + 2 * kv_heads) * head_dim, first + rows);
+    let half = head_dim / 2;
+    let row = (heads + 2 * kv_heads) * head_dim;
+    let limit = first + rows;
     let qkv = rig.acts(&[rows, row], &numbers(seed, rows * row, 2.0));
     let angles = numbers(seed + 1, limit * half, 3.2);
     let [cos, sin] = [f32::cos, f32::sin].map(|f| {
@@ -63,7 +65,10 @@ fn agrees_with_the_cpu() {
 /// Values are copied, bit for bit.
 #[test]
 fn values_are_copied() {
-    let (heads, kv_heads, head_dim, rows) = (2, 2, 32, 3);
+    let heads = 2;
+    let kv_heads = 2;
+    let head_dim = 32;
+    let rows = 3;
     let (got, _) = on_gpu_and_cpu(|rig| run(rig, [heads, kv_heads, head_dim], 0, rows, 7));
     let qkv = rounded(&numbers(7, rows * 6 * head_dim, 2.0));
     let v_pages = &got[got.len() - PAGES * kv_heads * PAGE_TOKENS * head_dim..];

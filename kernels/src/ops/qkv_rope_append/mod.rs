@@ -62,7 +62,8 @@ impl QkvRopeAppend<'_> {
     /// As the op's.
     pub fn check(&self) -> Result<Heads> {
         let mut dims = DimCheck::new("qkv_rope_append");
-        let (angles, places) = ([&self.cos, &self.sin], [&self.positions, &self.block_table]);
+        let angles = [&self.cos, &self.sin];
+        let places = [&self.positions, &self.block_table];
         let pages = [&self.k_pages, &self.v_pages];
         let heads = check_heads(&mut dims, angles, places, [self.heads, self.kv_heads], pages)?;
         dims.input("qkv", &self.qkv, &["rows", "(heads + 2·kv_heads)·head_dim"])?;

@@ -58,8 +58,11 @@ fn agrees_with_f64() {
     for (seed, ([heads, kv_heads, head_dim], first, rows)) in
         (480..).step_by(4).zip([([1, 1, 2], 0, 1), ([4, 2, 6], 60, 9), ([32, 32, 96], 127, 2), ([6, 1, 64], 0, 130)])
     {
-        let (half, pages, row) = (head_dim / 2, 5, (heads + 2 * kv_heads) * head_dim);
-        let (qkv, limit) = (numbers(seed, rows * row, 2.0), first + rows);
+        let half = head_dim / 2;
+        let pages = 5;
+        let row = (heads + 2 * kv_heads) * head_dim;
+        let qkv = numbers(seed, rows * row, 2.0);
+        let limit = first + rows;
         let angles: Vec<f32> = numbers(seed + 1, limit * half, 3.2);
         let [cos, sin]: [Vec<f32>; 2] = [f32::cos, f32::sin].map(|f| angles.iter().map(|&a| f(a)).collect());
         let table: Vec<u32> = (0..limit.div_ceil(PAGE_TOKENS)).map(|i| ((i * 3 + 4) % pages) as u32).collect();
@@ -74,7 +77,9 @@ fn agrees_with_f64() {
         let pages = || poisoned(&[pages * kv_heads, PAGE_TOKENS, head_dim]);
         let mut outputs = Outputs { q: poisoned(&[rows, heads * head_dim]), k: pages(), v: pages() };
         run(&inputs, &mut outputs).expect("valid");
-        let (q, k, v) = (values(&outputs.q), values(&outputs.k), values(&outputs.v));
+        let q = values(&outputs.q);
+        let k = values(&outputs.k);
+        let v = values(&outputs.v);
         for (r, position) in (first..limit).enumerate() {
             let turned = |head: usize, got: &[f32]| {
                 let x = &qkv[r * row + head * head_dim..][..head_dim];
@@ -117,11 +122,13 @@ fn contract_errors() {
         let mut all = good;
         all[part] = dims;
         let [qkv, cos, sin, q, k, v] = all.map(poisoned);
-        let (positions, table) = (tensor_u32(positions), tensor_u32(&[0]));
+        let positions = tensor_u32(positions);
+        let table = tensor_u32(&[0]);
         let inputs = Inputs { qkv, angles: [cos, sin], positions, table, heads };
         assert_refused(run(&inputs, &mut Outputs { q, k, v }), text);
     };
-    let (two, heads) = ([0, 1], [3, 1]);
+    let two = [0, 1];
+    let heads = [3, 1];
     refused(
         0,
         &[2, 24],

@@ -24,7 +24,8 @@ fn agrees_with_the_cpu() {
     for (index, [rows, inner, columns]) in sizes.into_iter().enumerate() {
         for (epilogue, floats) in [(Epilogue::None, true), (Epilogue::SwiGlu, false)] {
             // Small numbers make eps most of the root, large ones nothing of it.
-            let (seed, size) = (10 * index as u32, [1.0, 1e-3, 1e4][index % 3]);
+            let seed = 10 * index as u32;
+            let size = [1.0, 1e-3, 1e4][index % 3];
             let weight_rows = columns << usize::from(epilogue == Epilogue::SwiGlu);
             let scale = 1.0 / (inner as f32).sqrt();
             let (got, want) = on_gpu_and_cpu(|rig| {
@@ -33,7 +34,9 @@ fn agrees_with_the_cpu() {
                 let weight = rig.weight(&[weight_rows, inner], &numbers(seed + 2, weight_rows * inner, scale));
                 let dims = [rows, columns];
                 let mut out = if floats { rig.poisoned_floats(&dims) } else { rig.poisoned(&dims) };
-                let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+                let x = x.view();
+                let norm = norm.view();
+                let weight = weight.view();
                 let op = RmsLinear { x, norm, eps: 1e-5, weight, epilogue, out: out.view_mut() };
                 rig.device.rms_linear(op).expect("valid");
                 rig.read(&out)
@@ -60,7 +63,9 @@ fn powers_of_two_are_exact() {
         let norm = rig.weight(&[40], &[1.0, 0.5, -2.0, 4.0].repeat(10));
         let weight = rig.weight(&[19, 40], &numbers(77, 19 * 40, 1.0));
         let mut out = rig.poisoned_floats(&[2, 19]);
-        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
         let op = RmsLinear { x, norm, eps: 0.0, weight, epilogue: Epilogue::None, out: out.view_mut() };
         rig.device.rms_linear(op).expect("valid");
         rig.read(&out)

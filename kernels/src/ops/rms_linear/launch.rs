@@ -11,7 +11,8 @@ const GATED: [Kernel; 2] = [kernel!(rms_linear_any_swiglu_kernel, 256), kernel!(
 pub(crate) fn run(gpu: &Gpu, op: RmsLinear<'_>) -> Result<()> {
     let shape = op.check()?;
     let args = gpu.args("rms_linear")?;
-    let (norm, x) = (Norm { weight: op.norm, eps: op.eps }, op.x);
+    let norm = Norm { weight: op.norm, eps: op.eps };
+    let x = op.x;
     let kernels: &'static [Kernel; 2] = if op.epilogue == Epilogue::SwiGlu { &GATED } else { &PLAIN };
     few::launch(gpu, args, op.product(x), shape, Some(norm), |vectors| &kernels[usize::from(vectors)])
 }

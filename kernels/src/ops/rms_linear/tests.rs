@@ -8,8 +8,12 @@ use crate::{Device, Tensor};
 fn worked_by_hand() {
     // Mean square 12; with eps 4 the root is 4: the normed row is (1/2, 1, -2, 3).
     let x = tensor(&[1, 4], &[2.0, 2.0, 2.0, 6.0]);
-    let (norm, weight) = (tensor(&[4], &[1.0, 2.0, -4.0, 2.0]), tensor(&[1, 4], &[2.0, 1.0, 0.5, -1.0]));
-    let (x, norm, weight, mut out) = (x.view(), norm.view(), weight.view(), poisoned(&[1, 1]));
+    let norm = tensor(&[4], &[1.0, 2.0, -4.0, 2.0]);
+    let weight = tensor(&[1, 4], &[2.0, 1.0, 0.5, -1.0]);
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
+    let mut out = poisoned(&[1, 1]);
     let op = RmsLinear { x, norm, eps: 4.0, weight, epilogue: Epilogue::None, out: out.view_mut() };
     CPU.rms_linear(op).expect("valid");
     assert_eq!(values(&out), [1.0 + 1.0 - 1.0 - 3.0]);
@@ -24,13 +28,17 @@ fn has_the_bits_of_its_parts() {
         let x = tensor(&[rows, inner], &numbers(seed, rows * inner, 3.0));
         let norm = tensor(&[inner], &numbers(seed + 10, inner, 2.0));
         let weight = tensor(&[weight_rows, inner], &numbers(seed + 20, weight_rows * inner, 0.5));
-        let (mut normed, mut want, mut got) =
-            (poisoned(&[rows, inner]), poisoned(&[rows, columns]), poisoned(&[rows, columns]));
-        let (eps, bias) = (1e-5, None);
+        let mut normed = poisoned(&[rows, inner]);
+        let mut want = poisoned(&[rows, columns]);
+        let mut got = poisoned(&[rows, columns]);
+        let eps = 1e-5;
+        let bias = None;
         CPU.rms_norm(RmsNorm { x: x.view(), weight: norm.view(), eps, out: normed.view_mut() }).expect("valid");
         let op = Linear { x: normed.view(), weight: weight.view(), bias, epilogue, out: want.view_mut() };
         CPU.linear(op).expect("valid");
-        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
         CPU.rms_linear(RmsLinear { x, norm, eps, weight, epilogue, out: got.view_mut() }).expect("valid");
         assert_eq!(values(&got), values(&want), "{rows} x {inner} x {columns}");
     }
@@ -41,7 +49,9 @@ fn contract_errors() {
     let refused = |x: &[usize], norm: &[usize], weight: &[usize], epilogue, text: &str| {
         let [x, norm, weight]: [Tensor; 3] = [x, norm, weight].map(poisoned);
         let mut out = poisoned(&[x.dims().as_slice()[0], 4]);
-        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
         assert_refused(CPU.rms_linear(RmsLinear { x, norm, eps: 1.0, weight, epilogue, out: out.view_mut() }), text);
         assert!(values(&out).iter().all(|v| v.is_nan()), "the output is untouched");
     };

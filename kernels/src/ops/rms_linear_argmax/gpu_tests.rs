@@ -10,13 +10,18 @@ const LARGEST: f32 = 1.694_738_5e38;
 
 /// The chosen ids, then the device's own logits.
 fn run(rig: &Rig<'_>, [x, norm, weight]: [&Tensor; 3]) -> [Vec<f32>; 2] {
-    let (rows, vocab) = (x.dims().as_slice()[0], weight.dims().as_slice()[0]);
+    let rows = x.dims().as_slice()[0];
+    let vocab = weight.dims().as_slice()[0];
     let mut scratch = rig.device.tensor(&[rows, candidates(vocab)], DType::U32).expect("test memory");
     rig.device.write(&mut scratch, &vec![u32::MAX; rows * candidates(vocab)]).expect("sizes agree");
     let mut out = rig.ids(&vec![u32::MAX; rows]);
     let mut logits = rig.poisoned_floats(&[rows, vocab]);
-    let (x, norm, weight, eps) = (x.view(), norm.view(), weight.view(), 1e-5);
-    let (room, chosen) = (scratch.view_mut(), out.view_mut());
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
+    let eps = 1e-5;
+    let room = scratch.view_mut();
+    let chosen = out.view_mut();
     rig.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen }).expect("valid");
     let op = RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: logits.view_mut() };
     rig.device.rms_linear(op).expect("valid");
@@ -89,7 +94,8 @@ fn ties_and_logits_that_are_not_finite() {
     for (logits, want) in cases {
         let (got, cpu) = on_gpu_and_cpu(|rig| {
             // One input of 1, whose norm is 1 within eps: the logits are the weights.
-            let (x, norm) = (rig.acts(&[1, 1], &[1.0]), rig.weight(&[1], &[1.0]));
+            let x = rig.acts(&[1, 1], &[1.0]);
+            let norm = rig.weight(&[1], &[1.0]);
             let [ids, _] = run(rig, [&x, &norm, &rig.weight(&[vocab, 1], &logits)]);
             ids
         });

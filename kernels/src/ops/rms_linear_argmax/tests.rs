@@ -18,16 +18,22 @@ fn chooses_what_the_logits_give() {
         let x = tensor(&[rows, inner], &numbers(seed, rows * inner, 3.0));
         let norm = tensor(&[inner], &numbers(seed + 10, inner, 2.0));
         let weight = tensor(&[vocab, inner], &numbers(seed + 20, vocab * inner, 0.5));
-        let (x, norm, weight, eps) = (x.view(), norm.view(), weight.view(), 1e-5);
-        let (mut scratch, mut out) = (ids(&[rows, candidates(vocab)]), ids(&[rows]));
-        let (room, chosen) = (scratch.view_mut(), out.view_mut());
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
+        let eps = 1e-5;
+        let mut scratch = ids(&[rows, candidates(vocab)]);
+        let mut out = ids(&[rows]);
+        let room = scratch.view_mut();
+        let chosen = out.view_mut();
         CPU.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen }).expect("valid");
         let got = device.read_u32(out.view()).expect("readable");
         let mut logits = poisoned(&[rows, vocab]);
         let op = RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: logits.view_mut() };
         CPU.rms_linear(op).expect("valid");
         for (row, got) in got.into_iter().enumerate() {
-            let (logits, mut want) = (logits.view().rows(row..row + 1), ids(&[1]));
+            let logits = logits.view().rows(row..row + 1);
+            let mut want = ids(&[1]);
             let words = tensor_u32(&Choice { sampling: Sampling::GREEDY, step: 0, given: None }.words());
             let choices = words.view().reshape(&[1, Choice::WORDS]);
             let op = Sample { logits, choices, out: want.view_mut() };
@@ -80,10 +86,16 @@ fn a_row_with_a_logit_that_is_not_finite_says_so() {
 #[test]
 fn contract_errors() {
     let refused = |x: &[usize], weight: &[usize], scratch: &[usize], out: &[usize], text: &str| {
-        let (x, norm, weight) = (poisoned(x), poisoned(&[8]), poisoned(weight));
-        let (mut scratch, mut out) = (ids(scratch), ids(out));
-        let (x, norm, weight) = (x.view(), norm.view(), weight.view());
-        let (scratch, out) = (scratch.view_mut(), out.view_mut());
+        let x = poisoned(x);
+        let norm = poisoned(&[8]);
+        let weight = poisoned(weight);
+        let mut scratch = ids(scratch);
+        let mut out = ids(out);
+        let x = x.view();
+        let norm = norm.view();
+        let weight = weight.view();
+        let scratch = scratch.view_mut();
+        let out = out.view_mut();
         assert_refused(CPU.rms_linear_argmax(RmsLinearArgmax { x, norm, eps: 1.0, weight, scratch, out }), text);
     };
     refused(&[2, 7], &[33, 7], &[2, 6], &[2], "rms_linear_argmax: norm.in is 8, but x.in is 7");
@@ -92,9 +104,16 @@ fn contract_errors() {
     refused(&[2, 8], &[33, 8], &[2, 6], &[3], "rms_linear_argmax: out.rows is 3, but x.rows is 2");
     refused(&[17, 8], &[33, 8], &[17, 6], &[17], "rms_linear_argmax: x has 17 rows, at most 16 are fused");
     refused(&[2, 8], &[0, 8], &[2, 0], &[2], "rms_linear_argmax: no logits");
-    let (x, norm, weight, mut scratch) = (poisoned(&[2, 8]), poisoned(&[8]), poisoned(&[33, 8]), ids(&[2, 6]));
-    let (x, norm, weight, mut floats) = (x.view(), norm.view(), weight.view(), poisoned(&[2]));
-    let (scratch, out) = (scratch.view_mut(), floats.view_mut());
+    let x = poisoned(&[2, 8]);
+    let norm = poisoned(&[8]);
+    let weight = poisoned(&[33, 8]);
+    let mut scratch = ids(&[2, 6]);
+    let x = x.view();
+    let norm = norm.view();
+    let weight = weight.view();
+    let mut floats = poisoned(&[2]);
+    let scratch = scratch.view_mut();
+    let out = floats.view_mut();
     let op = RmsLinearArgmax { x, norm, eps: 1.0, weight, scratch, out };
     assert_refused(CPU.rms_linear_argmax(op), "rms_linear_argmax: out holds F32, wanted U32");
 }

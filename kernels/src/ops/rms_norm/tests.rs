@@ -46,14 +46,18 @@ fn agrees_with_f64() {
 #[test]
 fn contract_errors() {
     let refused = |x: &[usize], weight: &[usize], out: &[usize], text: &str| {
-        let (x, weight, mut out) = (poisoned(x), poisoned(weight), poisoned(out));
+        let x = poisoned(x);
+        let weight = poisoned(weight);
+        let mut out = poisoned(out);
         let op = RmsNorm { x: x.view(), weight: weight.view(), eps: 1.0, out: out.view_mut() };
         assert_refused(CPU.rms_norm(op), text);
     };
     refused(&[8], &[8], &[1, 8], r#"rms_norm: x has dims [8], wanted ["rows", "dim"]"#);
     refused(&[2, 8], &[7], &[2, 8], "rms_norm: weight.dim is 7, but x.dim is 8");
     refused(&[2, 8], &[8], &[3, 8], "rms_norm: out.rows is 3, but x.rows is 2");
-    let (x, ids, mut out) = (poisoned(&[1, 2]), tensor_u32(&[1, 1]), poisoned(&[1, 2]));
+    let x = poisoned(&[1, 2]);
+    let ids = tensor_u32(&[1, 1]);
+    let mut out = poisoned(&[1, 2]);
     let op = RmsNorm { x: x.view(), weight: ids.view(), eps: 1.0, out: out.view_mut() };
     assert_refused(CPU.rms_norm(op), "rms_norm: weight holds U32, wanted a float type");
 }

@@ -8,7 +8,9 @@ pub(crate) fn run(op: RmsQkvRopeAppend<'_>, precision: Precision) -> Result<()> 
     op.check()?;
     let normed = normed(op.x, op.norm, op.eps)?;
     let mut qkv = buffer(&[op.x.dims().as_slice()[0], op.weight.dims().as_slice()[0]])?;
-    let (x, weight, out) = (normed.view(), op.weight, qkv.view_mut());
+    let x = normed.view();
+    let weight = op.weight;
+    let out = qkv.view_mut();
     linear::cpu::run(Linear { x, weight, bias: None, epilogue: Epilogue::None, out }, precision)?;
     qkv_rope_append::cpu::run(QkvRopeAppend {
         qkv: qkv.view(),

@@ -13,14 +13,17 @@ fn run(
     [heads, kv_heads, head_dim]: [usize; 3],
     own: Option<&[u32]>,
 ) -> Vec<f32> {
-    let (columns, limit, half) = ((heads + 2 * kv_heads) * head_dim, 80, head_dim / 2);
+    let columns = (heads + 2 * kv_heads) * head_dim;
+    let limit = 80;
+    let half = head_dim / 2;
     let scale = 1.0 / (inner as f32).sqrt();
     let angles = numbers(seed + 3, limit * half, 3.0);
     let [cos, sin] = [f32::cos, f32::sin].map(|f| angles.iter().map(|&a| f(a)).collect::<Vec<f32>>());
     let x = rig.acts(&[rows, inner], &numbers(seed, rows * inner, 2.0));
     let norm = rig.weight(&[inner], &numbers(seed + 1, inner, 2.0));
     let weight = rig.weight(&[columns, inner], &numbers(seed + 2, columns * inner, scale));
-    let (cos, sin) = (rig.floats(&[limit, half], &cos), rig.floats(&[limit, half], &sin));
+    let cos = rig.floats(&[limit, half], &cos);
+    let sin = rig.floats(&[limit, half], &sin);
     // The end of page 2 and the beginning of page 0.
     let one: Vec<u32> = (0..rows as u32).map(|row| 58 + row).collect();
     let positions = rig.ids(own.unwrap_or(&one));
@@ -29,7 +32,9 @@ fn run(
     let table = rig.ids(&table);
     let block_table = if own.is_some() { table.view().reshape(&[rows, 2]) } else { table.view() };
     let pages = [sequences * 3 * kv_heads, PAGE_TOKENS, head_dim];
-    let (mut q, mut k, mut v) = (rig.poisoned(&[rows, heads * head_dim]), rig.poisoned(&pages), rig.poisoned(&pages));
+    let mut q = rig.poisoned(&[rows, heads * head_dim]);
+    let mut k = rig.poisoned(&pages);
+    let mut v = rig.poisoned(&pages);
     let op = RmsQkvRopeAppend {
         x: x.view(),
         norm: norm.view(),

@@ -37,7 +37,8 @@ fn has_the_bits_of_its_parts() {
         let columns = (heads + 2 * kv_heads) * head_dim;
         let limit = 76;
         let positions: Vec<u32> = (60..).take(rows).collect();
-        let (positions, table) = (tensor_u32(&positions), tensor_u32(&[2, 0]));
+        let positions = tensor_u32(&positions);
+        let table = tensor_u32(&[2, 0]);
         let angles = numbers(seed + 3, limit * head_dim / 2, 3.0);
         let [cos, sin] = [f32::cos, f32::sin].map(|f| angles.iter().map(|&a| f(a)).collect::<Vec<f32>>());
         let inputs = [
@@ -51,9 +52,13 @@ fn has_the_bits_of_its_parts() {
             (outputs(rows, [heads, kv_heads, head_dim]), poisoned(&[rows, inner]), poisoned(&[rows, columns]));
         let [x, norm, weight, cos, sin] = inputs.each_ref().map(Tensor::view);
         CPU.rms_norm(RmsNorm { x, weight: norm, eps: 1e-5, out: normed.view_mut() }).expect("valid");
-        let (x, bias, epilogue) = (normed.view(), None, Epilogue::None);
+        let x = normed.view();
+        let bias = None;
+        let epilogue = Epilogue::None;
         CPU.linear(Linear { x, weight, bias, epilogue, out: qkv.view_mut() }).expect("valid");
-        let (qkv, positions_view, block_table) = (qkv.view(), positions.view(), table.view());
+        let qkv = qkv.view();
+        let positions_view = positions.view();
+        let block_table = table.view();
         CPU.qkv_rope_append(QkvRopeAppend {
             qkv,
             cos,

@@ -63,7 +63,8 @@ fn draw(logits: &[f32], Choice { sampling, step, .. }: Choice, room: &mut Room) 
     weights.clear();
     weights.extend(candidates.iter().map(|&(_, logit)| weight(logit)));
     let total: f64 = weights.iter().sum();
-    let (mut kept, mut mass) = (0, 0.0);
+    let mut kept = 0;
+    let mut mass = 0.0;
     while kept < weights.len() && (kept == 0 || mass < f64::from(sampling.top_p) * total) {
         mass += weights[kept];
         kept += 1;

@@ -127,7 +127,8 @@ fn draws_agree_with_the_cpu() {
 }
 
 fn draws_agree_on(gpu: &Gpu) {
-    let (gpu, cpu) = (Rig { device: gpu }, Rig { device: &crate::testing::CPU });
+    let gpu = Rig { device: gpu };
+    let cpu = Rig { device: &crate::testing::CPU };
     let cases = [
         (2, 1.0, WARM),
         (100, 3.0, WARM),

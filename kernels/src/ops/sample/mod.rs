@@ -110,7 +110,8 @@ impl Sample<'_> {
         dims.typed("choices", &self.choices, DType::U32, &["rows", "words"])?;
         dims.output("out", &self.out, &["rows"])?;
         dims.require(self.out.dtype() == DType::U32, || format!("out holds {:?}, wanted U32", self.out.dtype()))?;
-        let [rows, vocab] = [dims.size("rows"), dims.size("vocab")];
+        let rows = dims.size("rows");
+        let vocab = dims.size("vocab");
         dims.require(vocab > 0, || "no logits".into())?;
         dims.require(u32::try_from(vocab).is_ok(), || format!("{vocab} logits, more than there are ids"))?;
         Ok([rows, vocab])

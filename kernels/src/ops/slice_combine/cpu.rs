@@ -8,7 +8,8 @@ const BLOCK: usize = 2048;
 
 pub(crate) fn run(mut op: SliceCombine<'_>) -> Result<()> {
     let slice = op.check()?;
-    let (tokens, scores) = (op.z_2d_slices.host::<f32>()?, op.scores.host::<f32>()?);
+    let tokens = op.z_2d_slices.host::<f32>()?;
+    let scores = op.scores.host::<f32>()?;
     op.out.host::<f32>()?.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
         let mut sums = [0f64; BLOCK];
         for (&score, slice) in scores.iter().zip(tokens.chunks_exact(slice.max(1))) {

@@ -20,7 +20,8 @@ fn agrees_with_the_cpu() {
         let scores: Vec<f32> = numbers(seed + 50, slices, 0.5).iter().map(|v| (v + 0.5) / slices as f32).collect();
         let (got, want) = on_gpu_and_cpu(|rig| {
             let z = rig.acts(&[slices, tokens, dim], &numbers(seed, slices * tokens * dim, 3.0));
-            let (scores, mut out) = (rig.floats(&[slices], &scores), rig.poisoned(&[tokens, dim]));
+            let scores = rig.floats(&[slices], &scores);
+            let mut out = rig.poisoned(&[tokens, dim]);
             let op = SliceCombine { z_2d_slices: z.view(), scores: scores.view(), out: out.view_mut() };
             rig.device.slice_combine(op).expect("valid");
             rig.read(&out)

@@ -24,7 +24,8 @@ pub(crate) fn run(gpu: &Gpu, mut op: SliceCombine<'_>) -> Result<()> {
     let elements = op.check()?;
     let args = gpu.args("slice_combine")?;
     let z_2d_slices = args.bf16("z_2d_slices", &op.z_2d_slices)?;
-    let (scores, out) = (args.typed("scores", &op.scores, DType::F32)?, args.out("out", &mut op.out)?);
+    let scores = args.typed("scores", &op.scores, DType::F32)?;
+    let out = args.out("out", &mut op.out)?;
     let params = SliceCombineParams {
         z_2d_slices,
         scores,

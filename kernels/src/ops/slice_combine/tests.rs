@@ -22,7 +22,8 @@ fn worked_by_hand() {
 #[test]
 fn agrees_with_f64() {
     for (seed, (slices, tokens, dim)) in (390..).step_by(2).zip([(1, 1, 1), (32, 7, 33), (16, 4, 1024), (3, 2, 1025)]) {
-        let (x, scores) = (numbers(seed, slices * tokens * dim, 4.0), numbers(seed + 1, slices, 1.0));
+        let x = numbers(seed, slices * tokens * dim, 4.0);
+        let scores = numbers(seed + 1, slices, 1.0);
         let size = tokens * dim;
         let sum = |i: usize| (0..slices).map(|j| f64::from(scores[j]) * f64::from(x[j * size + i])).sum::<f64>();
         let want: Vec<f64> = (0..size).map(sum).collect();
@@ -36,7 +37,8 @@ fn agrees_with_f64() {
 #[test]
 fn contract_errors() {
     let refused = |scores: &Tensor, out: &[usize], text: &str| {
-        let (slices, mut out) = (poisoned(&[3, 2, 4]), poisoned(out));
+        let slices = poisoned(&[3, 2, 4]);
+        let mut out = poisoned(out);
         let op = SliceCombine { z_2d_slices: slices.view(), scores: scores.view(), out: out.view_mut() };
         assert_refused(CPU.slice_combine(op), text);
     };

@@ -21,7 +21,8 @@ fn agrees_with_the_cpu() {
             let z_3d = rig.acts(&[layers, layer_tokens, dim], &numbers(seed, layers * layer_tokens * dim, 2.0));
             let z_2d = rig.acts(&[slices, slice_tokens, dim], &numbers(seed + 50, slices * slice_tokens * dim, 2.0));
             let mut keys = rig.poisoned_floats(&[slices, dim]);
-            let (z_3d, z_2d_slices) = (which[0].then(|| z_3d.view()), which[1].then(|| z_2d.view()));
+            let z_3d = which[0].then(|| z_3d.view());
+            let z_2d_slices = which[1].then(|| z_2d.view());
             rig.device.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume, keys: keys.view_mut() }).expect("valid");
             rig.read(&keys)
         });

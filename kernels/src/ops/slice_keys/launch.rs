@@ -25,7 +25,8 @@ const KERNEL: Kernel = kernel!(slice_keys_kernel, 256);
 pub(crate) fn run(gpu: &Gpu, mut op: SliceKeys<'_>) -> Result<()> {
     let (slices, dim) = op.check()?;
     let args = gpu.args("slice_keys")?;
-    let (z_3d, z_2d_slices) = (args.optional("z_3d", &op.z_3d)?, args.optional("z_2d_slices", &op.z_2d_slices)?);
+    let z_3d = args.optional("z_3d", &op.z_3d)?;
+    let z_2d_slices = args.optional("z_2d_slices", &op.z_2d_slices)?;
     // A layer of the whole volume holds all tokens and serves all slices.
     let (layers, layer_tokens) = match op.z_3d.as_ref().map(|z_3d| z_3d.dims()) {
         Some(dims) if op.whole_volume => (1, dims.as_slice()[0] * dims.as_slice()[1]),

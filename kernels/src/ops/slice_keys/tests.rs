@@ -5,7 +5,8 @@ use crate::{Device, Tensor};
 
 fn run(z_3d: Option<&Tensor>, z_2d: Option<&Tensor>, whole_volume: bool, dims: [usize; 2]) -> Vec<f32> {
     let mut keys = poisoned(&dims);
-    let (z_3d, z_2d_slices) = (z_3d.map(Tensor::view), z_2d.map(Tensor::view));
+    let z_3d = z_3d.map(Tensor::view);
+    let z_2d_slices = z_2d.map(Tensor::view);
     CPU.slice_keys(SliceKeys { z_3d, z_2d_slices, whole_volume, keys: keys.view_mut() }).expect("valid");
     values(&keys)
 }
@@ -30,11 +31,13 @@ fn agrees_with_f64() {
     {
         let z_3d = numbers(seed, layers * layer_tokens * dim, 3.0);
         let z_2d = numbers(seed + 1, slices * slice_tokens * dim, 3.0);
-        let (a, b) = (tensor(&[layers, layer_tokens, dim], &z_3d), tensor(&[slices, slice_tokens, dim], &z_2d));
+        let a = tensor(&[layers, layer_tokens, dim], &z_3d);
+        let b = tensor(&[slices, slice_tokens, dim], &z_2d);
         for whole in [false, true] {
             let want: Vec<f64> = (0..slices * dim)
                 .map(|i| {
-                    let (slice, column) = (i / dim, i % dim);
+                    let slice = i / dim;
+                    let column = i % dim;
                     let layer = slice / (slices / layers);
                     let of_layer = (0..layers * layer_tokens).filter(|t| whole || t / layer_tokens == layer);
                     let first: Vec<f64> = of_layer.map(|t| f64::from(z_3d[t * dim + column])).collect();
@@ -53,8 +56,10 @@ fn agrees_with_f64() {
 #[test]
 fn contract_errors() {
     let refused = |z_3d: Option<&[usize]>, z_2d: Option<&[usize]>, keys: &mut Tensor, text: &str| {
-        let (z_3d, z_2d) = (z_3d.map(poisoned), z_2d.map(poisoned));
-        let (z_3d, z_2d_slices) = (z_3d.as_ref().map(Tensor::view), z_2d.as_ref().map(Tensor::view));
+        let z_3d = z_3d.map(poisoned);
+        let z_2d = z_2d.map(poisoned);
+        let z_3d = z_3d.as_ref().map(Tensor::view);
+        let z_2d_slices = z_2d.as_ref().map(Tensor::view);
         let op = SliceKeys { z_3d, z_2d_slices, whole_volume: false, keys: keys.view_mut() };
         assert_refused(CPU.slice_keys(op), text);
     };

@@ -21,7 +21,8 @@ fn agrees_with_the_cpu() {
             z[at % slices * tokens * dim + at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][at / 3 % 3];
         }
         let (got, want) = on_gpu_and_cpu(|rig| {
-            let (z, mut out) = (rig.acts(&[slices, tokens, dim], &z), rig.poisoned(&[tokens, dim]));
+            let z = rig.acts(&[slices, tokens, dim], &z);
+            let mut out = rig.poisoned(&[tokens, dim]);
             rig.device.slice_max(SliceMax { z_2d_slices: z.view(), out: out.view_mut() }).expect("valid");
             rig.read(&out)
         });

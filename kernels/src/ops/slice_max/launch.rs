@@ -22,7 +22,8 @@ const KERNEL: Kernel = kernel!(slice_max_kernel, 256);
 pub(crate) fn run(gpu: &Gpu, mut op: SliceMax<'_>) -> Result<()> {
     let elements = op.check()?;
     let args = gpu.args("slice_max")?;
-    let (z_2d_slices, out) = (args.bf16("z_2d_slices", &op.z_2d_slices)?, args.out("out", &mut op.out)?);
+    let z_2d_slices = args.bf16("z_2d_slices", &op.z_2d_slices)?;
+    let out = args.out("out", &mut op.out)?;
     let params = SliceMaxParams {
         z_2d_slices,
         out,

@@ -4,7 +4,8 @@ use crate::Device;
 use crate::testing::*;
 
 fn run(dims: [usize; 3], x: &[f32]) -> Vec<f32> {
-    let (x, mut out) = (tensor(&dims, x), poisoned(&dims[1..]));
+    let x = tensor(&dims, x);
+    let mut out = poisoned(&dims[1..]);
     CPU.slice_max(SliceMax { z_2d_slices: x.view(), out: out.view_mut() }).expect("valid");
     values(&out)
 }
@@ -42,7 +43,8 @@ fn a_value_that_is_not_finite_is_kept() {
 #[test]
 fn contract_errors() {
     let refused = |dims: &[usize], out: &[usize], text: &str| {
-        let (x, mut out) = (poisoned(dims), poisoned(out));
+        let x = poisoned(dims);
+        let mut out = poisoned(out);
         assert_refused(CPU.slice_max(SliceMax { z_2d_slices: x.view(), out: out.view_mut() }), text);
     };
     refused(&[2, 3, 4], &[2, 4], "slice_max: out.tokens is 2, but z_2d_slices.tokens is 3");

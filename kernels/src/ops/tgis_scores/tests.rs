@@ -69,7 +69,8 @@ fn a_number_that_is_not_finite_makes_every_score_nan() {
 #[test]
 fn contract_errors() {
     let refused = |guide: &[usize], temperature, scores: &mut Tensor, text: &str| {
-        let (keys, guide) = (poisoned(&[3, 4]), poisoned(guide));
+        let keys = poisoned(&[3, 4]);
+        let guide = poisoned(guide);
         let op = TgisScores { keys: keys.view(), guide: guide.view(), temperature, scores: scores.view_mut() };
         assert_refused(CPU.tgis_scores(op), text);
     };

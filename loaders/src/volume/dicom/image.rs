@@ -325,7 +325,8 @@ impl Header {
         stored: &Stored<'_, '_>,
     ) -> Result<Self, Problem> {
         let number = |tag| dataset.number(tag).unwrap_or(0);
-        let (rows, columns) = (number(tag::ROWS), number(tag::COLUMNS));
+        let rows = number(tag::ROWS);
+        let columns = number(tag::COLUMNS);
         if rows == 0 || columns == 0 {
             let finding = format!("has an image of {rows} rows and {columns} columns");
             return Err(Problem::new(finding, "export the file again with its true size"));

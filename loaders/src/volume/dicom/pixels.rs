@@ -61,7 +61,8 @@ pub(crate) fn decode(image: &Image<'_>, index: usize, out: &mut [f32]) -> Result
                 Problem::cut_short(finding)
             })?;
             let raster = unpack_stream(header.syntax.codec, stream, out.len())?;
-            let (rows, columns) = (u32::from(header.rows), u32::from(header.columns));
+            let rows = u32::from(header.rows);
+            let columns = u32::from(header.columns);
             if (raster.height, raster.width, raster.channels) != (rows, columns, 1) {
                 let found = [raster.height, raster.width, raster.channels];
                 let name = header.syntax.name;
@@ -110,7 +111,8 @@ fn run_length(frame: &[u8], format: PixelFormat, pixels: usize) -> Result<Vec<u8
     let header = frame.first_chunk::<64>().ok_or_else(|| bad("shorter than their header".to_owned()))?;
     let (words, _) = header.as_chunks::<4>();
     let word = |index: usize| u32::from_le_bytes(words[index]) as usize;
-    let (segments, want) = (word(0), usize::from(format.bits_allocated / 8));
+    let segments = word(0);
+    let want = usize::from(format.bits_allocated / 8);
     if segments != want {
         return Err(bad(format!("of {segments} segments, wanted {want}")));
     }

@@ -151,7 +151,8 @@ fn even_steps(
         if let Some(step) = even_line(distances, last_digit(slices)) {
             return Ok(step);
         }
-        let (from, to) = (slices[gap].name, slices[gap + 1].name);
+        let from = slices[gap].name;
+        let to = slices[gap + 1].name;
         let what = format!("slices are {typical:.3} mm apart, but {:.3} mm between {from} and {to}", steps[gap]);
         if !options.allow_gaps {
             let remedy = "add the missing slices, or accept the gap with --allow-gaps";
@@ -242,7 +243,8 @@ fn step_of(
         return Ok(normal.map(|x| x * thickness));
     }
     let place = |slice: &Slice<'_>| slice.frame().position.unwrap_or_default();
-    let (from, to) = (place(first), place(last));
+    let from = place(first);
+    let to = place(last);
     let travel = [0, 1, 2].map(|axis| to[axis] - from[axis]);
     let length = distances[slices.len() - 1] - distances[0];
     // Half a pixel sideways cannot be seen; without a spacing, half a step.

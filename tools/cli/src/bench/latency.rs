@@ -135,7 +135,8 @@ impl Latency {
         bars.clear();
         let last = |asked: &Asked| asked.first_tokens.iter().copied().fold(0.0, f64::max);
         let answer = &follow_up[0].answers[0];
-        let (prompt_tokens, cached_tokens) = (answer.prompt_tokens, answer.cached_tokens);
+        let prompt_tokens = answer.prompt_tokens;
+        let cached_tokens = answer.cached_tokens;
         let timings_ms = Figures {
             encode,
             first: median(first.iter().map(last)),
@@ -149,7 +150,9 @@ impl Latency {
             longest_gap_ms,
         };
         let device = engine.device().describe();
-        let (questions, new_tokens, runs) = (self.questions, self.new_tokens, self.runs);
+        let questions = self.questions;
+        let new_tokens = self.new_tokens;
+        let runs = self.runs;
         let report = Report { device, questions, new_tokens, runs, prompt_tokens, cached_tokens, timings_ms };
         if self.json { output::print_json(&report) } else { output::print(&report.text()).map(|_| ()) }
     }

@@ -113,13 +113,18 @@ fn sizes(config: &ModelConfig, part: Part) -> String {
             llm.num_hidden_layers, llm.hidden_size, llm.num_attention_heads, llm.head_dim, llm.vocab_size
         ),
         Part::Vision2d => config.vision_2d.as_ref().map_or_else(String::new, |c| {
-            let (layers, hidden, patch) = (c.num_hidden_layers, c.hidden_size, c.patch_size);
+            let layers = c.num_hidden_layers;
+            let hidden = c.hidden_size;
+            let patch = c.patch_size;
             format!("SigLIP, {layers} layers, hidden {hidden}, patch {patch}, {} tokens per slice", c.tokens())
         }),
         Part::Connector2d => format!("{} image rows", config.rows_2d()),
         Part::Vision3d => {
-            let (c, bert) = (&config.vision_3d, &config.bert);
-            let (layers, hidden, patch) = (c.num_layers, c.hidden_size, c.patch_size);
+            let c = &config.vision_3d;
+            let bert = &config.bert;
+            let layers = c.num_layers;
+            let hidden = c.hidden_size;
+            let patch = c.patch_size;
             let vit = format!("ViT, {layers} layers, hidden {hidden}, patch {patch:?}, {} tokens", c.tokens());
             format!("{vit}; BERT, {} layers, hidden {}", bert.num_hidden_layers, bert.hidden_size)
         }
@@ -151,7 +156,8 @@ fn tokenizers(folder: &ModelFolder, problems: &mut Vec<String>) -> Vec<String> {
     match LlmTokenizer::open(&folder.path) {
         Ok(llm) => {
             let token = |id: Option<u32>| id.map_or("none".into(), |id| id.to_string());
-            let (bos, eos) = (token(llm.adds_bos()), token(llm.eos_token_id()));
+            let bos = token(llm.adds_bos());
+            let eos = token(llm.eos_token_id());
             lines.push(format!("LLM: {} tokens, begins texts with: {bos}, ends answers with: {eos}", llm.vocab_size()));
         }
         Err(error) => problems.push(error.to_string()),
@@ -179,12 +185,14 @@ fn text(report: &Report) -> String {
     }
     for part in &report.parts {
         let dtypes: Vec<String> = part.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
-        let (parameters, bytes) = (part.parameters, megabytes(part.bytes));
+        let parameters = part.parameters;
+        let bytes = megabytes(part.bytes);
         let _ =
             writeln!(out, "  {:<18} {:>13} parameters {bytes:>9.1} MB  {}", part.part, parameters, dtypes.join(", "));
         let _ = writeln!(out, "  {:<18} {}", "", part.sizes);
     }
-    let (parameters, bytes) = (report.parameters, megabytes(report.bytes));
+    let parameters = report.parameters;
+    let bytes = megabytes(report.bytes);
     let _ = writeln!(out, "  {:<18} {parameters:>13} parameters {bytes:>9.1} MB", "total");
     if let Some(weights) = &report.weights {
         weights.write(&mut out);

@@ -42,7 +42,8 @@ fn the_answer_stands_alone_and_the_lesion_is_marked() {
 #[test]
 fn a_seed_is_a_patient_of_phantom() {
     let folder = tempfile::tempdir().unwrap();
-    let (volume, truth) = (folder.path().join("3000002.npy"), folder.path().join("truth.json"));
+    let volume = folder.path().join("3000002.npy");
+    let truth = folder.path().join("truth.json");
     succeed(&["phantom", "--seed", "3000002", "--out", text(&volume), "--truth", text(&truth)]);
     let items: Value = serde_json::from_slice(&std::fs::read(&truth).unwrap()).unwrap();
     let item = items.as_array().unwrap().iter().find(|item| item["id"] == "3000002-abnormality-closed").unwrap();

@@ -41,8 +41,10 @@ fn wrong_usage_is_status_2() {
 #[test]
 fn missing_files_are_status_3() {
     let folder = tempfile::tempdir().unwrap();
-    let (nowhere, out) = (folder.path().join("nowhere"), folder.path().join("out.npy"));
-    let (nowhere, out) = (text(&nowhere), text(&out));
+    let nowhere = folder.path().join("nowhere");
+    let out = folder.path().join("out.npy");
+    let nowhere = text(&nowhere);
+    let out = text(&out);
     let volume = small_volume(folder.path());
     let model = tiny_model();
     let sentences = [

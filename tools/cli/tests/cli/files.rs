@@ -85,7 +85,8 @@ fn converted_models_give_the_same_tokens() {
     let wanted = tokens(tiny_model());
     assert_eq!(wanted.as_array().map(Vec::len), Some(12));
     // bf16 to f32 is exact, and so is the way back.
-    let (wide, narrow) = (folder.path().join("wide"), folder.path().join("narrow"));
+    let wide = folder.path().join("wide");
+    let narrow = folder.path().join("narrow");
     succeed(&["convert", "--model", tiny_model(), "--out", text(&wide), "--dtype", "f32"]);
     assert_eq!(tokens(text(&wide)), wanted);
     succeed(&["convert", "--model", text(&wide), "--out", text(&narrow), "--dtype", "bf16"]);

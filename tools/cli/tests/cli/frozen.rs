@@ -45,7 +45,8 @@ fn answers(seeds: &[u64], device: &[&str]) -> BTreeMap<String, Answer> {
     let folder = tempfile::tempdir().unwrap();
     let [data, out] = ["data.json", "out.json"].map(|name| folder.path().join(name));
     let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
-    let (mut items, mut slices) = (Vec::new(), BTreeMap::new());
+    let mut items = Vec::new();
+    let mut slices = BTreeMap::new();
     for seed in seeds {
         let [volume, truth] = ["npy", "json"].map(|ending| folder.path().join(format!("{seed}.{ending}")));
         succeed(&["phantom", "--seed", &seed.to_string(), "--out", text(&volume), "--truth", text(&truth)]);
@@ -55,7 +56,8 @@ fn answers(seeds: &[u64], device: &[&str]) -> BTreeMap<String, Answer> {
     }
     assert_eq!(items.len(), TOPICS * seeds.len());
     std::fs::write(&data, Value::from(items).to_string()).unwrap();
-    let (model, volumes) = (place("model"), folder.path());
+    let model = place("model");
+    let volumes = folder.path();
     let line = ["eval", "--model", text(&model), "--data", text(&data), "--volumes", text(volumes)];
     succeed(&[&line[..], &["--out", text(&out)], device].concat());
     let answer = |sample: &Value| {

@@ -99,7 +99,9 @@ fn small_volume(folder: &Path) -> PathBuf {
     let dims = [8, 20, 24];
     let voxels: Vec<f32> = (0..8 * 20 * 24)
         .map(|i| {
-            let (slice, row, column) = (i / 480, i / 24 % 20, i % 24);
+            let slice = i / 480;
+            let row = i / 24 % 20;
+            let column = i % 24;
             let inside = (4..16).contains(&row) && (4..20).contains(&column);
             if inside { 0.3 + 0.08 * (slice % 5) as f32 } else { 0.02 * (column % 3) as f32 }
         })

@@ -53,7 +53,8 @@ fn a_folder_holds_volumes_and_the_official_json() {
 #[test]
 fn a_patient_depends_on_its_seed_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (many, one) = (folder.path().join("many"), folder.path().join("phantom_4.npy"));
+    let many = folder.path().join("many");
+    let one = folder.path().join("phantom_4.npy");
     let truth = folder.path().join("one.json");
     succeed(&["phantom", "--seed", "3", "--count", "2", "--out", text(&many)]);
     succeed(&["phantom", "--seed", "4", "--out", text(&one), "--truth", text(&truth)]);
@@ -101,7 +102,8 @@ fn lesions_are_marked_in_the_slices_of_the_truth() {
 #[test]
 fn a_nifti_phantom_is_an_axial_scan() {
     let folder = tempfile::tempdir().unwrap();
-    let (scan, truth) = (folder.path().join("a.nii.gz"), folder.path().join("a.json"));
+    let scan = folder.path().join("a.nii.gz");
+    let truth = folder.path().join("a.json");
     // Seed 0 is coronal as a .npy.
     let arguments = ["phantom", "--seed", "0", "--out", text(&scan), "--truth", text(&truth), "--size", "24,48,40"];
     succeed(&arguments);

@@ -226,7 +226,8 @@ fn what_is_said_of_a_patient_stands_nowhere() {
     assert!(record.lines().count() == 2 && !record.contains("ZEBRA"), "{record}");
     let told = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let told = told.into_iter().find(|entry| entry["message"] == "audit").expect("head and count");
-    let [head, lines] = [told["head"].as_str().unwrap().to_owned(), told["lines"].to_string()];
+    let head = told["head"].as_str().unwrap().to_owned();
+    let lines = told["lines"].to_string();
     succeed(&["audit", "verify", audit, "--head", &head, "--lines", &lines]);
     std::fs::write(audit, record.lines().next().unwrap().to_owned() + "\n").unwrap();
     let message = fail(&["audit", "verify", audit, "--head", &head, "--lines", &lines], 3);

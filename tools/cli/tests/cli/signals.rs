@@ -62,10 +62,12 @@ fn a_signal_that_was_ignored_stays_so() {
 fn ctrl_c_leaves_a_folder_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let convert = |out: &Path| ["convert", "--model", tiny_model(), "--out", text(out)].map(String::from);
-    let (whole, out) = (folder.path().join("whole"), folder.path().join("out"));
+    let whole = folder.path().join("whole");
+    let out = folder.path().join("out");
     let started = Instant::now();
     succeed(&convert(&whole));
-    let (length, want) = (started.elapsed(), files(&whole));
+    let length = started.elapsed();
+    let want = files(&whole);
     assert!(!want.is_empty());
     for run in 0..150 {
         let mut child = command(&convert(&out)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -21,7 +21,8 @@ pub(super) fn read(source: &Source, json: &Value) -> Result<Vec<Item>> {
             let found = row.get(key).and_then(Value::as_str);
             found.ok_or_else(|| place.wrong(format!("`{key}` is not a path"), "give the path of a file there"))
         };
-        let (image, report) = (text("image")?, text("text")?);
+        let image = text("image")?;
+        let report = text("text")?;
         Ok(Item {
             id: image.to_owned(),
             kind: Kind::Caption,

@@ -21,7 +21,8 @@ pub(super) fn read(source: &Source, text: &str) -> Result<Vec<Item>> {
         Error::input(format!("{shown}: is not CSV as M3D-VQA has it: {found}; correct the file"))
     };
     let columns = Columns(reader.headers().map_err(malformed)?.clone());
-    let (open, closed) = (source.questions != Questions::Closed, source.questions != Questions::Open);
+    let open = source.questions != Questions::Closed;
+    let closed = source.questions != Questions::Open;
     let mut items = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(malformed)?;

@@ -66,7 +66,8 @@ impl Row<'_> {
         }
         let question = self.row.get("question").and_then(Value::as_str).map(str::to_owned);
         let choice = choice.filter(|_| kind == Kind::Closed);
-        let (volume, truth) = (self.volume()?, self.truth()?);
+        let volume = self.volume()?;
+        let truth = self.truth()?;
         Ok(Item { id, kind, topic, volume, conversation, question, reference, choice, truth })
     }
 

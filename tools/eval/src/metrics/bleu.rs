@@ -19,8 +19,10 @@ static SPLITS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
 
 /// Clipped precision of the prediction's words times the penalty for being shorter than the reference.
 pub(super) fn bleu_1(reference: &str, prediction: &str) -> f64 {
-    let (reference, prediction) = (tokenize(reference), tokenize(prediction));
-    let (reference, prediction) = (words(&reference).collect::<Vec<_>>(), words(&prediction).collect::<Vec<_>>());
+    let reference = tokenize(reference);
+    let prediction = tokenize(prediction);
+    let reference = words(&reference).collect::<Vec<_>>();
+    let prediction = words(&prediction).collect::<Vec<_>>();
     if reference.is_empty() || prediction.is_empty() {
         return 0.0;
     }

@@ -13,7 +13,8 @@ type Word = (usize, String);
 /// recall loses up to half where the aligned words are scattered.
 pub(super) fn meteor(reference: &[String], prediction: &[String], wordnet: Option<&WordNet>) -> f64 {
     let numbered = |text: &[String]| text.iter().map(|word| word.to_lowercase()).enumerate().collect::<Vec<Word>>();
-    let (mut hypothesis, mut target) = (numbered(prediction), numbered(reference));
+    let mut hypothesis = numbered(prediction);
+    let mut target = numbered(reference);
     let mut matches = align(&mut hypothesis, &mut target, |a| vec![a.to_owned()]);
     for (_, word) in hypothesis.iter_mut().chain(&mut target) {
         *word = porter::stem(word);
@@ -28,7 +29,8 @@ pub(super) fn meteor(reference: &[String], prediction: &[String], wordnet: Optio
     }
     matches.sort_unstable();
     let count = matches.len() as f64;
-    let (precision, recall) = (count / prediction.len() as f64, count / reference.len() as f64);
+    let precision = count / prediction.len() as f64;
+    let recall = count / reference.len() as f64;
     let mean = precision * recall / (ALPHA * precision + (1.0 - ALPHA) * recall);
     let breaks = matches.windows(2).filter(|pair| pair[1] != (pair[0].0 + 1, pair[0].1 + 1)).count();
     let chunks = (breaks + 1) as f64;

@@ -205,7 +205,8 @@ fn candidates(chars: &[(usize, char)]) -> Vec<Candidate> {
     let char_at = |index: usize| chars.get(index).map(|&(_, c)| c);
     let mut found: Vec<Candidate> = Vec::new();
     // Where the word of the mark before this one lies; the first is empty.
-    let (mut start, mut stop) = (0, 0);
+    let mut start = 0;
+    let mut stop = 0;
     let mut previous: Option<Candidate> = None;
     for (mark, _) in chars.iter().enumerate().filter(|(_, (_, c))| matches!(c, '.' | '?' | '!')) {
         let (next, after) = match char_at(mark + 1) {

@@ -45,7 +45,8 @@ const TOLERANCE: f64 = 1e-9;
 
 #[test]
 fn scores_equal_those_of_the_python_packages() {
-    let (plain, with_data) = (Scorer::default(), scorer_with_data());
+    let plain = Scorer::default();
+    let with_data = scorer_with_data();
     let mut wrong = Vec::new();
     let pairs = expected().pairs;
     assert!(pairs.len() >= 200);
@@ -67,7 +68,8 @@ fn scores_equal_those_of_the_python_packages() {
 
 #[test]
 fn words_equal_nltks() {
-    let (plain, with_data) = (Scorer::default(), scorer_with_data());
+    let plain = Scorer::default();
+    let with_data = scorer_with_data();
     for pair in expected().pairs {
         let words = |scorer: &Scorer| treebank::word_tokenize(&pair.reference, &scorer.sentences);
         assert_eq!(words(&plain), pair.tokens, "{:?}", pair.reference);
