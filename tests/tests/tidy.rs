@@ -1,5 +1,5 @@
 //! The repository keeps the house rules, and each rule is seen to fail on a planted file.
-use engine_tests::tidy::{File, RULES, Tree};
+use engine_tests::tidy::{File, RULES, Tree, ratchets};
 use std::path::Path;
 
 #[test]
@@ -61,6 +61,33 @@ fn code_cases() -> Vec<Planted> {
     ]
 }
 
+/// Every habit as often as it is written down, and the first of them `more` times more often or `fewer` times less.
+fn habits(more: usize, fewer: usize) -> String {
+    let tuples = "let (a, b) = c;\n".repeat(ratchets::LET_TUPLE_LINES + more - fewer);
+    let arrays = "    let [a, b] = c;\n".repeat(ratchets::LET_ARRAY_LINES);
+    let arguments = concat!("fn f([rows, columns", "]: [usize; 2]) {}\n").repeat(ratchets::ARRAY_ARGUMENT_LINES);
+    [tuples, arrays, arguments].concat()
+}
+
+fn habit_cases() -> Vec<Planted> {
+    let other = "let x = (a, b);\nfn f(pair: [usize; 2]) {}\nlet a: [u8; 2] = [b, c];\n";
+    let more = format!("{} lines bind several names", ratchets::LET_TUPLE_LINES + 1);
+    let fewer = format!("write {} where", ratchets::LET_TUPLE_LINES - 1);
+    vec![
+        Planted("ratchets", "a.rs", habits(0, 0), ""),
+        Planted("ratchets", "a.rs", habits(0, 0) + other, ""),
+        Planted("ratchets", "a.rs", habits(1, 0), more.leak()),
+        Planted("ratchets", "a.rs", habits(0, 1), fewer.leak()),
+        Planted("ratchets", "a.rs", habits(0, 0) + "let [a] = b;\n", "with `let [`"),
+        Planted(
+            "ratchets",
+            "a.rs",
+            habits(0, 0) + concat!("fn f([a, b_c, d", "]: [u8; 3]) {}\n"),
+            "names of their own",
+        ),
+    ]
+}
+
 fn workspace_cases() -> Vec<Planted> {
     let up = "[package]\nname = \"med2e3-kernels\"\n[dev-dependencies]\nmed2e3.workspace = true\n";
     let renamed = "k = { package = \"med2e3-kernels\" }";
@@ -83,7 +110,8 @@ fn workspace_cases() -> Vec<Planted> {
 
 #[test]
 fn each_rule_fails_on_a_planted_file() {
-    let cases: Vec<Planted> = [text_cases(), code_cases(), workspace_cases()].into_iter().flatten().collect();
+    let cases: Vec<Planted> =
+        [text_cases(), code_cases(), habit_cases(), workspace_cases()].into_iter().flatten().collect();
     for Planted(name, path, text, wanted) in &cases {
         let rule = RULES.iter().find(|rule| rule.name == *name).unwrap_or_else(|| panic!("no rule `{name}`"));
         let found = (rule.check)(&Tree { files: vec![File::text(path, text)] });

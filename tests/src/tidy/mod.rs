@@ -3,6 +3,7 @@
 //! A rule never reads the disk, so that a test can show it a planted file and see it fail.
 mod manifests;
 mod ops;
+pub mod ratchets;
 mod rust;
 mod text;
 
@@ -103,6 +104,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "links", check: text::links },
     Rule { name: "function length", check: rust::function_length },
     Rule { name: "header", check: rust::header },
+    Rule { name: "ratchets", check: ratchets::habits },
     Rule { name: "unsafe", check: rust::unsafe_code },
     Rule { name: "crate directions", check: manifests::directions },
     Rule { name: "lints", check: manifests::lints },

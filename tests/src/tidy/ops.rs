@@ -31,7 +31,8 @@ pub(super) fn folders(tree: &Tree) -> Vec<String> {
     let paths = tree.files.iter().filter_map(|file| file.path.strip_prefix(OPS)?.split_once('/'));
     let names: BTreeSet<&str> = paths.map(|(name, _)| name).collect();
     let text_of = |path: &str| tree.find(path).and_then(|file| file.text.as_deref()).unwrap_or_default();
-    let (index, device) = (text_of(INDEX), text_of(DEVICE));
+    let index = text_of(INDEX);
+    let device = text_of(DEVICE);
     let mut found = Vec::new();
     for name in &names {
         for part in ["mod.rs", "cpu.rs", "tests.rs", "launch.rs", "gpu_tests.rs", "reference.rs"] {
