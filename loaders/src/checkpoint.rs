@@ -1,4 +1,4 @@
-//! One folder of weights: its tensors by name, whichever of the three file formats holds them.
+//! One folder of weights: its tensors by name, whichever of the file formats holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -14,8 +14,15 @@ use crate::{safetensors, torch_zip};
 const INDEX: &str = "model.safetensors.index.json";
 const SAFETENSORS: &str = "model.safetensors";
 const TORCH: &str = "pytorch_model.bin";
+const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// Longest index file read; a 1000-tensor index takes 100 KB.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
+
+/// How every file begins that `git clone` leaves where git-lfs is not installed.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Reads the table of tensors of one file: its path, for messages alone, and all its bytes.
+type ReadTable = fn(&Path, &[u8]) -> Result<Vec<Entry>>;
 
 /// The tensors of one part of a model, borrowed from memory-mapped files.
 #[derive(Debug, Clone, Default)]
@@ -28,23 +35,26 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the weights in `dir`: `model.safetensors.index.json` and its shards, `model.safetensors`, or
-    /// `pytorch_model.bin`, whichever is found first. Names lose the `.base_layer` that LoRA training leaves in them.
+    /// Opens the weights in `dir`: `model.safetensors.index.json` and its shards, `model.safetensors`,
+    /// `pytorch_model.bin`, or `pytorch_model.bin.index.json` and its shards, whichever is found first. Names lose the
+    /// `.base_layer` that LoRA training leaves in them.
     ///
     /// # Errors
-    /// None of the three files, an unreadable one, one that promises other sizes than it has, a shard outside `dir` or
+    /// None of the four files, an unreadable one, one that promises other sizes than it has, a shard outside `dir` or
     /// without a tensor that the index puts there, and a name that occurs twice.
     pub fn open(dir: &Path) -> Result<Self> {
         let mut checkpoint = Self::default();
         let holds = |name: &str| files::is_file(&dir.join(name));
         if holds(INDEX)? {
-            checkpoint.add_shards(dir)?;
+            checkpoint.add_shards(dir, INDEX, safetensors::read_header)?;
         } else if holds(SAFETENSORS)? {
             checkpoint.add_file(&dir.join(SAFETENSORS), safetensors::read_header)?;
         } else if holds(TORCH)? {
             checkpoint.add_file(&dir.join(TORCH), torch_zip::read_table)?;
+        } else if holds(TORCH_INDEX)? {
+            checkpoint.add_shards(dir, TORCH_INDEX, torch_zip::read_table)?;
         } else {
-            let finding = format!("holds no weights: neither {INDEX}, {SAFETENSORS} nor {TORCH}");
+            let finding = format!("holds no weights: neither {INDEX}, {SAFETENSORS}, {TORCH} nor {TORCH_INDEX}");
             return Err(Error::bad_input(dir, finding, "put the model's files there"));
         }
         Ok(checkpoint)
@@ -86,8 +96,8 @@ impl Checkpoint {
         self.adapter_tensor.as_deref()
     }
 
-    fn add_shards(&mut self, dir: &Path) -> Result<()> {
-        let index_path = dir.join(INDEX);
+    fn add_shards(&mut self, dir: &Path, index_name: &str, read: ReadTable) -> Result<()> {
+        let index_path = dir.join(index_name);
         let bad = |finding: String| Error::bad_input(&index_path, finding, "fetch the model's files again");
         let text = files::read(&index_path, INDEX_BYTES_MAX)?;
         let index: Index = serde_json::from_slice(&text).map_err(|e| bad(format!("is not an index of shards: {e}")))?;
@@ -97,7 +107,7 @@ impl Checkpoint {
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 return Err(bad(format!("names shard {shard:?}, which is not a file of its own folder")));
             }
-            self.add_file(&dir.join(shard), safetensors::read_header)?;
+            self.add_file(&dir.join(shard), read)?;
         }
         let lacking = |name: &&String| {
             let name = without_base_layer(name);
@@ -109,8 +119,12 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn add_file(&mut self, path: &Path, read: fn(&Path, &[u8]) -> Result<Vec<Entry>>) -> Result<()> {
+    fn add_file(&mut self, path: &Path, read: ReadTable) -> Result<()> {
         let map = mmap::map(path)?;
+        if (*map).as_ref().starts_with(LFS_POINTER) {
+            let finding = "is a pointer of git-lfs, which stands for the weights, instead of the weights themselves";
+            return Err(Error::bad_input(path, finding, "run `git lfs pull` in the folder where it was cloned"));
+        }
         let entries = read(path, &map)?;
         self.add_entries(path, map, entries)
     }
@@ -155,7 +169,7 @@ fn without_base_layer(name: &str) -> String {
     name.replace(".base_layer", "")
 }
 
-/// The part of `model.safetensors.index.json` that says where each tensor is.
+/// The part of an index of shards that says where each tensor is.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,

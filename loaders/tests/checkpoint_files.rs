@@ -197,10 +197,44 @@ fn shards_are_found_through_their_index() {
 }
 
 #[test]
+fn shards_of_torch_save_are_found_through_their_index() {
+    let one = "pytorch_model-00001-of-00002.bin";
+    let two = "pytorch_model-00002-of-00002.bin";
+    let dir = folder(one, SAMPLE);
+    fs::write(dir.path().join(two), include_bytes!("data/state_dict.bin")).unwrap();
+    let index = |entries: &str| {
+        let text = format!(r#"{{"metadata":{{"total_size":28}},"weight_map":{{{entries}}}}}"#);
+        fs::write(dir.path().join("pytorch_model.bin.index.json"), text).unwrap();
+        Checkpoint::open(dir.path())
+    };
+    let checkpoint = index(&format!(r#""f32":"{one}","inner.weight":"{two}""#)).unwrap();
+    assert_eq!(floats(&checkpoint, "f32"), (vec![4, 6], range(0..24)));
+    assert_eq!(floats(&checkpoint, "inner.weight"), (vec![2, 3], range(0..6)));
+    assert_eq!(checkpoint.names().count(), 11 + 2);
+
+    let error = index(&format!(r#""f32":"{one}","inner.weight":"{one}""#)).unwrap_err().to_string();
+    assert!(error.contains("puts tensor \"inner.weight\" in"), "{error}");
+    let error = index(r#""f32":"../outside.bin""#).unwrap_err().to_string();
+    assert!(error.contains("which is not a file of its own folder"), "{error}");
+}
+
+#[test]
+fn a_pointer_of_git_lfs_is_called_one() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7642\n";
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        let dir = folder(name, pointer.as_bytes());
+        let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is a pointer of git-lfs") && error.contains("`git lfs pull`"), "{error}");
+    }
+}
+
+#[test]
 fn a_folder_without_weights_says_what_was_looked_for() {
     let dir = tempfile::tempdir().unwrap();
     let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("neither model.safetensors.index.json, model.safetensors nor pytorch_model.bin"), "{error}");
+    let wanted = "neither model.safetensors.index.json, model.safetensors, pytorch_model.bin nor \
+                  pytorch_model.bin.index.json";
+    assert!(error.contains(wanted), "{error}");
     assert!(matches!(Checkpoint::open(dir.path()), Err(Error::BadInput { .. })));
 }
 
