@@ -62,7 +62,8 @@ enum Global<'a> {
 impl<'a> Global<'a> {
     fn named(module: &'a str, name: &'a str) -> Option<Self> {
         match (module, name) {
-            ("torch._utils", "_rebuild_tensor_v2") => Some(Self::RebuildTensor),
+            // The first is PyTorch's from before 0.4, without the flag for gradients.
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Self::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Some(Self::RebuildParameter),
             ("collections", "OrderedDict") => Some(Self::OrderedDict),
             ("torch", class) if class.ends_with("Storage") && class.bytes().all(|b| b.is_ascii_alphanumeric()) => {
@@ -88,6 +89,8 @@ struct Machine<'a> {
 
 /// Most dimensions of a tensor; torch itself stops at 64, a checkpoint of ours at 5.
 const RANK_MAX: usize = 8;
+/// Most values that protocol 4's one-byte opcode may remember, 64 bytes each; a table of 1000 tensors takes 12 000.
+const MEMO_MAX: usize = 1 << 20;
 
 impl<'a> Machine<'a> {
     fn run(mut self) -> Result<Vec<TensorRecord<'a>>, String> {
@@ -103,8 +106,8 @@ impl<'a> Machine<'a> {
     fn step(&mut self, opcode: u8) -> Result<(), String> {
         match opcode {
             0x80 => match self.byte()? {
-                2 => {}
-                other => return Err(format!("is a pickle of protocol {other}, but torch.save writes protocol 2")),
+                2..=5 => {}
+                other => return Err(format!("is a pickle of protocol {other}, but only 2 to 5 are read")),
             },
             b'(' => self.stack.push(Value::Mark),
             b'N' => self.stack.push(Value::None),
@@ -118,8 +121,7 @@ impl<'a> Machine<'a> {
             }
             b'X' => {
                 let len = self.u32()?;
-                let text = self.take(len as usize)?;
-                self.stack.push(Value::Str(text_of(text)?));
+                self.push_text(u64::from(len))?;
             }
             b'q' | b'r' => {
                 let slot = if opcode == b'q' { u32::from(self.byte()?) } else { self.u32()? };
@@ -147,7 +149,11 @@ impl<'a> Machine<'a> {
                 self.stack.extend(items);
                 self.set_items(count)?;
             }
-            b'c' => self.global()?,
+            b'c' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                self.push_global(module, name)?;
+            }
             b'Q' => self.persistent_id()?,
             b'R' => self.reduce()?,
             // OrderedDict's attributes, `_metadata` of a module's state_dict: module versions, no weights.
@@ -157,16 +163,60 @@ impl<'a> Machine<'a> {
                     return Err("sets attributes on something other than a dictionary".into());
                 }
             }
+            other => self.step_of_protocol_4(other)?,
+        }
+        Ok(())
+    }
+
+    /// What protocol 4 (PEP 3154) adds: frames, text with lengths of 1 and 8 bytes, and a memo that counts by itself.
+    fn step_of_protocol_4(&mut self, opcode: u8) -> Result<(), String> {
+        match opcode {
+            // FRAME: a promise about how to read ahead, which bytes in memory do not need.
+            0x95 => {
+                let len = self.u64()?;
+                if len > self.input.len() as u64 {
+                    return Err("ends in the middle".into());
+                }
+            }
+            0x8c => {
+                let len = self.byte()?;
+                self.push_text(u64::from(len))?;
+            }
+            0x8d => {
+                let len = self.u64()?;
+                self.push_text(len)?;
+            }
+            0x94 => {
+                let slot = self.memo.len();
+                if slot == MEMO_MAX {
+                    return Err(format!("remembers more than {MEMO_MAX} values"));
+                }
+                let top = *self.stack.last().ok_or_else(underflow)?;
+                self.memo.insert(slot as u32, top);
+            }
+            0x93 => {
+                let name = self.pop()?;
+                let module = self.pop()?;
+                match (module, name) {
+                    (Value::Str(module), Value::Str(name)) => self.push_global(module, name)?,
+                    _ => return Err("asks for a function whose name is not text".into()),
+                }
+            }
             other => return Err(format!("uses pickle opcode 0x{other:02x}, which a file of tensors does not need")),
         }
         Ok(())
     }
 
+    /// The tensors of the dictionary that the pickle leaves. Training frameworks put it one level down, beside
+    /// counters: `{"module": {…}, "global_step": 7}`.
     fn finish(mut self) -> Result<Vec<TensorRecord<'a>>, String> {
         let Value::Dict(dict) = self.pop()? else {
             return Err("holds something other than a dictionary of tensors".into());
         };
-        let pairs = std::mem::take(&mut self.dicts[dict]);
+        let mut pairs = std::mem::take(&mut self.dicts[dict]);
+        if let Some(inner) = self.only_dictionary(&pairs)? {
+            pairs = std::mem::take(&mut self.dicts[inner]);
+        }
         let mut seen = HashSet::with_capacity(pairs.len());
         let mut records = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
@@ -185,9 +235,34 @@ impl<'a> Machine<'a> {
         Ok(records)
     }
 
-    fn global(&mut self) -> Result<(), String> {
-        let module = self.line()?;
-        let name = self.line()?;
+    /// The one value that is a dictionary with something in it, where no value is a tensor.
+    fn only_dictionary(&self, pairs: &[(Value<'a>, Value<'a>)]) -> Result<Option<usize>, String> {
+        if pairs.iter().any(|(_, value)| matches!(value, Value::Tensor(_))) {
+            return Ok(None);
+        }
+        let filled = pairs.iter().filter_map(|(key, value)| match value {
+            Value::Dict(dict) if !self.dicts[*dict].is_empty() => Some((key, *dict)),
+            _ => None,
+        });
+        let filled: Vec<_> = filled.collect();
+        match filled[..] {
+            [] => Ok(None),
+            [(_, dict)] => Ok(Some(dict)),
+            [(Value::Str(first), _), (Value::Str(second), _), ..] => Err(format!(
+                "holds several dictionaries, {first:?} and {second:?} among them, and does not say which is the model"
+            )),
+            _ => Err("has a key that is not a name".into()),
+        }
+    }
+
+    fn push_text(&mut self, len: u64) -> Result<(), String> {
+        let len = usize::try_from(len).map_err(|_| "ends in the middle".to_string())?;
+        let text = self.take(len)?;
+        self.stack.push(Value::Str(text_of(text)?));
+        Ok(())
+    }
+
+    fn push_global(&mut self, module: &'a str, name: &'a str) -> Result<(), String> {
         let global = Global::named(module, name).ok_or_else(|| {
             format!("asks for {module:.60}.{name:.60}, which is not needed to hold tensors and may run code")
         })?;
@@ -226,7 +301,8 @@ impl<'a> Machine<'a> {
             }
             (
                 Value::Global(Global::RebuildTensor),
-                [Value::Storage(storage), Value::Int(offset), shape, stride, Value::Bool, ..],
+                [Value::Storage(storage), Value::Int(offset), shape, stride]
+                | [Value::Storage(storage), Value::Int(offset), shape, stride, Value::Bool, ..],
             ) => {
                 let offset = u64::try_from(*offset).map_err(|_| "has a tensor at a negative offset".to_string())?;
                 let view = (*storage, offset, self.dims(*shape)?, self.dims(*stride)?);
@@ -328,6 +404,12 @@ impl<'a> Machine<'a> {
         Ok(u32::from_le_bytes(bytes))
     }
 
+    fn u64(&mut self) -> Result<u64, String> {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(self.take(8)?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     fn line(&mut self) -> Result<&'a str, String> {
         let end = self.input.iter().position(|&byte| byte == b'\n').ok_or_else(|| "ends in the middle".to_string())?;
         let line = self.take(end + 1)?;
@@ -341,4 +423,49 @@ fn text_of(bytes: &[u8]) -> Result<&str, String> {
 
 fn underflow() -> String {
     "takes more values from its stack than it put there".to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with protocol 4's opcodes `code`, framed as far as they go.
+    fn refusal(code: &[u8]) -> String {
+        let framed = [b"\x80\x04\x95".as_slice(), &(code.len() as u64).to_le_bytes(), code].concat();
+        read_state_dict(&framed).expect_err("refused")
+    }
+
+    /// An empty dictionary is the smallest pickle that is read; each of the others is it, damaged.
+    #[test]
+    fn protocol_4_is_read_with_care() {
+        assert_eq!(read_state_dict(b"\x80\x04\x95\x02\0\0\0\0\0\0\0}."), Ok(Vec::new()));
+        let promised = read_state_dict(b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff}.");
+        assert_eq!(promised, Err("ends in the middle".to_owned()), "a frame longer than the file");
+        assert_eq!(
+            refusal(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffa."),
+            "ends in the middle",
+            "text longer than the file"
+        );
+        assert_eq!(refusal(b"\x8c\x01\xff."), "holds text that is not UTF-8");
+        assert_eq!(refusal(b"\x94."), underflow(), "nothing to remember");
+        assert_eq!(refusal(b"}h\x00."), "reads memo slot 0 before it is set");
+        assert_eq!(refusal(b"}}\x93."), "asks for a function whose name is not text");
+        let many = [b"}".as_slice(), &vec![0x94; MEMO_MAX + 1], b"."].concat();
+        assert_eq!(refusal(&many), "remembers more than 1048576 values");
+        let call = refusal(b"\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.");
+        assert!(call.starts_with("asks for posix.system, which is not needed"), "{call}");
+        assert_eq!(
+            read_state_dict(b"\x80\x06}."),
+            Err("is a pickle of protocol 6, but only 2 to 5 are read".to_owned())
+        );
+    }
+
+    /// Not followed: a dictionary that holds itself, and one beside which nothing is a model.
+    #[test]
+    fn a_dictionary_without_tensors_is_refused() {
+        let itself = read_state_dict(b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.");
+        assert_eq!(itself, Err("holds something other than a tensor under \"a\"".to_owned()));
+        let other = read_state_dict(b"\x80\x02}X\x01\0\0\0a}X\x01\0\0\0bK\x07ss.");
+        assert_eq!(other, Err("holds something other than a tensor under \"b\"".to_owned()));
+    }
 }

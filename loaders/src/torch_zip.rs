@@ -17,6 +17,8 @@ use crate::tensor::{DType, Data, Entry};
 /// Longest pickle read; 400 tensors take 60 KB.
 const PICKLE_BYTES_MAX: usize = 4 << 20;
 const RESAVE: &str = "fetch it again if it is incomplete, or save it again with torch.save of PyTorch 1.6 or later";
+/// What helps where the file is whole but holds more than tensors.
+const SAVE_STATE: &str = "fetch it again if it is incomplete, or save the model's state_dict() alone with torch.save";
 
 /// Reads the table of a whole `torch.save` file in `bytes`. `path` is for messages alone.
 pub fn read_table(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
@@ -33,7 +35,8 @@ pub fn read_table(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
             return Err(bad(format!("stores its numbers in byte order {order:?}, but only \"little\" is read")));
         }
     }
-    let records = pickle::read_state_dict(&pickle).map_err(|finding| bad(format!("its data.pkl {finding}")))?;
+    let other = |finding| Error::bad_input(path, format!("its data.pkl {finding}"), SAVE_STATE);
+    let records = pickle::read_state_dict(&pickle).map_err(other)?;
     let mut gather_budget = bytes.len();
     let mut entries = Vec::with_capacity(records.len());
     for record in records {

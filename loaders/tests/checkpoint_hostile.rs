@@ -116,10 +116,11 @@ fn copies_are_bounded_by_the_files_size() {
 
 #[test]
 fn pickles_that_are_not_tables_of_tensors_are_refused() {
-    let cases: [(&[u8], &str); 20] = [
+    let cases: [(&[u8], &str); 21] = [
         (b"", "ends in the middle"),
         (b"\x80\x02", "ends in the middle"),
-        (b"\x80\x04}.", "pickle of protocol 4"),
+        (b"\x80\x06}.", "pickle of protocol 6"),
+        (b"\x80\x01}.", "pickle of protocol 1"),
         (b"\x80\x02.", "takes more values from its stack"),
         (b"\x80\x02N.", "holds something other than a dictionary"),
         (b"\x80\x02}K\x01Ns.", "has a key that is not a name"),
@@ -128,7 +129,7 @@ fn pickles_that_are_not_tables_of_tensors_are_refused() {
         (b"\x80\x02ctorch\nload\n.", "asks for torch.load, which"),
         (b"\x80\x02ctorch\n../Storage\n.", "asks for torch.../Storage, which"),
         (b"\x80\x02ios\nsystem\n.", "uses pickle opcode 0x69"),
-        (b"\x80\x02\x93.", "uses pickle opcode 0x93"),
+        (b"\x80\x02\x93.", "takes more values from its stack"),
         (b"\x80\x02h\x00.", "reads memo slot 0 before it is set"),
         (b"\x80\x02q\x00.", "takes more values from its stack"),
         (b"\x80\x02}}t.", "takes more values from its stack"),
