@@ -120,7 +120,9 @@ impl ModelFolder {
     /// (its training script may have dropped it), the error names the ways on.
     pub fn check(&self, options: CheckOptions) -> Result<Tokenizers> {
         let guided_by_bert = options.need_guide && self.config.scoring.is_guided_by(Guide::BertPooler);
-        let mut faults = self.tensor_faults(options);
+        let specs = self.needed(options);
+        self.refuse_renamed_and_empty(&specs)?;
+        let mut faults = self.tensor_faults(&specs);
         let llm = LlmTokenizer::open(&self.path).map(|tokenizer| (tokenizer.vocab_size(), tokenizer));
         let llm = self.fitting("language model", llm, self.config.llm.vocab_size, &mut faults);
         let bert = if guided_by_bert {
@@ -145,18 +147,55 @@ impl ModelFolder {
         }
     }
 
-    /// What is wrong with the tensors that a run needs, each with its name.
-    fn tensor_faults(&self, options: CheckOptions) -> Vec<String> {
+    /// The tensors that a run needs.
+    fn needed(&self, options: CheckOptions) -> Vec<TensorSpec> {
         let needed = |spec: &TensorSpec| match spec.part {
             Part::Vision3d => options.need_guide || !spec.name.starts_with("language_encoder."),
             Part::Connector3d if spec.name.starts_with("text_mlp.") => options.need_guide && options.need_text_mlp,
             Part::Connector3d => options.need_guide || !spec.name.starts_with("scoring_module."),
             _ => true,
         };
-        let specs = expected_tensors(&self.config);
-        let faults = specs.iter().filter(|spec| spec.required && needed(spec)).filter_map(|spec| {
-            let fault = match self.part(spec.part)?.get(&spec.name) {
-                None => "is missing".to_string(),
+        expected_tensors(&self.config).into_iter().filter(|spec| spec.required && needed(spec)).collect()
+    }
+
+    /// What a training framework did to every tensor of a part is one sentence, not one for each tensor.
+    fn refuse_renamed_and_empty(&self, specs: &[TensorSpec]) -> Result<()> {
+        for part in Part::ALL {
+            let Some(checkpoint) = self.part(part) else { continue };
+            let of_part = || specs.iter().filter(move |spec| spec.part == part);
+            let is_placeholder = |spec: &TensorSpec| {
+                let found = checkpoint.get(&spec.name).is_some_and(|tensor| tensor.shape.contains(&0));
+                found && !spec.shape.contains(&0)
+            };
+            if let Some(spec) = of_part().find(|spec| is_placeholder(spec)) {
+                let finding = format!(
+                    "holds no values but placeholders ({} has none), as training with DeepSpeed ZeRO-3 saves them",
+                    spec.name
+                );
+                let remedy =
+                    "gather the weights with the zero_to_fp32.py beside the checkpoint, and put its file there";
+                return Err(Error::bad_input(self.path.join(part.folder()), finding, remedy));
+            }
+            let missing: Vec<&TensorSpec> = of_part().filter(|spec| checkpoint.get(&spec.name).is_none()).collect();
+            if let Some(prefix) = common_prefix(checkpoint, &missing) {
+                let finding = format!("names its tensors {prefix}{} and so on", missing[0].name);
+                let remedy = format!("save them again without {prefix:?} before every name");
+                return Err(Error::bad_input(self.path.join(part.folder()), finding, remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the tensors that a run needs, each with its name.
+    fn tensor_faults(&self, specs: &[TensorSpec]) -> Vec<String> {
+        let faults = specs.iter().filter_map(|spec| {
+            let checkpoint = self.part(spec.part)?;
+            let other_type = || checkpoint.ignored().iter().find(|(name, _)| *name == spec.name);
+            let fault = match checkpoint.get(&spec.name) {
+                None => match other_type() {
+                    Some((_, dtype)) => format!("is of type {dtype}, but only f32, f16 and bf16 are read"),
+                    None => "is missing".to_string(),
+                },
                 Some(tensor) if tensor.shape != spec.shape => {
                     format!("has shape {:?} instead of {:?}", tensor.shape, spec.shape)
                 }
@@ -206,6 +245,14 @@ impl ModelFolder {
         }
         warnings
     }
+}
+
+/// What stands before the name of every tensor that seems to be missing, if it is the same everywhere: `module.`, as
+/// PyTorch's wrappers for several GPUs add it.
+fn common_prefix<'a>(checkpoint: &'a Checkpoint, missing: &[&TensorSpec]) -> Option<&'a str> {
+    let first = missing.first()?;
+    let prefix = checkpoint.names().find_map(|name| name.strip_suffix(&first.name)).filter(|p| p.ends_with('.'))?;
+    missing.iter().all(|spec| checkpoint.get(&format!("{prefix}{}", spec.name)).is_some()).then_some(prefix)
 }
 
 const WITHOUT_TEXT_MLP: &str = "text_mlp scores slices by the question: use a checkpoint that has it, or go on with \
