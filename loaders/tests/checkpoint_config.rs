@@ -249,6 +249,69 @@ fn two_files_that_contradict_are_refused_and_two_that_spell_the_same_are_not() {
     assert!(error.contains("another config file has different numbers"), "{error}");
 }
 
+/// The language model's configuration as transformers 5 writes it.
+fn of_transformers_5() -> Value {
+    let mut llm = released()["llm_config"].clone();
+    let object = llm.as_object_mut().unwrap();
+    let mut rope = object.remove("rope_scaling").unwrap();
+    rope["rope_type"] = rope.as_object_mut().unwrap().remove("type").unwrap();
+    rope["rope_theta"] = object.remove("rope_theta").unwrap();
+    rope["partial_rotary_factor"] = json!(1.0);
+    rope["original_max_position_embeddings"] = object.remove("original_max_position_embeddings").unwrap();
+    object.insert("rope_parameters".into(), rope);
+    llm
+}
+
+#[test]
+fn rope_parameters_of_transformers_5_are_the_same_model() {
+    let args = released();
+    let wanted = parse(&args).unwrap();
+    let newer = with("/llm_config", of_transformers_5());
+    assert_eq!(parse(&newer).unwrap(), wanted);
+
+    let mut beside = files(&args);
+    beside.llm = Some(of_transformers_5().to_string().into_bytes());
+    assert_eq!(ModelConfig::parse(&beside).unwrap(), wanted, "one file of each kind");
+
+    let mut plain = of_transformers_5();
+    plain["rope_parameters"] = json!({ "rope_type": "default", "rope_theta": 5000.0 });
+    let plain = parse(&with("/llm_config", plain)).unwrap();
+    assert_eq!((plain.llm.rope, plain.llm.rope_theta), (Rope::Plain, 5000.0));
+
+    let refused = [
+        ("rope_type", json!("yarn"), "but we run null, or type longrope"),
+        ("partial_rotary_factor", json!(0.5), "has rope_parameters.partial_rotary_factor 0.5, but we run 1"),
+        ("rope_theta", json!("many"), "but we run a number above 0"),
+        ("long_factor", json!([1.0]), "long_factor as a list of 48 numbers"),
+    ];
+    for (key, value, want) in refused {
+        let mut llm = of_transformers_5();
+        llm["rope_parameters"][key] = value;
+        let error = parse(&with("/llm_config", llm)).unwrap_err();
+        assert!(error.contains(want), "{key}: {error}");
+    }
+    let mut twice = of_transformers_5();
+    twice["rope_theta"] = json!(20000.0);
+    let error = parse(&with("/llm_config", twice)).unwrap_err();
+    assert!(error.contains("rope_theta 10000.0, but we run the rope_theta beside it, 20000"), "{error}");
+}
+
+#[test]
+fn ids_that_end_an_answer_are_a_set() {
+    let args = with("/llm_config/eos_token_id", json!([32007, 32000]));
+    let wanted = parse(&args).unwrap();
+    assert_eq!(wanted.llm.eos_token_ids, [32007, 32000]);
+    let mut both = files(&args);
+    let mut llm = args["llm_config"].clone();
+    llm["eos_token_id"] = json!([32000, 32007, 32000]);
+    both.llm = Some(llm.to_string().into_bytes());
+    assert_eq!(ModelConfig::parse(&both).unwrap(), wanted);
+    llm["eos_token_id"] = json!(32000);
+    both.llm = Some(llm.to_string().into_bytes());
+    let error = ModelConfig::parse(&both).unwrap_err().to_string();
+    assert!(error.contains("eos_token_id [32007,32000], but model/llm/config.json has 32000"), "{error}");
+}
+
 /// Truncations and bit flips: an error or a configuration, never a panic. The fuzz target continues where this ends.
 #[test]
 fn damaged_json_never_panics() {

@@ -1,5 +1,6 @@
 //! The language model: Phi-3, with plain or longrope positions.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
@@ -90,7 +91,7 @@ pub(super) fn parse(keys: &Keys) -> Result<LlmConfig> {
         head_dim,
         vocab_size,
         rms_norm_eps: keys.number("rms_norm_eps", Some(1e-5), 1.0)?,
-        rope_theta: keys.number("rope_theta", Some(10000.0), 1e12)?,
+        rope_theta: rope_theta(keys)?,
         rope: rope(keys, head_dim, max_position_embeddings)?,
         max_position_embeddings,
         sliding_window: keys.optional_size("sliding_window", 1..=1 << 40)?,
@@ -100,22 +101,46 @@ pub(super) fn parse(keys: &Keys) -> Result<LlmConfig> {
     })
 }
 
-/// A number or a list of numbers.
+/// A number or a list of numbers. Files that name the same ids in another order, or one as a list, agree.
 fn eos(keys: &Keys, vocab_size: usize) -> Result<Vec<u32>> {
-    let Some(found) = keys.find("eos_token_id")? else { return Ok(Vec::new()) };
+    let given = keys.all("eos_token_id").map(|found| token_ids(&found, vocab_size));
+    let given: Vec<Vec<u32>> = given.collect::<Result<_>>()?;
+    let as_set = |ids: &Vec<u32>| ids.iter().copied().collect::<BTreeSet<u32>>();
+    if given.windows(2).any(|pair| as_set(&pair[0]) != as_set(&pair[1])) {
+        keys.find("eos_token_id")?;
+    }
+    Ok(given.into_iter().next().unwrap_or_default())
+}
+
+fn token_ids(found: &Found, vocab_size: usize) -> Result<Vec<u32>> {
     let Some(list) = found.value.as_array() else {
-        return Ok(vec![size_of(&found, &(0..=vocab_size - 1))? as u32]);
+        return Ok(vec![size_of(found, &(0..=vocab_size - 1))? as u32]);
     };
     let ids = list.iter().map(|id| id.as_u64().filter(|&id| id < vocab_size as u64).map(|id| id as u32));
     ids.collect::<Option<_>>().ok_or_else(|| found.refuse(&format!("token ids below vocab_size {vocab_size}")))
 }
 
+/// Beside the model's sizes, or among transformers 5's `rope_parameters`; where both give it, they must agree.
+fn rope_theta(keys: &Keys) -> Result<f32> {
+    let limit = 1e12;
+    let Some(inner) = keys.object("rope_parameters", "rope_parameters.")? else {
+        return keys.number("rope_theta", Some(10000.0), limit);
+    };
+    inner.exactly("partial_rotary_factor", 1.0)?;
+    let within = inner.number("rope_theta", Some(10000.0), limit)?;
+    let beside = keys.number("rope_theta", Some(f64::from(within)), limit)?;
+    match inner.find("rope_theta")? {
+        Some(found) if within != beside => Err(found.refuse(&format!("the rope_theta beside it, {beside}"))),
+        _ => Ok(beside),
+    }
+}
+
 /// The scaling that every file gives must be the same one, however each spells it: newer versions of transformers
-/// rename the type, so the parsed values are compared.
+/// rename the type, and version 5 the object, so the parsed values are compared.
 fn rope(keys: &Keys, head_dim: usize, max_positions: usize) -> Result<Rope> {
-    keys.absent(&["rope_parameters"])?;
     let original = keys.optional_size("original_max_position_embeddings", positions())?;
-    let mut parsed = keys.all("rope_scaling").map(|found| (found, scaling(&found, head_dim, max_positions, original)));
+    let given = keys.all("rope_scaling").chain(keys.all("rope_parameters"));
+    let mut parsed = given.map(|found| (found, scaling(&found, head_dim, max_positions, original)));
     let Some((_, first)) = parsed.next() else { return Ok(Rope::Plain) };
     let first = first?;
     for (found, other) in parsed {
