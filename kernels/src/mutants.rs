@@ -98,17 +98,8 @@ fn rms_linear_argmax_case(rig: &Rig<'_>) -> Result<Vec<f32>> {
     let x = rig.acts(&[1, inner], &numbers(1, inner, 1.0));
     let norm = rig.weight(&[inner], &numbers(2, inner, 1.0));
     let weight = rig.weight(&[vocab, inner], &numbers(3, vocab * inner, 1.0));
-    let mut scratch = rig.device.tensor(&[1, rms_linear_argmax::candidates(vocab)], crate::DType::U32)?;
-    let mut out = rig.ids(&[u32::MAX]);
-    let x = x.view();
-    let norm = norm.view();
-    let weight = weight.view();
-    let eps = 1e-5;
-    let room = scratch.view_mut();
-    let chosen = out.view_mut();
-    rig.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen })?;
-    let id = rig.device.read_u32(out.view())?;
-    Ok(id.into_iter().map(f32::from_bits).collect())
+    let ids = rms_linear_argmax::gpu_tests::chosen(rig, &x, &norm, &weight)?;
+    Ok(ids.into_iter().map(f32::from_bits).collect())
 }
 
 fn attention_full_case(rig: &Rig<'_>) -> Result<Vec<f32>> {

@@ -18,9 +18,6 @@ const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// Longest index file read; a 1000-tensor index takes 100 KB.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 
-/// How every file begins that `git clone` leaves where git-lfs is not installed.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-
 /// Reads the table of tensors of one file: its path, for messages alone, and all its bytes.
 type ReadTable = fn(&Path, &[u8]) -> Result<Vec<Entry>>;
 
@@ -121,10 +118,7 @@ impl Checkpoint {
 
     fn add_file(&mut self, path: &Path, read: ReadTable) -> Result<()> {
         let map = mmap::map(path)?;
-        if (*map).as_ref().starts_with(LFS_POINTER) {
-            let finding = "is a pointer of git-lfs, which stands for the weights, instead of the weights themselves";
-            return Err(Error::bad_input(path, finding, "run `git lfs pull` in the folder where it was cloned"));
-        }
+        files::refuse_pointer(path, &map)?;
         let entries = read(path, &map)?;
         self.add_entries(path, map, entries)
     }

@@ -33,7 +33,7 @@ fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
 /// The whole of a regular file (a pipe would block, a device may have no end) of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// No such file, none that can be read, something else than a regular file, a longer one.
+/// No such file, none that can be read, something else than a regular file, a longer one, a pointer of git-lfs.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     let metadata = fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
     if !metadata.is_file() {
@@ -46,7 +46,23 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
         let finding = format!("is longer than {bytes_max} bytes");
         return Err(Error::bad_input(path, finding, "check that it is the right file"));
     }
+    refuse_pointer(path, &bytes)?;
     Ok(bytes)
+}
+
+/// How every file begins that `git clone` leaves where git-lfs is not installed.
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// What a pointer is, and what helps; the path stands before.
+pub(crate) const LFS_FINDING: &str = "is a pointer of git-lfs, which stands for a large file that was not fetched";
+pub(crate) const LFS_REMEDY: &str = "run `git lfs pull` in the folder where it was cloned";
+
+/// Says so where `bytes`, the file at `path`, only stands for a large file that was not fetched.
+pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(Error::bad_input(path, LFS_FINDING, LFS_REMEDY));
+    }
+    Ok(())
 }
 
 /// Moves the finished file or folder `from` to `to`, both on one disk, so that a power cut leaves the old state or the

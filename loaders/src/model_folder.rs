@@ -251,7 +251,8 @@ impl ModelFolder {
 /// PyTorch's wrappers for several GPUs add it.
 fn common_prefix<'a>(checkpoint: &'a Checkpoint, missing: &[&TensorSpec]) -> Option<&'a str> {
     let first = missing.first()?;
-    let prefix = checkpoint.names().find_map(|name| name.strip_suffix(&first.name)).filter(|p| p.ends_with('.'))?;
+    let before = |name: &'a str| name.strip_suffix(&first.name).filter(|prefix| prefix.ends_with('.'));
+    let prefix = checkpoint.names().find_map(before)?;
     missing.iter().all(|spec| checkpoint.get(&format!("{prefix}{}", spec.name)).is_some()).then_some(prefix)
 }
 

@@ -168,7 +168,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// What protocol 4 (PEP 3154) adds: frames, text with lengths of 1 and 8 bytes, and a memo that counts by itself.
+    /// Runs the opcodes that pickle protocol 4 added (PEP 3154): frames, strings with lengths of 1 and 8 bytes, globals
+    /// named by strings, and MEMOIZE, which numbers its memo slots in order.
     fn step_of_protocol_4(&mut self, opcode: u8) -> Result<(), String> {
         match opcode {
             // FRAME: a promise about how to read ahead, which bytes in memory do not need.
@@ -235,21 +236,23 @@ impl<'a> Machine<'a> {
         Ok(records)
     }
 
-    /// The one value that is a dictionary with something in it, where no value is a tensor.
+    /// The one value that is a dictionary with a tensor in it, where no value is itself a tensor.
     fn only_dictionary(&self, pairs: &[(Value<'a>, Value<'a>)]) -> Result<Option<usize>, String> {
-        if pairs.iter().any(|(_, value)| matches!(value, Value::Tensor(_))) {
+        let is_tensor = |(_, value): &(Value<'a>, Value<'a>)| matches!(value, Value::Tensor(_));
+        if pairs.iter().any(is_tensor) {
             return Ok(None);
         }
-        let filled = pairs.iter().filter_map(|(key, value)| match value {
-            Value::Dict(dict) if !self.dicts[*dict].is_empty() => Some((key, *dict)),
+        let with_tensors = pairs.iter().filter_map(|(key, value)| match value {
+            Value::Dict(dict) if self.dicts[*dict].iter().any(is_tensor) => Some((key, *dict)),
             _ => None,
         });
-        let filled: Vec<_> = filled.collect();
-        match filled[..] {
+        let with_tensors: Vec<_> = with_tensors.collect();
+        match with_tensors[..] {
             [] => Ok(None),
             [(_, dict)] => Ok(Some(dict)),
             [(Value::Str(first), _), (Value::Str(second), _), ..] => Err(format!(
-                "holds several dictionaries, {first:?} and {second:?} among them, and does not say which is the model"
+                "holds several dictionaries of tensors, {first:?} and {second:?} among them, and does not say which is \
+                 the model"
             )),
             _ => Err("has a key that is not a name".into()),
         }
@@ -466,6 +469,6 @@ mod tests {
         let itself = read_state_dict(b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.");
         assert_eq!(itself, Err("holds something other than a tensor under \"a\"".to_owned()));
         let other = read_state_dict(b"\x80\x02}X\x01\0\0\0a}X\x01\0\0\0bK\x07ss.");
-        assert_eq!(other, Err("holds something other than a tensor under \"b\"".to_owned()));
+        assert_eq!(other, Err("holds something other than a tensor under \"a\"".to_owned()));
     }
 }

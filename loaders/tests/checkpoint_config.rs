@@ -293,7 +293,25 @@ fn rope_parameters_of_transformers_5_are_the_same_model() {
     let mut twice = of_transformers_5();
     twice["rope_theta"] = json!(20000.0);
     let error = parse(&with("/llm_config", twice)).unwrap_err();
-    assert!(error.contains("rope_theta 10000.0, but we run the rope_theta beside it, 20000"), "{error}");
+    let want = "has rope_parameters.rope_theta 10000.0, but model/args/config.json has 20000.0; make the two agree";
+    assert!(error.contains(want), "{error}");
+
+    let mut other = of_transformers_5();
+    let rope = other["rope_parameters"].as_object_mut().unwrap();
+    rope.remove("partial_rotary_factor");
+    rope.insert("type".into(), json!("su"));
+    let mut spelled = files(&newer);
+    spelled.llm = Some(other.to_string().into_bytes());
+    assert_eq!(ModelConfig::parse(&spelled).unwrap(), wanted, "two files that spell it differently");
+    other["rope_theta"] = json!(20000.0);
+    spelled.llm = Some(other.to_string().into_bytes());
+    let error = ModelConfig::parse(&spelled).unwrap_err().to_string();
+    assert!(error.contains("but model/llm/config.json has 20000.0; make the two agree"), "beside two: {error}");
+    other.as_object_mut().unwrap().remove("rope_theta");
+    other["rope_parameters"]["rope_theta"] = json!(500.0);
+    spelled.llm = Some(other.to_string().into_bytes());
+    let error = ModelConfig::parse(&spelled).unwrap_err().to_string();
+    assert!(error.contains("but model/llm/config.json has 500.0; make the two agree"), "{error}");
 }
 
 #[test]

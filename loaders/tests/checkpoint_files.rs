@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use med2e3_loaders::tensor::{Data, Entry};
-use med2e3_loaders::{Checkpoint, DType, Declared, Error, Result, SafetensorsWriter, safetensors, torch_zip};
+use med2e3_loaders::volume::{self, VolumeOptions};
+use med2e3_loaders::{
+    Checkpoint, DType, Declared, Error, LlmTokenizer, Result, SafetensorsWriter, safetensors, torch_zip,
+};
 
 const SAMPLE: &[u8] = include_bytes!("data/sample.bin");
 
@@ -89,7 +92,11 @@ fn a_modules_state_dict_with_its_metadata_is_read() {
 #[test]
 fn torch_files_that_we_do_not_read_say_why() {
     let cases: [(&str, &[u8], &str); 5] = [
-        ("two_models", include_bytes!("data/two_models.bin"), "several dictionaries, \"model\" and \"ema\" among them"),
+        (
+            "two_models",
+            include_bytes!("data/two_models.bin"),
+            "several dictionaries of tensors, \"model\" and \"ema\" among them",
+        ),
         ("legacy", include_bytes!("data/legacy.bin"), "is in torch.save's format of before version 1.6"),
         ("expanded", include_bytes!("data/expanded.bin"), "reaches beyond its storage of 1 elements"),
         ("global", include_bytes!("data/global.bin"), "asks for __builtin__.print, which is not needed"),
@@ -248,6 +255,13 @@ fn a_pointer_of_git_lfs_is_called_one() {
         let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("is a pointer of git-lfs") && error.contains("`git lfs pull`"), "{error}");
     }
+    let dir = folder("tokenizer.model", pointer.as_bytes());
+    let Err(error) = LlmTokenizer::open(dir.path()) else { panic!("a pointer is no tokenizer") };
+    assert!(error.to_string().contains("tokenizer.model: is a pointer of git-lfs"), "{error}");
+    let path = dir.path().join("scan.nii.gz");
+    fs::write(&path, pointer).unwrap();
+    let Err(error) = volume::read_volume(&path, &VolumeOptions::default()) else { panic!("a pointer is no scan") };
+    assert!(error.to_string().contains("scan.nii.gz: is a pointer of git-lfs"), "{error}");
 }
 
 #[test]

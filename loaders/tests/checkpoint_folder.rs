@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use checkpoint_tiny::{config, write};
-use med2e3_loaders::{CheckOptions, DType, Declared, Error, ModelFolder, Part, SafetensorsWriter, convert};
+use med2e3_loaders::{CheckOptions, Checkpoint, DType, Declared, Error, ModelFolder, Part, SafetensorsWriter, convert};
 use serde_json::json;
 
 fn all(_: Part, _: &str) -> bool {
@@ -100,9 +100,9 @@ fn everything_that_is_missing_or_misshapen_is_listed_at_once() {
     assert_eq!(error.lines().count(), 1);
 }
 
-/// The language model's weights again, under the names and in the types and shapes that `change` makes of them.
-fn rewritten(root: &Path, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) {
-    let path = root.join("llm/model.safetensors");
+/// A part's weights again, under the names and in the types and shapes that `change` makes of them.
+fn rewritten(root: &Path, part: Part, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) {
+    let path = root.join(part.folder()).join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
     let table_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut table = serde_json::from_slice(&bytes[8..8 + table_len]).unwrap();
@@ -111,32 +111,45 @@ fn rewritten(root: &Path, change: impl Fn(&mut serde_json::Map<String, serde_jso
     fs::write(path, [&(table.len() as u64).to_le_bytes(), table.as_slice(), &bytes[8 + table_len..]].concat()).unwrap();
 }
 
-#[test]
-fn what_was_done_to_every_tensor_is_one_sentence() {
-    let dir = tiny();
-    rewritten(dir.path(), |table| {
-        table.remove("__metadata__");
-        let renamed = std::mem::take(table).into_iter().map(|(name, entry)| (format!("module.{name}"), entry));
-        *table = renamed.collect();
-    });
-    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
-    assert!(error.contains("llm: names its tensors module.model.embed_tokens.weight and so on; save"), "{error}");
-    assert!(error.ends_with("without \"module.\" before every name") && error.len() < 700, "{error}");
-
-    let dir = tiny();
-    write_placeholders(dir.path());
-    let error = check(dir.path(), CheckOptions::default()).unwrap_err();
-    assert!(error.contains("llm: holds no values but placeholders (model.embed_tokens.weight has none)"), "{error}");
-    assert!(error.contains("zero_to_fp32.py") && error.len() < 700, "{error}");
+/// What the folder's check says, also where opening it does.
+fn refusal(root: &Path) -> String {
+    let checked = ModelFolder::open(root).and_then(|model| model.check(CheckOptions::default()).map(drop));
+    checked.unwrap_err().to_string()
 }
 
-/// Every tensor of the language model without elements.
-fn write_placeholders(root: &Path) {
-    let path = root.join("llm/model.safetensors");
-    let model = ModelFolder::open(root).unwrap();
-    let names: Vec<String> = model.llm.names().map(String::from).collect();
-    let empty = |name: &String| Declared { name: name.clone(), dtype: DType::Bf16, shape: vec![0] };
-    let declared: Vec<_> = names.iter().map(empty).collect();
+#[test]
+fn names_that_all_have_a_prefix_are_one_sentence() {
+    for (part, prefix) in Part::ALL.into_iter().flat_map(|part| [(part, "module."), (part, "_orig_mod.model.")]) {
+        let dir = tiny();
+        rewritten(dir.path(), part, |table| {
+            table.remove("__metadata__");
+            let renamed = std::mem::take(table).into_iter().map(|(name, entry)| (format!("{prefix}{name}"), entry));
+            *table = renamed.collect();
+        });
+        let error = refusal(dir.path());
+        assert!(error.contains(&format!("{part}: names its tensors {prefix}")), "{error}");
+        assert!(error.ends_with(&format!("without {prefix:?} before every name")) && error.len() < 700, "{error}");
+    }
+}
+
+#[test]
+fn placeholders_of_deepspeed_are_one_sentence() {
+    for part in Part::ALL {
+        let dir = tiny();
+        write_placeholders(dir.path(), part);
+        let error = refusal(dir.path());
+        assert!(error.contains(&format!("{part}: holds no values but placeholders (")), "{error}");
+        assert!(error.contains("zero_to_fp32.py") && error.len() < 700, "{error}");
+    }
+}
+
+/// Every tensor of a part without elements.
+fn write_placeholders(root: &Path, part: Part) {
+    let folder = root.join(part.folder());
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let empty = |name: &str| Declared { name: name.to_owned(), dtype: DType::Bf16, shape: vec![0] };
+    let declared: Vec<_> = checkpoint.names().map(empty).collect();
+    let path = folder.join("model.safetensors");
     fs::remove_file(&path).unwrap();
     SafetensorsWriter::create(&path, &declared).unwrap().finish().unwrap();
 }
@@ -144,7 +157,7 @@ fn write_placeholders(root: &Path) {
 #[test]
 fn a_tensor_of_another_type_is_not_called_missing() {
     let dir = tiny();
-    rewritten(dir.path(), |table| {
+    rewritten(dir.path(), Part::Llm, |table| {
         // Four values of eight bytes in the place of eight values of four.
         let entry = &mut table["model.norm.weight"];
         entry["dtype"] = json!("F64");

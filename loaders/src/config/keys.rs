@@ -1,4 +1,4 @@
-//! Typed access to the keys of one part of the configuration, which up to two files may describe.
+//! Typed access to the keys of one part of the configuration, which several objects may describe.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,15 @@ impl<'a> Keys<'a> {
         Keys { sources: self.sources.iter().map(inner).collect() }
     }
 
+    /// The same files, each with its object under `key` beside it: a value may stand in either, and must be the same.
+    pub(super) fn with_inner(&self, key: &str, prefix: &'a str) -> Keys<'a> {
+        let inner = |source: &Source<'a>| {
+            let object = source.object.get(key).and_then(Value::as_object)?;
+            Some(Source { path: source.path, prefix, object })
+        };
+        Keys { sources: self.sources.iter().filter_map(inner).chain(self.sources.iter().cloned()).collect() }
+    }
+
     /// An error about the file that was expected to say it.
     pub(super) fn bad(&self, finding: impl Into<String>, remedy: &str) -> Error {
         Error::bad_input(self.sources[0].path, finding, remedy)
@@ -112,8 +121,8 @@ impl<'a> Keys<'a> {
     pub(super) fn find(&self, key: &'a str) -> Result<Option<Found<'a>>> {
         let mut all = self.all(key);
         let first = all.next();
-        if let (Some(first), Some(second)) = (first, all.next())
-            && !same(first.value, second.value)
+        if let Some(first) = first
+            && let Some(second) = all.find(|other| !same(first.value, other.value))
         {
             let finding = format!(
                 "has {}{key} {}, but {} has {}",

@@ -68,7 +68,9 @@ pub(super) fn parse(keys: &Keys) -> Result<LlmConfig> {
     keys.one_of("model_type", &["phi3"], None)?;
     keys.one_of("hidden_act", &["silu"], Some("silu"))?;
     keys.absent(&["attention_bias", "mlp_bias", "quantization_config"])?;
-    keys.exactly("partial_rotary_factor", 1.0)?;
+    // Where transformers 5 puts theta and the like; older files have them beside the sizes.
+    let rope_keys = keys.with_inner("rope_parameters", "rope_parameters.");
+    rope_keys.exactly("partial_rotary_factor", 1.0)?;
     let hidden_size = keys.size("hidden_size", None, 1..=WIDTH_MAX)?;
     let heads = keys.size("num_attention_heads", None, 1..=HEADS_MAX)?;
     let kv_heads = keys.size("num_key_value_heads", Some(heads), 1..=HEADS_MAX)?;
@@ -91,8 +93,8 @@ pub(super) fn parse(keys: &Keys) -> Result<LlmConfig> {
         head_dim,
         vocab_size,
         rms_norm_eps: keys.number("rms_norm_eps", Some(1e-5), 1.0)?,
-        rope_theta: rope_theta(keys)?,
-        rope: rope(keys, head_dim, max_position_embeddings)?,
+        rope_theta: rope_keys.number("rope_theta", Some(10000.0), 1e12)?,
+        rope: rope(&rope_keys, head_dim, max_position_embeddings)?,
         max_position_embeddings,
         sliding_window: keys.optional_size("sliding_window", 1..=1 << 40)?,
         eos_token_ids: eos(keys, vocab_size)?,
@@ -118,21 +120,6 @@ fn token_ids(found: &Found, vocab_size: usize) -> Result<Vec<u32>> {
     };
     let ids = list.iter().map(|id| id.as_u64().filter(|&id| id < vocab_size as u64).map(|id| id as u32));
     ids.collect::<Option<_>>().ok_or_else(|| found.refuse(&format!("token ids below vocab_size {vocab_size}")))
-}
-
-/// Beside the model's sizes, or among transformers 5's `rope_parameters`; where both give it, they must agree.
-fn rope_theta(keys: &Keys) -> Result<f32> {
-    let limit = 1e12;
-    let Some(inner) = keys.object("rope_parameters", "rope_parameters.")? else {
-        return keys.number("rope_theta", Some(10000.0), limit);
-    };
-    inner.exactly("partial_rotary_factor", 1.0)?;
-    let within = inner.number("rope_theta", Some(10000.0), limit)?;
-    let beside = keys.number("rope_theta", Some(f64::from(within)), limit)?;
-    match inner.find("rope_theta")? {
-        Some(found) if within != beside => Err(found.refuse(&format!("the rope_theta beside it, {beside}"))),
-        _ => Ok(beside),
-    }
 }
 
 /// The scaling that every file gives must be the same one, however each spells it: newer versions of transformers

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rawzip::FileReader;
 
+use crate::files;
+
 use super::archive::{self, ZipFiles};
 use super::files::{Files, InMemory};
 use super::packed::{GZIP_MAGIC, Source};
@@ -45,6 +47,7 @@ const TIFF: Refusal = Refusal {
     finding: "is a TIFF, which does not say how the body lies and is not read here",
     remedy: "give the scan that it was made from, or a folder of PNG slices named 0.png, 1.png, ...",
 };
+const LFS_POINTER: Refusal = Refusal { finding: files::LFS_FINDING, remedy: files::LFS_REMEDY };
 const TAR: Refusal = Refusal { finding: "is a tar archive", remedy: "unpack it and give the folder" };
 const HDF5: Refusal = Refusal {
     finding: "is an HDF5 file (MINC 2 or MATLAB perhaps), which is not read here",
@@ -52,7 +55,8 @@ const HDF5: Refusal = Refusal {
 };
 
 /// Formats that begin with certain bytes and are refused by name.
-static REFUSED: [(&[u8], &Refusal); 6] = [
+static REFUSED: [(&[u8], &Refusal); 7] = [
+    (files::LFS_POINTER, &LFS_POINTER),
     (b"II*\0", &TIFF),
     (b"MM\0*", &TIFF),
     (b"II+\0", &TIFF),

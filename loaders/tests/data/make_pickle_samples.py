@@ -94,5 +94,5 @@ if __name__ == "__main__":
     for protocol in (3, 4, 5):
         write(f"protocol_{protocol}.bin", entries, state, protocol)
     write("first_torch.bin", entries, {name: before_0_4(value) for name, value in state.items()}, 2)
-    write("wrapped.bin", entries, {"module": state, "global_step": 7, "optimizer": {}}, 2)
+    write("wrapped.bin", entries, {"module": state, "global_step": 7, "optimizer": {"step": 7}}, 2)
     write("two_models.bin", entries, {"model": state, "ema": dict(state)}, 2)

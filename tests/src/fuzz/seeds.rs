@@ -39,7 +39,7 @@ fn pickle() -> Vec<u8> {
     [b"\x80\x02".to_vec(), ordered.clone(), b"(".to_vec(), items.concat(), b"u.".to_vec()].concat()
 }
 
-/// The first of these tensors as protocol 4 writes it: framed, with a memo that counts by itself.
+/// The tensor `a` of [`pickle`] in protocol 4: one frame, strings with 1-byte lengths, and MEMOIZE opcodes.
 fn pickle_of_protocol_4() -> Vec<u8> {
     let text = |text: &str| [b"\x8c", [text.len() as u8].as_slice(), text.as_bytes(), b"\x94"].concat();
     let named = |module: &str, name: &str| [text(module), text(name), b"\x93\x94".to_vec()].concat();

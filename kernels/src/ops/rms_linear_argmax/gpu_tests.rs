@@ -3,29 +3,44 @@ use super::{RmsLinearArgmax, candidates};
 use crate::ops::{Epilogue, RmsLinear};
 use crate::testing::numbers;
 use crate::testing_gpu::*;
-use crate::{DType, NON_FINITE, Tensor};
+use crate::{DType, NON_FINITE, Result, Tensor};
 
 /// The largest number of bf16, halved: the product with a norm of nearly 1 stays finite.
 const LARGEST: f32 = 1.694_738_5e38;
+const EPS: f32 = 1e-5;
+
+/// The chosen ids; `scratch` and `out` hold other ids before.
+pub(crate) fn chosen(rig: &Rig<'_>, x: &Tensor, norm: &Tensor, weight: &Tensor) -> Result<Vec<u32>> {
+    let rows = x.dims().as_slice()[0];
+    let vocab = weight.dims().as_slice()[0];
+    let mut scratch = rig.device.tensor(&[rows, candidates(vocab)], DType::U32)?;
+    rig.device.write(&mut scratch, &vec![u32::MAX; rows * candidates(vocab)])?;
+    let mut out = rig.ids(&vec![u32::MAX; rows]);
+    rig.device.rms_linear_argmax(RmsLinearArgmax {
+        x: x.view(),
+        norm: norm.view(),
+        eps: EPS,
+        weight: weight.view(),
+        scratch: scratch.view_mut(),
+        out: out.view_mut(),
+    })?;
+    rig.device.read_u32(out.view())
+}
 
 /// The chosen ids, then the device's own logits.
 fn run(rig: &Rig<'_>, [x, norm, weight]: [&Tensor; 3]) -> [Vec<f32>; 2] {
-    let rows = x.dims().as_slice()[0];
-    let vocab = weight.dims().as_slice()[0];
-    let mut scratch = rig.device.tensor(&[rows, candidates(vocab)], DType::U32).expect("test memory");
-    rig.device.write(&mut scratch, &vec![u32::MAX; rows * candidates(vocab)]).expect("sizes agree");
-    let mut out = rig.ids(&vec![u32::MAX; rows]);
-    let mut logits = rig.poisoned_floats(&[rows, vocab]);
-    let x = x.view();
-    let norm = norm.view();
-    let weight = weight.view();
-    let eps = 1e-5;
-    let room = scratch.view_mut();
-    let chosen = out.view_mut();
-    rig.device.rms_linear_argmax(RmsLinearArgmax { x, norm, eps, weight, scratch: room, out: chosen }).expect("valid");
-    let op = RmsLinear { x, norm, eps, weight, epilogue: Epilogue::None, out: logits.view_mut() };
-    rig.device.rms_linear(op).expect("valid");
-    let ids = rig.device.read_u32(out.view()).expect("readable");
+    let ids = chosen(rig, x, norm, weight).expect("valid");
+    let mut logits = rig.poisoned_floats(&[ids.len(), weight.dims().as_slice()[0]]);
+    rig.device
+        .rms_linear(RmsLinear {
+            x: x.view(),
+            norm: norm.view(),
+            eps: EPS,
+            weight: weight.view(),
+            epilogue: Epilogue::None,
+            out: logits.view_mut(),
+        })
+        .expect("valid");
     [ids.into_iter().map(|id| id as f32).collect(), rig.read(&logits)]
 }
 

@@ -4,7 +4,7 @@ use crate::{DType, DimCheck, Result, View, ViewMut, Work};
 
 pub(crate) mod cpu;
 #[cfg(test)]
-mod gpu_tests;
+pub(crate) mod gpu_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod tests;
